@@ -1,0 +1,335 @@
+"""Actions: handlers that reach the world, such as a payment provider, without a lost or double act.
+
+Three parts. `begin` is a command: it checks, reserves, and returns what to ask; the kernel writes the
+attempt, its due row and the key with it. `outside` asks the world, under the attempt's identifier as
+the idempotency key. `settle` is a command: it records the outcome, once. The caller, a webhook and
+the due row all end in the same `settle`, so a dead process is finished by due work.
+
+What must never happen here: an outside call inside a transaction, a second settle of one attempt, or
+an attempt that nobody will ask about again.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints
+
+from hansa.kernel import codec, idempotency
+from hansa.kernel.ids import ID
+from hansa.kernel.operation import Operation
+from hansa.kernel.outbox import Kept
+from hansa.kernel.problems import NotFound, Problem
+from hansa.kernel.relations import sql
+from hansa.kernel.schedule import from_us
+from hansa.kernel.storage import Session
+
+if TYPE_CHECKING:
+    from hansa.kernel.commands import Run
+    from hansa.kernel.context import Context
+    from hansa.kernel.runtime import Runtime
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Q = TypeVar("Q")
+O = TypeVar("O")
+V = TypeVar("V")
+
+MARGIN_S = 2.0
+"""How long after the time for the world is over due work takes an attempt up."""
+
+RESUME = "kernel.resume"
+"""The name of the due rows that finish attempts."""
+
+
+class Unknown(Exception):
+    """Raised by `outside`: the world did not tell the outcome; due work asks again."""
+
+
+class Refused(Exception):
+    """Raised by `settle`: the outcome is a refusal. What `settle` wrote is kept, and so is the
+    problem, as the answer of the attempt."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Done(Generic[V]):
+    """Returned by `begin`: the answer is known without asking the world."""
+
+    value: V
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The answer of a settled attempt: `value` is None where it is a refusal, or was kept."""
+
+    status: int
+    answer: bytes
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What `outside` is given in place of a context: no database, but a key and the time."""
+
+    key: ID
+    site: str
+    now: datetime
+    deadline: float  # monotonic seconds
+    trace: str
+    resources: dict[type, Any]
+
+    def get(self, kind: type[V]) -> V:
+        """Return the process's resource of a kind, such as the payment provider."""
+        found: V = self.resources[kind]
+        return found
+
+
+@dataclass(eq=False)
+class Action(Operation[P, R], Generic[P, R, Q, O]):
+    """An operation in three parts; the declared function is `begin`."""
+
+    request_type: Any = None
+    outcome_type: Any = None
+    version: int = 1
+    outside_s: float = 10.0
+    backoff_s: tuple[float, ...] = ()
+    outside_fn: Callable[[World, Any], Awaitable[Any]] | None = None
+    settle_fn: Callable[..., Awaitable[Any]] | None = None
+    parts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def declare(
+        self,
+        request: type[Q],
+        outcome: type[O],
+        version: int,
+        outside_s: float,
+        backoff_s: tuple[float, ...],
+    ) -> None:
+        """Set what the service's decorator was given."""
+        self.request_type = request
+        self.outcome_type = outcome
+        self.version = version
+        self.outside_s = outside_s
+        self.backoff_s = backoff_s
+
+    def outside(
+        self, fn: Callable[[World, Q], Awaitable[O]]
+    ) -> Callable[[World, Q], Awaitable[O]]:
+        """Declare the part that asks the world; it may be run again with the same key."""
+        self.outside_fn = fn
+        return fn
+
+    def settle(
+        self, fn: "Callable[[Context, Q, O], Awaitable[V]]"
+    ) -> "Callable[[Context, Q, O], Awaitable[V]]":
+        """Declare the command that records the outcome; it has effect once per attempt."""
+        self.settle_fn = fn
+        self.returns = get_type_hints(fn)["return"]
+        return fn
+
+    async def settle_in(
+        self, context: "Context", session: Session, attempt: ID, outcome: O
+    ) -> Any:
+        """Settle an attempt inside the transaction of `context` (see `Context.settle`)."""
+        settled = await _settle(context, session, self, attempt, outcome)
+        if settled.value is None and settled.status < 400:
+            return codec.decode(settled.answer, self.returns)
+        return settled.value
+
+
+_ATTEMPT = """SELECT action, request, sealed, digest, status, answer, trace, version
+FROM hansa_attempts WHERE site = ?1 AND id = ?2"""
+_OPEN = """INSERT INTO hansa_attempts (site, id, action, version, request, sealed, digest,
+principal, trace, status, answer, created_at_us)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11)"""
+_CLOSE = "UPDATE hansa_attempts SET status = ?3, answer = ?4 WHERE site = ?1 AND id = ?2"
+_ANSWER = """UPDATE hansa_keys SET status = ?3, answer = ?4, sealed = ?5
+WHERE site = ?1 AND digest = ?2"""
+_UNDUE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2"
+
+
+def due_id(attempt: ID) -> ID:
+    """Return the name of an attempt's due row."""
+    return f"resume:{attempt}"
+
+
+async def open_attempt(
+    context: "Context",
+    session: Session,
+    runtime: "Runtime",
+    action: Action[..., Any, Any, Any],
+    request: Any,
+    digest: str,
+) -> ID:
+    """Write a new attempt beside what `begin` wrote, and return its identifier."""
+    attempt = context.new_id("att")
+    data = codec.encode(request)
+    sealed = codec.holds_secret(action.request_type)
+    if sealed:
+        data = runtime.sealer.seal("attempt", context.site, data)
+    await session.run(
+        sql(session, _OPEN),
+        (context.site, attempt, action.id, action.version, data, int(sealed), digest,
+         context.principal.id, context.origin.trace, b"", runtime.clock.now_us()),
+    )  # fmt: skip
+    return attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An attempt that is open: a new one, or that of a repeated key."""
+
+    attempt: ID
+    replayed: bool
+
+
+async def begin(
+    runtime: "Runtime",
+    action: Action[..., Any, Any, Any],
+    run: "Run",
+    arguments: dict[str, Any],
+    key: str | None,
+    request: str,
+) -> "Settled | Begun":
+    """Run the first part: the answer if it is known already, else the attempt to finish."""
+    from hansa.kernel import commands  # it needs the contexts, which need the actions
+
+    digest = ""
+    if key is not None:
+        digest = idempotency.digest_of(run.site.id, run.principal.id, action.id, key)
+
+    async def body(session: Session) -> "Settled | Begun":
+        known = None
+        if digest:
+            known = await idempotency.find(session, run.site.id, digest, request)
+        if known is None:
+            return await commands.work_kept(runtime, run, session, work)
+        if not known.status:
+            return Begun(known.attempt, replayed=True)
+        answer = known.answer
+        if known.sealed:
+            answer = runtime.sealer.open("answer", run.site.id, answer)
+        return Settled(known.status, answer)
+
+    async def work(context: "Context", session: Session) -> "tuple[Settled | Begun, Kept | None]":
+        begun = await action.fn(context, **arguments)
+        if isinstance(begun, Done):
+            answer = codec.encode(begun.value)
+            stored, sealed = runtime.sealed(run.site.id, answer, action.returns)
+            kept = Kept(digest, request, action.status, stored, sealed, "") if digest else None
+            return Settled(action.status, answer, begun.value), kept
+        attempt = await open_attempt(context, session, runtime, action, begun, digest)
+        context.resume_later(due_id(attempt), RESUME, attempt, action.outside_s + MARGIN_S)
+        kept = Kept(digest, request, 0, b"", False, attempt) if digest else None
+        return Begun(attempt, replayed=False), kept
+
+    result: Settled | Begun = (await commands.submit(runtime, run, body)).value
+    return result
+
+
+async def _settle(
+    context: "Context",
+    session: Session,
+    action: Action[..., Any, Any, Any],
+    attempt: ID,
+    outcome: Any,
+) -> Settled:
+    rows = await session.fetch(sql(session, _ATTEMPT), (context.site, attempt))
+    if not rows or rows[0][0] != action.id:
+        raise NotFound(f"There is no attempt {attempt} of {action.id} on this site.")
+    _, data, sealed, digest, status, answer, _, version = rows[0]
+    runtime = context.runtime
+    if status:
+        return Settled(status, runtime.opened(context.site, bytes(answer), action.returns))
+    if action.settle_fn is None:
+        raise TypeError(f"{action.id} has no settle")
+    request = runtime.attempt_request(action, context.site, bytes(data), bool(sealed), version)
+    try:
+        value = await action.settle_fn(context, request, outcome)
+        status, body = action.status, codec.encode(value)
+    except Refused as refusal:
+        problem = refusal.problem
+        value, status, body = None, problem.status, codec.encode(problem.document())
+    kept, secret = runtime.sealed(context.site, body, action.returns)
+    await session.run(sql(session, _CLOSE), (context.site, attempt, status, kept))
+    if digest:
+        await session.run(
+            sql(session, _ANSWER), (context.site, digest, status, kept, int(secret))
+        )
+    await session.run(sql(session, _UNDUE), (context.site, due_id(attempt)))
+    return Settled(status, body, value)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptState:
+    """What is known of an attempt: status 0 and no answer while it is open."""
+
+    action: str
+    status: int
+    answer: bytes
+    sealed_request: bytes
+    is_sealed: bool
+    trace: str
+    version: int
+
+
+async def state_of(session: Session, site: str, attempt: ID) -> AttemptState | None:
+    """Return an attempt as it is now, None when there is none of that id on the site."""
+    rows = await session.fetch(sql(session, _ATTEMPT), (site, attempt))
+    if not rows:
+        return None
+    action, request, sealed, _, status, answer, trace, version = rows[0]
+    return AttemptState(action, status, bytes(answer), bytes(request), bool(sealed), trace, version)
+
+
+async def finish(runtime: "Runtime", site: str, attempt: ID) -> Settled:
+    """Ask the world about an open attempt and settle it; of a settled one return the answer.
+
+    Raises Unknown when the world does not tell, or not in time; what is written stays as it was.
+    """
+    deadline = time.monotonic() + 30
+    state = await runtime.storage.read(
+        lambda session: state_of(session, site, attempt), site=site, deadline=deadline
+    )
+    if state is None:
+        raise NotFound(f"There is no attempt {attempt} on this site.")
+    action = runtime.actions[state.action]
+    if state.status:
+        return Settled(state.status, runtime.opened(site, state.answer, action.returns))
+    request = runtime.attempt_request(
+        action, site, state.sealed_request, state.is_sealed, state.version
+    )
+    outcome = await _ask(runtime, action, site, attempt, request, state.trace)
+
+    async def settle(context: "Context", session: Session) -> Settled:
+        return await _settle(context, session, action, attempt, outcome)
+
+    settled: Settled = await runtime.commit(
+        settle, site=site, cause=f"{action.id}.settle", service=action.service, trace=state.trace
+    )
+    return settled
+
+
+async def _ask(
+    runtime: "Runtime",
+    action: Action[..., Any, Any, Any],
+    site: str,
+    attempt: ID,
+    request: Any,
+    trace: str,
+) -> Any:
+    if action.outside_fn is None:
+        raise TypeError(f"{action.id} has no outside")
+    now = from_us(runtime.clock.now_us())
+    world = World(
+        attempt, site, now, time.monotonic() + action.outside_s, trace, runtime.resources
+    )
+    try:
+        return await asyncio.wait_for(action.outside_fn(world, request), action.outside_s)
+    except TimeoutError:
+        raise Unknown(f"{action.id}: no answer within {action.outside_s:g} s") from None

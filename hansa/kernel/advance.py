@@ -1,0 +1,235 @@
+"""Advance: moving a site's test clock, so that ten years of business pass in seconds.
+
+The clock stops at every instant at which something is due, in the order (run_at, id), does it, and
+runs all events to rest before it goes on, over all services. Each stop is one transaction that moves
+the clock, takes the row and has the effects, so a crash resumes where it was; and one step of a year
+makes the same rows as 365 steps of a day.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from hansa.kernel import due
+from hansa.kernel.caller import SYSTEM
+from hansa.kernel.commands import Run, deadline_in, leave, submit, work_in
+from hansa.kernel.context import Context
+from hansa.kernel.deliveries import MACHINE_TROUBLE
+from hansa.kernel.due import COLUMNS, DueRow
+from hansa.kernel.outbox import Outbox, Scheduled
+from hansa.kernel.problems import Conflict, Invalid
+from hansa.kernel.relations import sql
+from hansa.kernel.schedule import from_us, to_us
+from hansa.kernel.site import SiteInfo
+from hansa.kernel.storage import PLATFORM, Session
+from hansa.kernel.ticks import tick_row
+
+if TYPE_CHECKING:
+    from hansa.kernel.runtime import Runtime
+
+logger = logging.getLogger("hansa.advance")
+
+ADVANCE_MAX_S = 10 * 366 * 86_400
+"""How far one call may move a clock: ten years."""
+
+_CLOCK = "SELECT now_us, target_us, ticked_us FROM hansa_clocks WHERE site = ?1"
+_AIM = "UPDATE hansa_clocks SET target_us = ?2 WHERE site = ?1"
+_MOVE = "UPDATE hansa_clocks SET now_us = ?2, ticked_us = ?3 WHERE site = ?1"
+_NEXT = f"""SELECT {COLUMNS} FROM hansa_due
+WHERE site = ?1 AND ready_at_us IS NULL AND state = 'waiting' AND run_at_us <= ?2
+ORDER BY run_at_us, id LIMIT 1"""
+_TAKE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2 AND ready_at_us IS NULL"
+_LATER = """UPDATE hansa_due SET ready_at_us = ?3, attempt = 1, state = 'waiting', error = ?4
+WHERE site = ?1 AND id = ?2"""
+_MOVING = "SELECT site FROM hansa_clocks WHERE target_us > now_us"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """What one transaction of an advance did."""
+
+    arrived: bool
+    emitted: bool
+
+
+async def aim(runtime: "Runtime", site: SiteInfo, to: datetime) -> None:
+    """Write down where a test clock is to go. Raises Conflict and Invalid."""
+    if not site.test_clock:
+        raise Conflict(
+            "This site is on the real clock; make a site with a test clock to move time.",
+            slug="no-test-clock",
+        )
+    target_us = to_us(to)
+
+    async def body(session: Session) -> None:
+        rows = await session.fetch(sql(session, _CLOCK), (site.id,))
+        now_us, aimed_us, _ = rows[0]
+        if aimed_us > now_us and aimed_us != target_us:
+            raise Conflict(f"The clock is on its way to {from_us(aimed_us).isoformat()}.")
+        if target_us < now_us:
+            raise Invalid(f"The clock stands at {from_us(now_us).isoformat()} and cannot go back.")
+        if target_us - now_us > ADVANCE_MAX_S * 1_000_000:
+            raise Invalid("A clock moves at most ten years at a time.")
+        await session.run(sql(session, _AIM), (site.id, target_us))
+
+    await submit(runtime, _run(site, "kernel.aim"), body)
+
+
+async def arrive(runtime: "Runtime", site: SiteInfo) -> datetime:
+    """Move a clock to where it was aimed, stop by stop, and return where it stands."""
+    await runtime.dispatcher.rest(site.slot)
+    while True:
+        stop = await _stop(runtime, site)
+        if stop.emitted:
+            await runtime.dispatcher.rest(site.slot)
+        if stop.arrived:
+            return from_us((await _read_clock(runtime, site))[0])
+
+
+async def resume(runtime: "Runtime") -> None:
+    """Go on with clocks that a dead process left on their way."""
+
+    async def body(session: Session) -> list[str]:
+        return [row[0] for row in await session.fetch(_MOVING)]
+
+    moving = await runtime.storage.read(
+        body, site=PLATFORM, deadline=deadline_in(30), across=True, shape="moving"
+    )
+    for site in moving:
+        logger.info("going on with the test clock of %s", site)
+        await runtime.advancing(await runtime.site(site))
+
+
+def _run(site: SiteInfo, cause: str, **more: Any) -> Run:
+    return Run(
+        site, SYSTEM, cause, "kernel", "", deadline_in(due.DEADLINE_S),
+        serial_by=f"clock@{site.id}", **more,
+    )  # fmt: skip
+
+
+async def _read_clock(runtime: "Runtime", site: SiteInfo) -> tuple[int, int, int]:
+    async def body(session: Session) -> tuple[int, int, int]:
+        rows = await session.fetch(sql(session, _CLOCK), (site.id,))
+        return rows[0][0], rows[0][1], rows[0][2]
+
+    return await runtime.storage.read(body, site=site.id, deadline=deadline_in(30))
+
+
+async def _stop(runtime: "Runtime", site: SiteInfo) -> Stop:
+    """Go to the next instant at which something is due, and do one thing there."""
+
+    row: DueRow | None = None
+
+    async def body(session: Session) -> Stop:
+        nonlocal row
+        rows = await session.fetch(sql(session, _CLOCK), (site.id,))
+        now_us, target_us, ticked_us = rows[0]
+        found = await session.fetch(sql(session, _NEXT), (site.id, target_us))
+        row = DueRow(*found[0]) if found else None
+        tick_us, rows_of_tick = _next_tick(runtime, site, ticked_us, target_us)
+        if tick_us is not None and (row is None or tick_us <= row.run_at_us):
+            # The rows of the instant come first into the table, then they are taken in order.
+            await _write(runtime, site, session, rows_of_tick, now_us)
+            await session.run(sql(session, _MOVE), (site.id, now_us, tick_us))
+            return Stop(arrived=False, emitted=False)
+        if row is None:
+            await session.run(sql(session, _MOVE), (site.id, target_us, target_us))
+            return Stop(arrived=True, emitted=False)
+        at_us = max(now_us, row.run_at_us)
+        await session.run(sql(session, _MOVE), (site.id, at_us, ticked_us))
+        await session.run(sql(session, _TAKE), (site.id, row.id))
+        return Stop(False, await _do(runtime, site, session, row, at_us))
+
+    try:
+        return (await submit(runtime, _run(site, "kernel.advance"), body)).value
+    except MACHINE_TROUBLE:
+        raise
+    except Exception as error:
+        if row is None:
+            raise
+        await _put_off(runtime, site, row, error)
+        return Stop(arrived=False, emitted=True)
+
+
+def _next_tick(
+    runtime: "Runtime", site: SiteInfo, ticked_us: int, target_us: int
+) -> tuple[int | None, list[Scheduled]]:
+    """Return the next instant of any schedule, and the due rows of it."""
+    coming: dict[str, int] = {}
+    for schedule in runtime.schedules.values():
+        if schedule.scope == "site":
+            at_us = schedule.cron.next_us(ticked_us, site.zone)
+            if at_us is not None and at_us <= target_us:
+                coming[schedule.name] = at_us
+    if not coming:
+        return None, []
+    tick_us = min(coming.values())
+    return tick_us, [
+        tick_row(runtime.schedules[name], site, tick_us, test_clock=True)
+        for name, at_us in sorted(coming.items())
+        if at_us == tick_us
+    ]
+
+
+async def _write(
+    runtime: "Runtime", site: SiteInfo, session: Session, rows: list[Scheduled], now_us: int
+) -> None:
+    machine_us = runtime.clock.now_us()
+    run = _run(site, "kernel.advance")
+    await leave(runtime, run, session, Outbox(due=rows), now_us, machine_us, None)
+
+
+async def _do(
+    runtime: "Runtime", site: SiteInfo, session: Session, row: DueRow, at_us: int
+) -> bool:
+    """Run a row's handler at its instant; tell whether it may have emitted."""
+    work = runtime.due_work.get(row.name)
+    if work is None:
+        # A scheduled operation is a transaction of its own: it goes to the machine's time, now.
+        ready_us = runtime.clock.now_us()
+        scheduled = Scheduled(
+            row.id, row.name, row.version, row.arguments, row.run_at_us, ready_us
+        )
+        run = _run(site, row.name)
+        await leave(runtime, run, session, Outbox(due=[scheduled]), at_us, ready_us, None)
+        return True
+    run = Run(
+        site, SYSTEM, row.name, work.service, row.trace, deadline_in(due.DEADLINE_S),
+        due_at_us=row.run_at_us, now_us=at_us, trigger=row.id,
+    )  # fmt: skip
+    arguments = runtime.due_arguments(work, row)
+
+    async def handle(context: Context, _: Session) -> bool:
+        await work.fn(context, **arguments)
+        return context.has_emitted
+
+    return await work_in(runtime, run, session, handle)
+
+
+async def _put_off(
+    runtime: "Runtime", site: SiteInfo, row: DueRow, error: BaseException
+) -> None:
+    """Move the clock to where the row failed, and leave the row to the machine's time."""
+    work = runtime.due_work.get(row.name)
+    first_s = work.backoff_s[0] if work and work.backoff_s else 1.0
+    ready_us = runtime.clock.now_us() + int(first_s * 1_000_000)
+    text = due.error_text(error)
+    logger.warning("due work %s %s failed at its instant: %r", row.name, row.id, error)
+
+    async def body(session: Session) -> None:
+        now_us, _, ticked_us = (await session.fetch(sql(session, _CLOCK), (site.id,)))[0]
+        at_us = max(now_us, row.run_at_us)
+        await session.run(sql(session, _MOVE), (site.id, at_us, ticked_us))
+        await session.run(sql(session, _LATER), (site.id, row.id, ready_us, text))
+
+    await submit(runtime, _run(site, "kernel.advance"), body)
+    runtime.due.wake()
+
+
+async def gather_advances(tasks: dict[str, "asyncio.Task[datetime]"]) -> None:
+    """Stop the advances under way; they resume when the process starts again."""
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)

@@ -1,0 +1,49 @@
+"""Who calls, and which site.
+
+What must never happen here: a permission that nobody gave. A principal is a value, so nothing that
+runs on its behalf can widen it.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from hansa.kernel.storage import PLATFORM
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody that a request is made by.
+
+    `id` names it in the log, `home` is the site that it belongs to (or the platform), and
+    `permissions` are exact names (``commerce.products:write``) or wildcards (``commerce.*``, ``*``).
+    """
+
+    id: str
+    permissions: frozenset[str]
+    kind: Literal["key", "public", "system"]
+    home: str
+
+    def allows(self, permission: str) -> bool:
+        """Tell whether the principal has a permission: by its name, or by a wildcard that ends
+        where a part of the name does. Kind "system" has every permission."""
+        granted = self.permissions
+        if permission in granted or self.kind == "system" or "*" in granted:
+            return True
+        for position, character in enumerate(permission):
+            if character in ".:" and permission[: position + 1] + "*" in granted:
+                return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A principal knocking at one site; the site is its id, or that of the platform."""
+
+    site: str
+    principal: Principal
+
+
+PUBLIC_PRINCIPAL: Final = Principal("public", frozenset(), "public", PLATFORM)
+"""Anybody without a key."""
+SYSTEM: Final = Principal("system", frozenset({"*"}), "system", PLATFORM)
+"""The kernel itself: subscribers, due work and schedules run as it."""

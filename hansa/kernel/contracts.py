@@ -1,0 +1,333 @@
+"""Contracts: what is stored keeps a name, a version and a shape that later releases can still read.
+
+Events, arguments of due work, and the requests and kept answers of actions outlive the code that
+wrote them, and two releases run side by side. `contracts.lock` holds every shape that was ever
+released. (The kept answer of a command is sent again as it is, never read here, so it needs no
+contract.) What must never happen: a stored row that no running release can read, or a changed shape
+under an old version.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from hansa.kernel import codec, shapes
+from hansa.kernel.catalog import event_name
+from hansa.kernel.structs import Event
+
+if TYPE_CHECKING:
+    from hansa.kernel.service import Service
+
+Kind = Literal["event", "due", "request", "answer"]
+Data = dict[str, Any]
+Upcaster = Callable[[Data], Data]
+"""Lifts stored data from one version to the next: pure, and it may change the copy it is given."""
+
+LOCK_NAME: Final = "contracts.lock"
+
+
+class ContractUnknown(Exception):
+    """A stored row has a name that this release does not know. The row stays as it is."""
+
+
+class VersionUnknown(Exception):
+    """A stored row has a version that this release cannot read. The row stays as it is.
+
+    `newer` tells whether a newer release wrote it, so that waiting for that release is right.
+    """
+
+    def __init__(self, message: str, *, newer: bool) -> None:
+        super().__init__(message)
+        self.newer = newer
+
+
+class Unliftable(Exception):
+    """An upcaster failed on a stored row, or its answer does not fit. The row stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One thing that is stored: `name` on the wire, its current version, and its type there."""
+
+    name: str
+    kind: Kind
+    version: int
+    type: Any
+    shape: shapes.Shape = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A change that would leave stored rows unreadable, or releases unable to run side by side."""
+
+    name: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.what}"
+
+
+class Entry(msgspec.Struct, forbid_unknown_fields=True):
+    """What the lock keeps of one contract: every shape by its version."""
+
+    kind: str
+    version: int
+    shapes: dict[int, Any]
+
+
+class Lock(msgspec.Struct, forbid_unknown_fields=True):
+    """The content of a `contracts.lock`: the released contracts by name."""
+
+    format: int = 1
+    contracts: dict[str, Entry] = {}
+
+
+# ---- what the code declares
+
+
+def contracts_of(services: "Iterable[Service]") -> list[Contract]:
+    """Return what the services store, by name. Raises TypeError for what cannot be stored.
+
+    The services' packages must be imported whole, so that all of their events are there.
+    """
+    found: dict[str, Contract] = {}
+    for service in services:
+        for contract in _of_service(service):
+            if contract.name in found:
+                raise TypeError(f"{contract.name} is declared twice")
+            found[contract.name] = contract
+    return [found[name] for name in sorted(found)]
+
+
+def _of_service(service: "Service") -> Iterable[Contract]:
+    for event in _events_in(service.package, Event):
+        name = event_name(event)
+        if name.startswith(service.name + "."):
+            yield _contract(name, "event", event.event_version, event)
+    for work in service.due_work.values():
+        arguments = [
+            (part.name, part.type) if part.required else (part.name, part.type, part.default)
+            for part in work.parameters
+        ]
+        wanted = msgspec.defstruct("Arguments", arguments, frozen=True, forbid_unknown_fields=True)
+        yield _contract(work.name, "due", work.version, wanted)
+    for action in service.actions.values():
+        yield _contract(request_name(action.id), "request", action.version, action.request_type)
+        yield _contract(answer_name(action.id), "answer", action.version, action.returns)
+
+
+def request_name(action: str) -> str:
+    """Return the contract name of what an action asks the world."""
+    return f"{action}:request"
+
+
+def answer_name(action: str) -> str:
+    """Return the contract name of the answer that an action's attempt keeps."""
+    return f"{action}:answer"
+
+
+def _events_in(package: str, root: type[Event]) -> Iterable[type[Event]]:
+    for event in root.__subclasses__():
+        inside = event.__module__ == package or event.__module__.startswith(package + ".")
+        if inside and event.event_aggregate:  # without one it is the common part of others
+            yield event
+        yield from _events_in(package, event)
+
+
+def _contract(name: str, kind: Kind, version: int, wanted: Any) -> Contract:
+    try:
+        return Contract(name, kind, version, wanted, shapes.shape_of(wanted))
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from error
+
+
+def upcasters_of(services: "Iterable[Service]") -> dict[tuple[str, int], Upcaster]:
+    """Return the upcasters that the services declare, by name and the version they lift from."""
+    return {key: fn for service in services for key, fn in service.upcasters.items()}
+
+
+# ---- the lock
+
+
+def describe(services: "Iterable[Service]") -> Lock:
+    """Return what the services store now, as a lock with the current versions only."""
+    return lock_of(contracts_of(services))
+
+
+def lock_of(contracts: Iterable[Contract]) -> Lock:
+    """Return contracts as a lock with their current versions only."""
+    return Lock(
+        contracts={
+            one.name: Entry(one.kind, one.version, {one.version: one.shape}) for one in contracts
+        }
+    )
+
+
+def compare(lock: Lock, current: Lock, upcasters: Iterable[tuple[str, int]] = ()) -> list[Breach]:
+    """Return what `current` breaks of what `lock` has released; nothing when it may be released.
+
+    Free: a new contract, and a new field with a default. Anything else needs the next version and
+    an upcaster from the one before. What is in the lock and not in the code any more is a breach,
+    until somebody who knows that no row is left removes it from the lock.
+    """
+    lifts = set(upcasters)
+    found: list[Breach] = []
+    for name, entry in sorted(lock.contracts.items()):
+        now = current.contracts.get(name)
+        if now is None:
+            found.append(Breach(name, "is stored but no longer declared; rows of it may be left"))
+        elif now.kind != entry.kind:
+            found.append(Breach(name, f"was a contract of kind {entry.kind} and is {now.kind}"))
+        elif now.version < entry.version:
+            found.append(Breach(name, f"went back from version {entry.version} to {now.version}"))
+        else:
+            found += _compare_versions(name, entry, now, lifts)
+    return found
+
+
+def _compare_versions(
+    name: str, entry: Entry, now: Entry, lifts: set[tuple[str, int]]
+) -> list[Breach]:
+    if now.version == entry.version:
+        changed = shapes.changes(entry.shapes[entry.version], now.shapes[now.version])
+        return [
+            Breach(name, f"{what}; make it version {entry.version + 1} with an upcaster")
+            for what in changed
+        ]
+    shapes_at = {**entry.shapes, **now.shapes}
+    missing = [
+        version
+        for version in range(min(entry.shapes), now.version)
+        if (name, version) not in lifts and not _same_by_right(now.kind, shapes_at, version)
+    ]
+    return [
+        Breach(name, f"has no upcaster from version {version}, but rows of it may be left")
+        for version in missing
+    ]
+
+
+def _same_by_right(kind: str, shapes_at: Mapping[int, Any], version: int) -> bool:
+    """The request and the answer of an action share its version, so one of them may stay as it was
+    while the version rises for the other."""
+    if kind not in ("request", "answer") or not {version, version + 1} <= shapes_at.keys():
+        return False
+    return not shapes.changes(shapes_at[version], shapes_at[version + 1])
+
+
+def updated(lock: Lock, current: Lock) -> Lock:
+    """Return the lock that a release of `current` commits: older shapes kept, the rest taken over.
+
+    What `current` lacks stays. Call it only when `compare` finds nothing.
+    """
+    merged = copy.deepcopy(lock)
+    for name, now in current.contracts.items():
+        before = merged.contracts.get(name)
+        kept = dict(before.shapes) if before is not None else {}
+        merged.contracts[name] = Entry(now.kind, now.version, {**kept, **now.shapes})
+    return merged
+
+
+def to_text(lock: Lock) -> str:
+    """Return a lock as text that reads and merges well: sorted, a line for each fact."""
+    data = msgspec.json.encode(msgspec.to_builtins(lock, str_keys=True), order="sorted")
+    return msgspec.json.format(data, indent=1).decode() + "\n"
+
+
+def from_text(text: str) -> Lock:
+    """Return the lock in a text. Raises ValueError for one that is not a lock or of a later
+    format."""
+    try:
+        lock = msgspec.json.decode(text.encode(), type=Lock)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{LOCK_NAME} cannot be read: {error}") from error
+    if lock.format != 1:
+        raise ValueError(f"{LOCK_NAME} has format {lock.format}, this release knows format 1")
+    for name, entry in lock.contracts.items():
+        if entry.version not in entry.shapes:
+            raise ValueError(f"{LOCK_NAME}: {name} has no shape of version {entry.version}")
+    return lock
+
+
+def read_lock(file: Path) -> Lock:
+    """Return the lock in a file; an empty one when there is no file. Raises ValueError."""
+    return from_text(file.read_text(encoding="utf-8")) if file.exists() else Lock()
+
+
+# ---- reading what is stored
+
+
+class Reader:
+    """Reads stored rows of any released version as values of the current types."""
+
+    def __init__(
+        self,
+        contracts: Sequence[Contract],
+        upcasters: Mapping[tuple[str, int], Upcaster],
+    ) -> None:
+        """Take the contracts and upcasters of all services (`contracts_of`, `upcasters_of`).
+
+        Raises TypeError for an upcaster of a contract or from a version that there is not.
+        """
+        self._contracts = {contract.name: contract for contract in contracts}
+        self._upcasters = dict(upcasters)
+        for name, version in self._upcasters:
+            contract = self._contracts.get(name)
+            if contract is None or not 1 <= version < contract.version:
+                raise TypeError(f"upcaster of {name} from version {version} lifts nothing")
+
+    def lift(self, name: str, version: int, data: Data) -> Data:
+        """Return stored data as of the current version, without fields that it does not know.
+
+        `data` is left as it is. Raises ContractUnknown, VersionUnknown and Unliftable.
+        """
+        contract = self._find(name, version)
+        if version < contract.version:
+            data = copy.deepcopy(data)
+        for step in range(version, contract.version):
+            upcaster = self._upcasters.get((name, step))
+            if upcaster is None and contract.kind in ("request", "answer"):
+                continue  # it did not change while its action's version rose (see `compare`)
+            if upcaster is None:
+                raise VersionUnknown(f"{name} has no upcaster from version {step}", newer=False)
+            try:
+                data = upcaster(data)
+            except Exception as error:
+                raise Unliftable(
+                    f"{name}: the upcaster from version {step} failed: {error!r}"
+                ) from error
+        return shapes.prune(data, contract.shape)  # type: ignore[no-any-return]
+
+    def read(self, name: str, version: int, stored: bytes) -> Any:
+        """Return stored JSON as a value of the contract's current type. Raises as `lift`, and
+        Unliftable too for what does not fit the type."""
+        contract = self._find(name, version)
+        if version == contract.version:
+            try:
+                return codec.decode(stored, contract.type)
+            except msgspec.MsgspecError:
+                pass  # a newer release may have added an optional field; read it the longer way
+        try:
+            lifted = self.lift(name, version, msgspec.json.decode(stored))
+            return codec.decode(msgspec.json.encode(lifted), contract.type)
+        except msgspec.ValidationError as error:
+            raise Unliftable(f"{name} version {version} does not fit: {error}") from error
+        except msgspec.DecodeError as error:
+            raise Unliftable(f"{name} version {version} is not JSON: {error}") from error
+
+    def _find(self, name: str, version: int) -> Contract:
+        contract = self._contracts.get(name)
+        if contract is None:
+            raise ContractUnknown(f"{name} is stored, but no service here declares it")
+        if version > contract.version:
+            raise VersionUnknown(
+                f"{name} is stored as version {version}; this release knows up to "
+                f"{contract.version}",
+                newer=True,
+            )
+        if version < 1:
+            raise VersionUnknown(f"{name} has no version {version}", newer=False)
+        return contract

@@ -1,0 +1,265 @@
+"""Deliveries: events taking effect at their subscribers, in transactions (rules: `delivery`).
+
+The effects, the subscriber's position, and the receipt move in one transaction; an event that fails
+moves into `hansa_deliveries` in the transaction that moves the position past it. What must never
+happen here: a position that moves without the effect, an effect without its receipt, or a later
+event of an aggregate before an earlier one.
+"""
+
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hansa.kernel import delivery, log
+from hansa.kernel.caller import SYSTEM
+from hansa.kernel.commands import Run, deadline_in, submit, work_in
+from hansa.kernel.context import Context
+from hansa.kernel.log import LogEvent
+from hansa.kernel.problems import NotFound, Overloaded, StorageFailed, StorageFull
+from hansa.kernel.relations import sql
+from hansa.kernel.storage import Session
+
+if TYPE_CHECKING:
+    from hansa.kernel.runtime import Runtime
+    from hansa.kernel.service import Subscription
+
+DEADLINE_S = 30.0
+MACHINE_TROUBLE = (StorageFailed, StorageFull, Overloaded)
+"""What is no fault of a handler: the same events are tried again as they are."""
+ERROR_LENGTH_MAX = 8_000
+
+_CURSOR = "SELECT position FROM hansa_cursors WHERE subscriber = ?1 AND slot = ?2"
+_MOVE = """INSERT INTO hansa_cursors (subscriber, slot, epoch, position) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (subscriber, slot) DO UPDATE SET epoch = excluded.epoch, position = excluded.position"""
+_OPEN = """SELECT DISTINCT aggregate FROM hansa_deliveries
+WHERE subscriber = ?1 AND site = ?2 AND state <> 'skipped'"""
+_RECEIPT = """INSERT INTO hansa_receipts (subscriber, event, site, at_us) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT DO NOTHING"""
+_FAIL = """INSERT INTO hansa_deliveries (subscriber, event, site, aggregate, position, state,
+attempt, ready_at_us, error, trace, failed_at_us)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"""
+_TAKE = """DELETE FROM hansa_deliveries WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting'"""
+_AGAIN = """UPDATE hansa_deliveries SET state = ?3, attempt = ?4, ready_at_us = ?5, error = ?6,
+failed_at_us = ?7 WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting'"""
+_PROMOTE = """UPDATE hansa_deliveries SET state = 'waiting', ready_at_us = ?4
+WHERE subscriber = ?1 AND site = ?2 AND aggregate = ?3 AND state = 'queued' AND position = (
+  SELECT min(position) FROM hansa_deliveries
+  WHERE subscriber = ?1 AND site = ?2 AND aggregate = ?3 AND state <> 'skipped')"""
+_BY_HAND = """UPDATE hansa_deliveries SET state = ?4, attempt = 0, ready_at_us = ?5
+WHERE subscriber = ?1 AND event = ?2 AND site = ?3 AND state IN ('parked', 'waiting')"""
+_WHOSE = "SELECT aggregate FROM hansa_deliveries WHERE subscriber = ?1 AND event = ?2"
+
+
+class HandlerFailed(Exception):
+    """The handler of the event at `index` of a batch raised; nothing of the batch was kept."""
+
+    def __init__(self, index: int, error: BaseException) -> None:
+        super().__init__(f"event {index} of the batch failed")
+        self.index = index
+        self.error = error
+
+
+def error_text(error: BaseException) -> str:
+    """Return the type, text and traceback of an error, bounded, for people to read."""
+    lines = traceback.format_exception(error, limit=-12)
+    return "".join(lines)[-ERROR_LENGTH_MAX:]
+
+
+async def move_cursor(
+    session: Session, subscriber: str, slot: int, epoch: int, position: int
+) -> None:
+    """Move a subscriber's position, in the transaction of the effects up to it."""
+    await session.run(sql(session, _MOVE), (subscriber, slot, epoch, position))
+
+
+async def deliver(
+    runtime: "Runtime", subscription: "Subscription", events: Sequence[LogEvent]
+) -> None:
+    """Give events of one site to a subscriber, in order. Those that fail end in `deliveries`."""
+    while events:
+        try:
+            await _deliver_batch(runtime, subscription, events)
+            return
+        except HandlerFailed as failure:
+            if failure.index:
+                await _deliver_batch(runtime, subscription, events[: failure.index])
+            await _put_aside(runtime, subscription, events[failure.index], failure.error)
+            events = events[failure.index + 1 :]
+
+
+async def _deliver_batch(
+    runtime: "Runtime", subscription: "Subscription", events: Sequence[LogEvent]
+) -> None:
+    run = await _run_for(runtime, subscription, events[0])
+    name, slot = subscription.name, events[0].slot
+    reached = 0
+
+    async def body(session: Session) -> None:
+        nonlocal reached
+        rows = await session.fetch(sql(session, _CURSOR), (name, slot))
+        done = rows[0][0] if rows else 0
+        blocked = {row[0] for row in await session.fetch(sql(session, _OPEN), (name, run.site.id))}
+        for index, event in enumerate(events):
+            if event.position <= done:
+                continue
+            reached = index
+            if delivery.admit(event.aggregate in blocked) == "queue":
+                await _insert(session, runtime, name, event, ("queued", 0, 0), "")
+            elif await _receive(session, runtime, name, event):
+                await effect(runtime, subscription, event, run, session)
+        if events[-1].position > done:
+            await move_cursor(session, name, slot, events[-1].epoch, events[-1].position)
+
+    try:
+        await submit(runtime, run, body)
+    except MACHINE_TROUBLE:
+        raise
+    except Exception as error:
+        raise HandlerFailed(reached, error) from error
+
+
+async def _receive(session: Session, runtime: "Runtime", name: str, event: LogEvent) -> bool:
+    """Write the receipt of an event; False when it has already had its effect."""
+    arguments = (name, event.id, event.site, runtime.clock.now_us())
+    return await session.run(sql(session, _RECEIPT), arguments) == 1
+
+
+async def effect(
+    runtime: "Runtime",
+    subscription: "Subscription",
+    event: LogEvent,
+    run: Run,
+    session: Session,
+) -> None:
+    """Run a subscriber's handler for one event inside an open transaction."""
+    value = runtime.event_value(event)
+    own = Run(
+        run.site, SYSTEM, subscription.name, subscription.service, event.trace, run.deadline,
+        trigger=event.id,
+    )  # fmt: skip
+
+    async def work(context: Context, _: Session) -> None:
+        await subscription.fn(context, value)
+
+    await work_in(runtime, own, session, work)
+
+
+async def _insert(
+    session: Session,
+    runtime: "Runtime",
+    name: str,
+    event: LogEvent,
+    verdict: tuple[str, int, int],
+    error: str,
+) -> None:
+    state, attempt, ready_at_us = verdict
+    await session.run(
+        sql(session, _FAIL),
+        (name, event.id, event.site, event.aggregate, event.position, state, attempt,
+         ready_at_us, error, event.trace, runtime.clock.now_us()),
+    )  # fmt: skip
+
+
+async def _put_aside(
+    runtime: "Runtime", subscription: "Subscription", event: LogEvent, error: BaseException
+) -> None:
+    run = await _run_for(runtime, subscription, event)
+    verdict = delivery.failed(0, runtime.clock.now_us(), subscription.backoff_s)
+    text = error_text(error)
+
+    async def body(session: Session) -> None:
+        rows = await session.fetch(sql(session, _CURSOR), (subscription.name, event.slot))
+        if rows and rows[0][0] >= event.position:
+            return
+        await _insert(session, runtime, subscription.name, event, verdict, text)
+        await move_cursor(session, subscription.name, event.slot, event.epoch, event.position)
+
+    await submit(runtime, run, body)
+    runtime.retry_pending(verdict[2])
+
+
+async def retry(runtime: "Runtime", subscription: "Subscription", position: int) -> None:
+    """Try the event at a position again, which waits at the head of its aggregate."""
+    event = await runtime.storage.read(
+        lambda session: log.at(session, position),
+        site="platform", deadline=deadline_in(DEADLINE_S), across=True,
+    )  # fmt: skip
+    if event is None:
+        raise NotFound(f"The log has nothing at {position} any more.")
+    run = await _run_for(runtime, subscription, event)
+    name = subscription.name
+
+    async def body(session: Session) -> None:
+        if not await session.run(sql(session, _TAKE), (name, event.id)):
+            return
+        if await _receive(session, runtime, name, event):
+            await effect(runtime, subscription, event, run, session)
+        await _promote(session, runtime, name, event.site, event.aggregate)
+
+    try:
+        await submit(runtime, run, body)
+    except MACHINE_TROUBLE:
+        raise
+    except Exception as error:
+        await _fail_again(runtime, subscription, run, event, error)
+    runtime.retry_pending(0)
+
+
+async def _promote(
+    session: Session, runtime: "Runtime", name: str, site: str, aggregate: str
+) -> None:
+    """Let the next event of an aggregate be tried, now that what it queued behind is gone."""
+    arguments = (name, site, aggregate, runtime.clock.now_us())
+    await session.run(sql(session, _PROMOTE), arguments)
+
+
+async def _fail_again(
+    runtime: "Runtime",
+    subscription: "Subscription",
+    run: Run,
+    event: LogEvent,
+    error: BaseException,
+) -> None:
+    attempts_sql = "SELECT attempt FROM hansa_deliveries WHERE subscriber = ?1 AND event = ?2"
+    text = error_text(error)
+
+    async def body(session: Session) -> int:
+        key = (subscription.name, event.id)
+        rows = await session.fetch(sql(session, attempts_sql), key)
+        if not rows:
+            return 0
+        now_us = runtime.clock.now_us()
+        state, attempt, ready = delivery.failed(rows[0][0], now_us, subscription.backoff_s)
+        await session.run(sql(session, _AGAIN), (*key, state, attempt, ready, text, now_us))
+        return ready
+
+    committed = await submit(runtime, run, body)
+    runtime.retry_pending(committed.value)
+
+
+async def by_hand(
+    runtime: "Runtime", site: str, subscriber: str, event: str, verb: str
+) -> None:
+    """Skip (`skip`) or try anew (`replay`) an event that waits or is parked. Raises NotFound."""
+    info = await runtime.site(site)
+    run = Run(info, SYSTEM, f"kernel.{verb}", "kernel", "", deadline_in(DEADLINE_S))
+    state = "skipped" if verb == "skip" else "waiting"
+
+    async def body(session: Session) -> None:
+        now_us = runtime.clock.now_us()
+        arguments = (subscriber, event, site, state, now_us)
+        if not await session.run(sql(session, _BY_HAND), arguments):
+            raise NotFound(f"{subscriber} has no open delivery of {event} at the head of its line.")
+        if state == "skipped":
+            rows = await session.fetch(sql(session, _WHOSE), (subscriber, event))
+            await _promote(session, runtime, subscriber, site, rows[0][0])
+
+    await submit(runtime, run, body)
+    runtime.retry_pending(0)
+
+
+async def _run_for(runtime: "Runtime", subscription: "Subscription", event: LogEvent) -> Run:
+    return Run(
+        await runtime.site(event.site), SYSTEM, subscription.name, subscription.service,
+        event.trace, deadline_in(DEADLINE_S), serial_by=f"{subscription.name}@{event.slot}",
+    )  # fmt: skip

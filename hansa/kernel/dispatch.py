@@ -1,0 +1,274 @@
+"""Dispatch: the loops that bring events of the log to the subscribers of this process.
+
+One reader follows the log; a lane per (subscriber, slot) takes its events in order, lanes run side
+by side. What is read here is only a hint of what to do: the transaction of a delivery looks again,
+so any number of processes may follow the same log.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hansa.kernel import deliveries, log
+from hansa.kernel.caller import SYSTEM
+from hansa.kernel.commands import Run, deadline_in, submit
+from hansa.kernel.log import LogEvent
+from hansa.kernel.relations import sql
+from hansa.kernel.site import PLATFORM_SITE
+from hansa.kernel.storage import PLATFORM, Session
+
+if TYPE_CHECKING:
+    from hansa.kernel.runtime import Runtime
+    from hansa.kernel.service import Subscription
+
+logger = logging.getLogger("hansa.dispatch")
+
+READ_MAX = 512
+BATCH_MAX = 64
+PENDING_MAX = 8_192
+FLOOR_EVERY = 4_096
+TROUBLE_S = (0.05, 0.2, 1.0, 5.0)
+
+_FLOORS = "SELECT subscriber, floor FROM hansa_subscribers"
+_CURSORS = "SELECT subscriber, slot, position FROM hansa_cursors"
+_FLOOR = """INSERT INTO hansa_subscribers (subscriber, floor) VALUES (?1, ?2)
+ON CONFLICT (subscriber) DO UPDATE SET floor = excluded.floor"""
+_READY = """SELECT subscriber, position, ready_at_us FROM hansa_deliveries
+WHERE state = 'waiting' ORDER BY ready_at_us LIMIT 256"""
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """The events of one slot that one subscriber has yet to take, in order."""
+
+    subscription: "Subscription"
+    slot: int
+    events: deque[LogEvent] = field(default_factory=deque[LogEvent])
+    task: asyncio.Task[None] | None = None
+
+
+class Dispatcher:
+    """Follows the log for the subscribers of a process."""
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+        self._by_type = runtime.subscriptions
+        self._position = 0
+        self._floor_written = 0
+        self._starts: dict[str, int] = {}
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._pending = 0
+        self._awake = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._retry_awake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Find where each subscriber stands, and begin."""
+        if not self._by_type:
+            return
+        floors, cursors = await self._runtime.storage.read(
+            _standing, site=PLATFORM, deadline=deadline_in(30), across=True
+        )
+        names = {one.name for several in self._by_type.values() for one in several}
+        self._starts = {name: floors.get(name, 0) for name in names}
+        self._position = min(self._starts.values())
+        self._cursors = {(name, slot): position for name, slot, position in cursors}
+        self._tasks = [
+            asyncio.create_task(self._follow(), name="hansa-log"),
+            asyncio.create_task(self._retry(), name="hansa-retry"),
+        ]
+
+    async def stop(self) -> None:
+        """Finish the batches under way and note how far every subscriber is."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        running = [lane.task for lane in self._lanes.values() if lane.task]
+        await asyncio.gather(*self._tasks, *running, return_exceptions=True)
+        if self._tasks and not self._pending:
+            await self._write_floor()
+
+    def wake(self) -> None:
+        """Tell that there may be new events."""
+        self._awake.set()
+
+    def wake_retry(self) -> None:
+        """Tell that a delivery waits for another try."""
+        self._retry_awake.set()
+
+    # ---- the log
+
+    async def _follow(self) -> None:
+        trouble = 0
+        while not self._stopping:
+            self._awake.clear()
+            try:
+                await self._runtime.storage.sequence()
+                events = await self._runtime.storage.read(
+                    lambda session: log.after(session, self._position, READ_MAX),
+                    site=PLATFORM, deadline=deadline_in(30), across=True, shape="log",
+                )  # fmt: skip
+                trouble = 0
+            except Exception:
+                logger.exception("the log cannot be read; trying again")
+                await asyncio.sleep(TROUBLE_S[min(trouble, len(TROUBLE_S) - 1)])
+                trouble += 1
+                continue
+            for event in events:
+                self._admit(event)
+            self._moved.set()
+            while self._pending >= PENDING_MAX:
+                await self._progress()
+            if not self._pending and self._position - self._floor_written >= FLOOR_EVERY:
+                await self._write_floor()
+            if len(events) < READ_MAX:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """Sleep until woken; where other processes write the same log, look by itself as well."""
+        poll_s = self._runtime.storage.poll_s
+        if poll_s is None:
+            await self._awake.wait()
+            return
+        try:
+            async with asyncio.timeout(poll_s):
+                await self._awake.wait()
+        except TimeoutError:
+            pass
+
+    def _admit(self, event: LogEvent) -> None:
+        self._position = event.position
+        for subscription in self._by_type.get(event.type, ()):
+            key = (subscription.name, event.slot)
+            done = max(self._starts[subscription.name], self._cursors.get(key, 0))
+            if event.position <= done:
+                continue
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = Lane(subscription, event.slot)
+            lane.events.append(event)
+            self._pending += 1
+            if lane.task is None:
+                lane.task = asyncio.create_task(self._run(lane, key))
+
+    async def _run(self, lane: Lane, key: tuple[str, int]) -> None:
+        trouble = 0
+        while lane.events and not self._stopping:
+            batch = _batch(lane.events)
+            try:
+                await deliveries.deliver(self._runtime, lane.subscription, batch)
+                trouble = 0
+            except Exception:
+                logger.exception("%s cannot take events; trying again", lane.subscription.name)
+                await asyncio.sleep(TROUBLE_S[min(trouble, len(TROUBLE_S) - 1)])
+                trouble += 1
+                continue
+            for _ in batch:
+                lane.events.popleft()
+            self._pending -= len(batch)
+            self._moved.set()
+        lane.task = None
+        if not lane.events:
+            self._lanes.pop(key, None)
+        self._moved.set()
+
+    async def _progress(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+    async def _write_floor(self) -> None:
+        """Note that every subscriber has done all up to here, so that a start need not look back."""
+        position = self._position
+        run = Run(PLATFORM_SITE, SYSTEM, "kernel.floor", "kernel", "", deadline_in(30))
+
+        async def body(session: Session) -> None:
+            for name in self._starts:
+                await session.run(sql(session, _FLOOR), (name, position))
+
+        await submit(self._runtime, run, body)
+        self._floor_written = position
+
+    # ---- rest, for test clocks and tests
+
+    async def rest(self, slot: int | None = None) -> None:
+        """Return when every event committed before (of a slot) has been delivered or put aside."""
+        if not self._by_type:
+            return
+        await self._runtime.storage.sequence()
+        last = await self._runtime.storage.read(
+            lambda session: log.last(session, slot),
+            site=PLATFORM, deadline=deadline_in(30), across=True, shape="last",
+        )  # fmt: skip
+        while self._position < last or self._busy(slot):
+            self._awake.set()
+            await self._progress()
+
+    def _busy(self, slot: int | None) -> bool:
+        if slot is None:
+            return bool(self._lanes)
+        return any(lane.slot == slot for lane in self._lanes.values())
+
+    # ---- second tries
+
+    async def _retry(self) -> None:
+        while not self._stopping:
+            self._retry_awake.clear()
+            wait_s = await self._retry_ready()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._retry_awake.wait()
+            except TimeoutError:
+                pass
+
+    async def _retry_ready(self) -> float | None:
+        """Try all that is ready; return in how many seconds to look again, None if when woken."""
+        known = {one.name: one for several in self._by_type.values() for one in several}
+        try:
+            rows = await self._runtime.storage.read(
+                _waiting, site=PLATFORM, deadline=deadline_in(30), across=True, shape="retry"
+            )
+            now_us = self._runtime.clock.now_us()
+            soonest: int | None = None
+            for subscriber, position, ready_at_us in rows:
+                if subscriber not in known:
+                    continue
+                if ready_at_us > now_us:
+                    soonest = ready_at_us
+                    break
+                await deliveries.retry(self._runtime, known[subscriber], position)
+                self._retry_awake.set()
+        except Exception:
+            logger.exception("deliveries cannot be tried again; trying later")
+            return TROUBLE_S[-1]
+        if soonest is None:
+            return self._runtime.storage.poll_s and 1.0
+        return max(0.001, (soonest - now_us) / 1_000_000)
+
+
+async def _standing(
+    session: Session,
+) -> tuple[dict[str, int], list[tuple[str, int, int]]]:
+    floors = {row[0]: row[1] for row in await session.fetch(_FLOORS)}
+    cursors = [(row[0], row[1], row[2]) for row in await session.fetch(_CURSORS)]
+    return floors, cursors
+
+
+async def _waiting(session: Session) -> list[tuple[str, int, int]]:
+    return [(row[0], row[1], row[2]) for row in await session.fetch(_READY)]
+
+
+def _batch(events: deque[LogEvent]) -> list[LogEvent]:
+    """Return the next events of one site: a transaction is of one site."""
+    site = events[0].site
+    batch: list[LogEvent] = []
+    for event in events:
+        if event.site != site or len(batch) == BATCH_MAX:
+            break
+        batch.append(event)
+    return batch

@@ -1,0 +1,64 @@
+"""Drafting: a first text of the revision that would bring a service's schema to its declarations.
+
+For a team at its desk, never at run time. The revisions so far are applied to an empty database in
+memory, and Alembic compares it with the declared tables. Read the draft before keeping it: Alembic
+sees no change of a CHECK constraint, takes a renamed column for two, and knows no data.
+"""
+
+from typing import Any, Literal
+
+from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.operations.ops import UpgradeOps
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import MetaData, create_engine
+
+from hansa.kernel.columns import Day, Instant, Json
+from hansa.kernel.migration_sql import statements_of
+from hansa.kernel.revisions import Migrated, chain_of
+
+
+def draft(service: Migrated, name: str) -> tuple[str, str]:
+    """Return the file name and the text of a service's next revision, called `name`.
+
+    The text is an expand revision; what takes away must be moved to a contract revision by hand,
+    and the linter insists on it. Raises ValueError when there is nothing to change.
+    """
+    chain = chain_of(service)
+    declared = MetaData()
+    for table in service.tables.values():
+        table.to_metadata(declared).info.clear()
+    engine = create_engine("sqlite://")
+    try:
+        with engine.begin() as connection:
+            for revision in chain:
+                for statement in statements_of(revision, "sqlite"):
+                    connection.exec_driver_sql(statement)
+            context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+            ops: Any = produce_migrations(context, declared).upgrade_ops
+    finally:
+        engine.dispose()
+    if ops is None or ops.is_empty():
+        raise ValueError(f"{service.name}: the revisions already make what is declared")
+    number = f"{int(chain[-1].revision) + 1 if chain else 1:04d}"
+    before = f'"{chain[-1].revision}"' if chain else "None"
+    return f"{number}_{name}.py", _text(ops, name, number, before)
+
+
+def _portable(kind: str, item: Any, _: Any) -> str | Literal[False]:
+    """Our kinds of columns by what they rest as: a revision must not change when a kind does."""
+    if kind == "type" and isinstance(item, Instant):
+        return "sa.BigInteger()"
+    if kind == "type" and isinstance(item, Day | Json):
+        return "sa.Text()"
+    return False
+
+
+def _text(ops: UpgradeOps, name: str, number: str, before: str) -> str:
+    code = render_python_code(ops, render_item=_portable)
+    body = "\n".join(line for line in code.splitlines() if "# ###" not in line).strip()
+    title = name.replace("_", " ").capitalize()
+    return (
+        f'"""{title}."""\n\nimport sqlalchemy as sa\nfrom alembic import op\n\n'
+        f'revision = "{number}"\ndown_revision = {before}\nphase = "expand"\n\n\n'
+        f'def upgrade() -> None:\n    """{title}."""\n    {body}\n'
+    )

@@ -1,0 +1,246 @@
+"""Due work: rows that say what is to be done and when, done by whichever process comes first.
+
+A row is claimed with a lease, run as a command that deletes it with its effects, and tried again
+with backoff when it fails; after the last try it is parked with its error. Rows of a site on a test
+clock are not touched here: the clock takes them when it is advanced (see `advance`).
+What must never happen here: due work that is lost, or that has effect twice.
+"""
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hansa.kernel import actions, codec, delivery
+from hansa.kernel.caller import SYSTEM
+from hansa.kernel.commands import Run, deadline_in, execute, submit, work_in
+from hansa.kernel.context import Context
+from hansa.kernel.deliveries import error_text
+from hansa.kernel.operation import Operation
+from hansa.kernel.problems import NotFound
+from hansa.kernel.relations import sql
+from hansa.kernel.storage import PLATFORM, Session
+
+if TYPE_CHECKING:
+    from hansa.kernel.runtime import Runtime
+
+logger = logging.getLogger("hansa.due")
+
+CLAIM_MAX = 64
+LEASE_S = 60.0
+DEADLINE_S = 30.0
+TROUBLE_S = 1.0
+NEVER_US = 2**62
+
+COLUMNS = "id, site, name, version, arguments, run_at_us, attempt, principal, trace"
+
+_CLAIM = f"""UPDATE hansa_due SET holder = ?1, lease_until_us = ?2
+WHERE (site, id) IN (SELECT site, id FROM hansa_due
+  WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3
+  ORDER BY ready_at_us LIMIT {CLAIM_MAX} %s)
+RETURNING {COLUMNS}"""
+_SOONEST = """SELECT min(CASE WHEN lease_until_us > ready_at_us THEN lease_until_us
+  ELSE ready_at_us END) FROM hansa_due WHERE state = 'waiting' AND ready_at_us IS NOT NULL"""
+_TAKE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2 AND holder = ?3"
+_FAIL = """UPDATE hansa_due SET state = ?4, attempt = ?5, ready_at_us = ?6, error = ?7, holder = '',
+lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND holder = ?3"""
+_REPLAY = """UPDATE hansa_due SET state = 'waiting', attempt = 0, ready_at_us = ?3, holder = '',
+lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND state = 'parked'"""
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """A row of `hansa_due`."""
+
+    id: str
+    site: str
+    name: str
+    version: int
+    arguments: bytes
+    run_at_us: int
+    attempt: int
+    principal: str
+    trace: str
+
+
+class DueRunner:
+    """The loop that does due work in a process."""
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+        self._holder = secrets.token_hex(8)
+        self._awake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Begin; what became due while no process ran is done first."""
+        self._task = asyncio.create_task(self._follow(), name="hansa-due")
+
+    async def stop(self) -> None:
+        """Finish what is claimed, then stop."""
+        self._stopping = True
+        self._awake.set()
+        if self._task:
+            await self._task
+
+    def wake(self) -> None:
+        """Tell that there may be a row that is due sooner than the others."""
+        self._awake.set()
+
+    async def _follow(self) -> None:
+        while not self._stopping:
+            self._awake.clear()
+            try:
+                rows = await self._claim()
+                if rows:
+                    await asyncio.gather(*(self.run(row, self._holder) for row in rows))
+                    continue
+                wait_s = await self._until_next()
+            except Exception:
+                logger.exception("due work cannot be read; trying again")
+                wait_s = TROUBLE_S
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._awake.wait()
+            except TimeoutError:
+                pass
+
+    async def _claim(self) -> list[DueRow]:
+        runtime = self._runtime
+        now_us = runtime.clock.now_us()
+        if await self._soonest() > now_us:
+            return []
+        skip = "FOR UPDATE SKIP LOCKED" if runtime.storage.dialect == "postgresql" else ""
+        until_us = now_us + int(LEASE_S * 1_000_000)
+
+        async def body(session: Session) -> list[DueRow]:
+            rows = await session.fetch(
+                sql(session, _CLAIM % skip), (self._holder, until_us, now_us)
+            )
+            return [DueRow(*row) for row in rows]
+
+        committed = await runtime.storage.write(
+            body, site=PLATFORM, deadline=deadline_in(DEADLINE_S), across=True
+        )
+        return sorted(committed.value, key=lambda row: (row.run_at_us, row.id))
+
+    async def _soonest(self) -> int:
+        async def body(session: Session) -> int:
+            rows = await session.fetch(_SOONEST)
+            found: int | None = rows[0][0]
+            return NEVER_US if found is None else found
+
+        return await self._runtime.storage.read(
+            body, site=PLATFORM, deadline=deadline_in(DEADLINE_S), across=True, shape="due"
+        )
+
+    async def _until_next(self) -> float | None:
+        soonest_us = await self._soonest()
+        poll_s = 1.0 if self._runtime.storage.poll_s is not None else None
+        if soonest_us >= NEVER_US:
+            return poll_s
+        wait_s = max(0.0, (soonest_us - self._runtime.clock.now_us()) / 1_000_000)
+        return wait_s if poll_s is None else min(wait_s, poll_s)
+
+    async def run(self, row: DueRow, holder: str) -> None:
+        """Do a claimed row, or note why it failed."""
+        try:
+            await do(self._runtime, row, holder)
+        except Exception as error:
+            if not isinstance(error, actions.Unknown):
+                logger.warning("due work %s %s failed: %r", row.name, row.id, error)
+            await fail(self._runtime, row, holder, error)
+
+
+async def do(runtime: "Runtime", row: DueRow, holder: str) -> None:
+    """Do a row: a handler of due work in one transaction with its deletion, or what it names."""
+    if row.name == actions.RESUME:
+        await actions.finish(runtime, row.site, codec.decode(row.arguments, dict[str, str])["attempt"])
+        return
+    work = runtime.due_work.get(row.name)
+    if work is None:
+        await _do_operation(runtime, row, holder)
+        return
+    run = await run_of(runtime, row, work.service)
+    arguments = runtime.due_arguments(work, row)
+
+    async def handle(context: Context, _: Session) -> None:
+        await work.fn(context, **arguments)
+
+    async def body(session: Session) -> None:
+        taken = await session.run(sql(session, _TAKE), (row.site, row.id, holder))
+        if taken:
+            await work_in(runtime, run, session, handle)
+
+    await submit(runtime, run, body)
+
+
+async def _do_operation(runtime: "Runtime", row: DueRow, holder: str) -> None:
+    """Run a scheduled command or action under the row's own key, then delete the row: when the
+    process dies in between, the key makes the second run the first one's answer."""
+    operation = runtime.by_id.get(row.name)
+    if operation is None:
+        raise NotFound(f"No service here declares {row.name}; deploy it, then replay the row.")
+    run = await run_of(runtime, row, operation.service)
+    arguments = runtime.operation_arguments(operation, row.arguments)
+    await _run_keyed(runtime, operation, run, arguments, row.id)
+
+    async def body(session: Session) -> None:
+        await session.run(sql(session, _TAKE), (row.site, row.id, holder))
+
+    await submit(runtime, run, body)
+
+
+async def _run_keyed(
+    runtime: "Runtime",
+    operation: Operation[..., Any],
+    run: Run,
+    arguments: dict[str, Any],
+    key: str,
+) -> None:
+    if operation.kind == "action":
+        await runtime.begin_and_finish(runtime.actions[operation.id], run, arguments, key, "due")
+    else:
+        await execute(runtime, operation, run, arguments, key=key, request="due")
+
+
+async def run_of(runtime: "Runtime", row: DueRow, service: str, now_us: int = 0) -> Run:
+    """Return for whom and when a row runs."""
+    return Run(
+        await runtime.site(row.site), SYSTEM, row.name, service, row.trace,
+        deadline_in(DEADLINE_S), due_at_us=row.run_at_us, now_us=now_us, trigger=row.id,
+    )  # fmt: skip
+
+
+async def fail(runtime: "Runtime", row: DueRow, holder: str, error: BaseException) -> None:
+    """Note a failed try: when the next one is, or that the row is parked."""
+    work = runtime.due_work.get(row.name)
+    backoff_s = work.backoff_s if work else runtime.backoff_of(row)
+    now_us = runtime.clock.now_us()
+    state, attempt, ready_us = delivery.failed(row.attempt, now_us, backoff_s)
+    run = await run_of(runtime, row, "kernel")
+    arguments = (row.site, row.id, holder, state, attempt, ready_us, error_text(error))
+
+    async def body(session: Session) -> None:
+        await session.run(sql(session, _FAIL), arguments)
+
+    await submit(runtime, run, body)
+    if state == "parked":
+        logger.error("due work %s %s is parked after %d tries", row.name, row.id, attempt)
+
+
+async def replay(runtime: "Runtime", site: str, id: str) -> None:
+    """Have parked due work tried again now. Raises NotFound when there is none of that name."""
+    run = Run(
+        await runtime.site(site), SYSTEM, "kernel.replay", "kernel", "", deadline_in(DEADLINE_S)
+    )
+
+    async def body(session: Session) -> None:
+        now_us = runtime.clock.now_us()
+        if not await session.run(sql(session, _REPLAY), (site, id, now_us)):
+            raise NotFound(f"There is no parked due work {id} on this site.")
+
+    await submit(runtime, run, body)
+    runtime.due.wake()

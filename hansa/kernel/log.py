@@ -1,0 +1,80 @@
+"""The log: events in the order of their commit, read by position.
+
+On SQLite the position is the row's own number, since one writer commits in the order in which it
+inserts. On PostgreSQL it is given after the commit (see `sequencer`), because a serial column is
+not commit order. Readers see positioned rows only. What must never happen here: an event that
+appears behind a position somebody has already read past.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hansa.kernel.relations import sql
+from hansa.kernel.storage import Session
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """An event as it stands in the log."""
+
+    position: int
+    id: str
+    site: str
+    slot: int
+    epoch: int
+    aggregate: str
+    seq: int
+    type: str
+    version: int
+    at_us: int
+    trace: str
+    cause: str
+    principal: str
+    data: bytes
+
+
+_COLUMNS = (
+    "position, id, site, slot, epoch, aggregate, seq, type, version, at_us, trace, cause,"
+    " principal, data"
+)
+_AFTER = f"SELECT {_COLUMNS} FROM hansa_events WHERE position > ?1 ORDER BY position LIMIT ?2"
+_AT = f"SELECT {_COLUMNS} FROM hansa_events WHERE position = ?1"
+_OF_SITE = (
+    f"SELECT {_COLUMNS} FROM hansa_events WHERE slot = ?1 AND site = ?2 AND position > ?3"
+    " ORDER BY position LIMIT ?4"
+)
+_LAST_OF_SLOT = "SELECT coalesce(max(position), 0) FROM hansa_events WHERE slot = ?1"
+_LAST = "SELECT coalesce(max(position), 0) FROM hansa_events"
+
+
+def _events(rows: Sequence[Sequence[Any]]) -> list[LogEvent]:
+    return [LogEvent(*row) for row in rows]
+
+
+async def after(session: Session, position: int, limit: int) -> list[LogEvent]:
+    """Return the next events of the cell after a position, at most `limit`."""
+    return _events(await session.fetch(sql(session, _AFTER), (position, limit)))
+
+
+async def of_site(
+    session: Session, site: str, slot: int, position: int, limit: int
+) -> list[LogEvent]:
+    """Return the next events of one site after a position, at most `limit`."""
+    return _events(await session.fetch(sql(session, _OF_SITE), (slot, site, position, limit)))
+
+
+async def at(session: Session, position: int) -> LogEvent | None:
+    """Return the event at a position, None where it is gone."""
+    found = _events(await session.fetch(sql(session, _AT), (position,)))
+    return found[0] if found else None
+
+
+async def last(session: Session, slot: int | None = None) -> int:
+    """Return the last position of the cell or of one slot, 0 for an empty log."""
+    if slot is None:
+        rows = await session.fetch(_LAST)
+    else:
+        rows = await session.fetch(sql(session, _LAST_OF_SLOT), (slot,))
+    position: int = rows[0][0]
+    return position

@@ -1,0 +1,93 @@
+"""Pruning: what is kept for a time only, taken away in small transactions.
+
+Answers of keys after seven days; settled attempts, receipts and events after thirty. An event goes
+only when every subscriber is past it, no delivery of it is open, and its aggregate's sequence is
+kept elsewhere. What must never happen here: anything that could still be asked for by the promise.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.idempotency import KEPT_S
+from hansa.kernel.relations import sql
+from hansa.kernel.storage import PLATFORM, Session
+
+if TYPE_CHECKING:
+    from hansa.kernel.runtime import Runtime
+
+logger = logging.getLogger("hansa.pruning")
+
+EVERY_S: Final = 600.0
+BATCH: Final = 500
+LOG_KEPT_S: Final = 30 * 86_400
+
+_RULES: Final = {
+    "hansa_keys": (KEPT_S, "created_at_us", "site, digest", "created_at_us < ?1 AND status <> 0"),
+    "hansa_attempts": (LOG_KEPT_S, "created_at_us", "site, id", "created_at_us < ?1 AND status <> 0"),
+    "hansa_receipts": (LOG_KEPT_S, "at_us", "subscriber, event", "at_us < ?1"),
+    "hansa_events": (
+        LOG_KEPT_S,
+        "position",
+        "position",
+        "recorded_at_us < ?1 AND position <= (SELECT coalesce(min(floor), 0) FROM hansa_subscribers)"
+        " AND NOT EXISTS (SELECT 1 FROM hansa_deliveries d"
+        " WHERE d.position = hansa_events.position AND d.state <> 'skipped')",
+    ),
+}
+
+
+def statement(table: str) -> str:
+    """Return the SQL that takes one batch of a table's old rows away."""
+    _, order, key, old = _RULES[table]
+    where = f"({key})" if "," in key else key
+    return (
+        f"DELETE FROM {table} WHERE {where} IN"
+        f" (SELECT {key} FROM {table} WHERE {old} ORDER BY {order} LIMIT {BATCH})"
+    )
+
+
+class Pruner:
+    """The loop that prunes; any process of a cell may run it, and several do no harm."""
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin, with the first round after one interval."""
+        self._task = asyncio.create_task(self._follow(), name="hansa-pruning")
+
+    async def stop(self) -> None:
+        """Stop; a batch under way is either done or not."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.prune()
+            except Exception:
+                logger.exception("pruning failed; it goes on later")
+
+    async def prune(self) -> dict[str, int]:
+        """Take away all that is old enough now; return how many rows of which table."""
+        gone: dict[str, int] = {}
+        for table, (kept_s, _, _, _) in _RULES.items():
+            before_us = self._runtime.clock.now_us() - kept_s * 1_000_000
+            while (count := await self._batch(table, before_us)) == BATCH:
+                gone[table] = gone.get(table, 0) + count
+            gone[table] = gone.get(table, 0) + count
+        return gone
+
+    async def _batch(self, table: str, before_us: int) -> int:
+        async def body(session: Session) -> int:
+            return await session.run(sql(session, statement(table)), (before_us,))
+
+        committed = await self._runtime.storage.write(
+            body, site=PLATFORM, deadline=deadline_in(30), across=True
+        )
+        return committed.value

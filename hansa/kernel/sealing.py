@@ -1,0 +1,181 @@
+"""Sealing: bytes that rest encrypted, and open only for the purpose and site they were sealed for.
+
+AES-256-GCM with a fresh 96-bit nonce (NIST SP 800-38D section 8.2.2), a key per master key, purpose
+and site by HKDF-SHA256 (RFC 5869), and the purpose, site and key id as associated data. What must
+never happen: a secret that can be read from the database alone, or moved to another site and read.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+MASTER_KEY_ENV: Final = "HANSA_MASTER_KEY"
+KEY_BYTES: Final = 32
+DERIVED_KEYS_MAX: Final = 1024
+"""How many derived keys one process keeps; deriving one again costs about 20 microseconds."""
+
+_FORMAT: Final = 1
+_ID_BYTES: Final = 4
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+_HEAD: Final = 1 + _ID_BYTES
+OVERHEAD_BYTES: Final = _HEAD + _NONCE_BYTES + _TAG_BYTES
+"""By how much a sealed value is longer than the plain one."""
+
+
+class SealBroken(Exception):
+    """The bytes were changed, cut, or sealed for another site, purpose or master key.
+
+    The message never says which of these it was, nor anything of the content.
+    """
+
+
+class MasterKeyInvalid(Exception):
+    """The master key is missing or not 32 bytes in base64; the message says where it was read."""
+
+
+class Sealer:
+    """Seals with the first of the master keys and opens with any of them.
+
+    To rotate, put a new key in front and keep the older ones until everything is sealed anew;
+    `is_current` tells what still waits for that.
+    """
+
+    def __init__(self, masters: Sequence[bytes]) -> None:
+        """Take master keys of 32 bytes, the current one first. Raises MasterKeyInvalid."""
+        if not masters or any(len(master) != KEY_BYTES for master in masters):
+            raise MasterKeyInvalid(f"a master key is {KEY_BYTES} bytes, and one is needed")
+        self._masters = {_key_id(master): master for master in masters}
+        self._current = _key_id(masters[0])
+        self._derived: OrderedDict[tuple[bytes, str, str], AESGCM] = OrderedDict()
+
+    def seal(self, purpose: str, site: str, plain: bytes) -> bytes:
+        """Return `plain` sealed for a purpose ("sites.settings") of a site; longer by 33 bytes."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        head = bytes([_FORMAT]) + self._current
+        key = self._key(self._current, purpose, site)
+        return head + nonce + key.encrypt(nonce, plain, _belongs_to(head, purpose, site))
+
+    def open(self, purpose: str, site: str, sealed: bytes) -> bytes:
+        """Return what `seal` was given. Raises SealBroken for anything else than its exact answer
+        to the same purpose and site."""
+        head = sealed[:_HEAD]
+        if len(sealed) < OVERHEAD_BYTES or head[0] != _FORMAT or head[1:] not in self._masters:
+            raise SealBroken("the sealed value cannot be opened")
+        nonce = sealed[_HEAD : _HEAD + _NONCE_BYTES]
+        key = self._key(head[1:], purpose, site)
+        try:
+            return key.decrypt(
+                nonce, sealed[_HEAD + _NONCE_BYTES :], _belongs_to(head, purpose, site)
+            )
+        except InvalidTag:
+            raise SealBroken("the sealed value cannot be opened") from None
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Tell whether a sealed value uses the current master key, so needs no new sealing."""
+        return sealed[1:_HEAD] == self._current
+
+    def _key(self, key_id: bytes, purpose: str, site: str) -> AESGCM:
+        name = (key_id, purpose, site)
+        key = self._derived.get(name)
+        if key is None:
+            info = b"hansa/seal/" + _parts(purpose, site)
+            derive = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info)
+            key = self._derived[name] = AESGCM(derive.derive(self._masters[key_id]))
+            if len(self._derived) > DERIVED_KEYS_MAX:
+                self._derived.popitem(last=False)
+        else:
+            self._derived.move_to_end(name)
+        return key
+
+
+def _key_id(master: bytes) -> bytes:
+    """A name for a master key that says nothing about it."""
+    return hashlib.sha256(b"hansa/key-id/" + master).digest()[:_ID_BYTES]
+
+
+def _parts(*texts: str) -> bytes:
+    """Join texts so that no two different lists give the same bytes."""
+    encoded = [text.encode() for text in texts]
+    return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+
+
+def _belongs_to(head: bytes, purpose: str, site: str) -> bytes:
+    return head + _parts(purpose, site)
+
+
+# ---- where the master keys come from
+
+
+def new_master_key() -> str:
+    """Return a fresh master key as text: 32 random bytes in base64."""
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+
+
+def parse_master_keys(text: str, where: str) -> list[bytes]:
+    """Return the keys in `text`: base64, the current one first, separated by commas or white space.
+
+    Raises MasterKeyInvalid with `where` they were read, never with the text itself.
+    """
+    keys: list[bytes] = []
+    for number, part in enumerate(text.replace(",", " ").split(), 1):
+        try:
+            key = base64.b64decode(part, validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if len(key) != KEY_BYTES:
+            raise MasterKeyInvalid(f"{where}: key {number} is not {KEY_BYTES} bytes in base64")
+        keys.append(key)
+    if not keys:
+        raise MasterKeyInvalid(f"{where}: there is no key in it")
+    return keys
+
+
+def load_sealer(file: Path, environment: str | None) -> Sealer:
+    """Return the sealer of this process: from `environment` (the value of HANSA_MASTER_KEY) when
+    it is given, else from `file`, which the first start makes, readable by its owner only.
+
+    Raises MasterKeyInvalid when the file is readable by others or does not hold keys.
+    """
+    if environment:
+        return Sealer(parse_master_keys(environment, MASTER_KEY_ENV))
+    if not file.exists():
+        _write_once(file, new_master_key() + "\n")
+    if file.stat().st_mode & 0o077:
+        raise MasterKeyInvalid(f"{file}: others may read it; run chmod 600 on it")
+    return Sealer(parse_master_keys(file.read_text(encoding="ascii"), str(file)))
+
+
+def _write_once(file: Path, text: str) -> None:
+    """Write a file whole or not at all, and never over another one: two processes that start at
+    once must end with the same key."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        try:
+            os.link(draft, file)
+        except FileExistsError:
+            return
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        os.unlink(draft)

@@ -1,0 +1,292 @@
+"""Service: what a team declares — tables, handlers, subscribers, due work — and nothing else.
+
+A declaration is the single source of routes, validation, documentation, permissions and storage.
+What must never happen here: a declaration that does anything before a runtime takes it up.
+"""
+
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import MetaData, Table
+
+from hansa.kernel import catalog, columns
+from hansa.kernel.actions import Action
+from hansa.kernel.context import Context
+from hansa.kernel.operation import (
+    BODY_BYTES_MAX,
+    DEADLINE_S,
+    DENIED,
+    Needs,
+    Operation,
+    Parameter,
+    Scope,
+    parameters_of,
+)
+from hansa.kernel.schedule import Cron
+from hansa.kernel.structs import Event
+
+P = ParamSpec("P")
+R = TypeVar("R")
+E = TypeVar("E", bound=Event)
+Q = TypeVar("Q")
+O = TypeVar("O")
+
+BACKOFF_S = (1.0, 5.0, 30.0, 300.0, 3600.0)
+"""How long a failed event or due row waits before each further try; after the last it is parked."""
+
+_ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/(?:[a-z0-9_.{}/-]*))")
+_NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A handler of an event: `name` stands in the cursors, so renaming it reads from the start."""
+
+    name: str
+    service: str
+    event: type[Event]
+    fn: Callable[[Context, Any], Awaitable[None]]
+    backoff_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DueWork:
+    """A handler of due rows: `name` and `version` stand in the rows."""
+
+    name: str
+    service: str
+    version: int
+    fn: Callable[..., Awaitable[None]]
+    parameters: tuple[Parameter, ...]
+    backoff_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A handler that runs again and again, by a cron expression in the zone of each site."""
+
+    name: str
+    service: str
+    cron: Cron
+    spread_s: int
+    scope: Scope
+    fn: Callable[[Context], Awaitable[None]]
+    backoff_s: tuple[float, ...]
+
+
+class Service:
+    """A named set of tables and handlers that one team owns."""
+
+    def __init__(self, name: str, *, owner: str, package: str | None = None) -> None:
+        """Declare a service. `name` is the prefix of its routes, tables, events and permissions;
+        `owner` is the team; `package` (found by itself) is where its events are declared."""
+        if _NAME.fullmatch(name) is None:
+            raise ValueError(f"service name {name!r}: 2 to 31 lower-case letters and digits")
+        self.name = name
+        self.owner = owner
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        self.package = package or str(frame.f_globals.get("__name__", ""))
+        self.metadata = MetaData()
+        self.tables: dict[str, Table] = {}
+        self.operations: dict[str, Operation[..., Any]] = {}
+        self.actions: dict[str, Action[..., Any, Any, Any]] = {}
+        self.subscriptions: list[Subscription] = []
+        self.due_work: dict[str, DueWork] = {}
+        self.schedules: list[Schedule] = []
+        self.events: dict[str, type[Event]] = {}
+        self.upcasters: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+        catalog.remember(self)
+
+    @property
+    def why(self) -> str:
+        """The first paragraph of the package's docstring: why the service exists."""
+        module = sys.modules.get(self.package)
+        return ((module and module.__doc__) or "").strip().split("\n\n")[0]
+
+    # ---- what it keeps
+
+    def table(self, name: str, *parts: Any, **options: Any) -> Table:
+        """Declare a table, stored as `<service>_<name>` (see `columns.build_table`)."""
+        table = columns.build_table(self.metadata, self.name, name, parts, **options)
+        self.tables[name] = table
+        return table
+
+    # ---- what others may call
+
+    def query(
+        self,
+        route: str = "",
+        *,
+        needs: Needs = DENIED,
+        scope: Scope = "site",
+        deadline_s: float = DEADLINE_S,
+        deprecated: str = "",
+    ) -> Callable[[Callable[Concatenate[Context, P], Awaitable[R]]], Operation[P, R]]:
+        """Declare a handler that only reads, on one snapshot. `route` is ``GET /path/{name}``."""
+
+        def declare(fn: Callable[Concatenate[Context, P], Awaitable[R]]) -> Operation[P, R]:
+            return self._add(
+                Operation(
+                    self.name, fn.__name__, "query", fn, needs, scope,
+                    deadline_s=deadline_s, deprecated=deprecated,
+                ),
+                route,
+            )  # fmt: skip
+
+        return declare
+
+    def command(
+        self,
+        route: str = "",
+        *,
+        needs: Needs = DENIED,
+        scope: Scope = "site",
+        status: int = 200,
+        serial_by: Callable[..., str] | None = None,
+        deadline_s: float = DEADLINE_S,
+        body_bytes_max: int = BODY_BYTES_MAX,
+        deprecated: str = "",
+    ) -> Callable[[Callable[Concatenate[Context, P], Awaitable[R]]], Operation[P, R]]:
+        """Declare a handler that is one serializable transaction and is remembered by its key.
+
+        `serial_by` takes some of the handler's arguments by name and returns a text: commands with
+        the same text queue here instead of aborting each other in PostgreSQL.
+        """
+
+        def declare(fn: Callable[Concatenate[Context, P], Awaitable[R]]) -> Operation[P, R]:
+            return self._add(
+                Operation(
+                    self.name, fn.__name__, "command", fn, needs, scope, status=status,
+                    serial_by=serial_by, deadline_s=deadline_s, body_bytes_max=body_bytes_max,
+                    deprecated=deprecated,
+                ),
+                route,
+            )  # fmt: skip
+
+        return declare
+
+    def action(
+        self,
+        route: str = "",
+        *,
+        request: type[Q],
+        outcome: type[O],
+        needs: Needs = DENIED,
+        status: int = 200,
+        version: int = 1,
+        outside_s: float = 10.0,
+        deadline_s: float = 30.0,
+        serial_by: Callable[..., str] | None = None,
+        backoff_s: tuple[float, ...] = BACKOFF_S,
+    ) -> Callable[[Callable[Concatenate[Context, P], Awaitable[Any]]], Action[P, Any, Q, O]]:
+        """Declare a handler that reaches the world; decorates its `begin` (see `actions`)."""
+
+        def declare(
+            fn: Callable[Concatenate[Context, P], Awaitable[Any]],
+        ) -> Action[P, Any, Q, O]:
+            action: Action[P, Any, Q, O] = Action(
+                self.name, fn.__name__, "action", fn, needs, "site", status=status,
+                serial_by=serial_by, deadline_s=deadline_s,
+            )  # fmt: skip
+            action.declare(request, outcome, version, outside_s, backoff_s)
+            self._add(action, route)
+            self.actions[action.id] = action
+            return action
+
+        return declare
+
+    def _add(self, operation: Any, route: str) -> Any:
+        if route:
+            match = _ROUTE.fullmatch(route)
+            if match is None:
+                raise ValueError(f"{operation.id}: route {route!r} is not 'METHOD /path'")
+            operation.method, operation.path = match.groups()
+            if (operation.method == "GET") != (operation.kind == "query"):
+                raise ValueError(f"{operation.id}: GET is for queries, other methods for commands")
+        operation.parameters, operation.returns = parameters_of(operation.fn, operation.path)
+        operation.summary = (operation.fn.__doc__ or "").strip().split("\n\n")[0]
+        if operation.name in self.operations:
+            raise ValueError(f"{operation.id} is declared twice")
+        self.operations[operation.name] = operation
+        return operation
+
+    # ---- what it reacts to
+
+    def on(
+        self, event: type[E], *, backoff_s: tuple[float, ...] = BACKOFF_S
+    ) -> Callable[
+        [Callable[[Context, E], Awaitable[None]]], Callable[[Context, E], Awaitable[None]]
+    ]:
+        """Declare a subscriber: exactly once in effect, in order per aggregate."""
+
+        def declare(
+            fn: Callable[[Context, E], Awaitable[None]],
+        ) -> Callable[[Context, E], Awaitable[None]]:
+            name = f"{self.name}.{fn.__name__}"
+            if any(known.name == name for known in self.subscriptions):
+                raise ValueError(f"{name} is declared twice")
+            self.subscriptions.append(Subscription(name, self.name, event, fn, backoff_s))
+            return fn
+
+        return declare
+
+    def due(
+        self, name: str, *, version: int = 1, backoff_s: tuple[float, ...] = BACKOFF_S
+    ) -> Callable[[Callable[Concatenate[Context, P], Awaitable[None]]], Any]:
+        """Declare what is to be done at a time that `ctx.schedule` names."""
+
+        def declare(fn: Callable[Concatenate[Context, P], Awaitable[None]]) -> Any:
+            if not name.startswith(self.name + ".") or name in self.due_work:
+                raise ValueError(f"due work {name!r}: begin with '{self.name}.', and only once")
+            parameters, _ = parameters_of(fn, "")
+            work = DueWork(name, self.name, version, fn, parameters, backoff_s)
+            self.due_work[name] = work
+            return work
+
+        return declare
+
+    def every(
+        self,
+        cron: str,
+        *,
+        spread_s: int = 0,
+        scope: Scope = "site",
+        backoff_s: tuple[float, ...] = BACKOFF_S,
+    ) -> Callable[
+        [Callable[[Context], Awaitable[None]]], Callable[[Context], Awaitable[None]]
+    ]:
+        """Declare what runs on every site by a cron expression in the site's zone.
+
+        `spread_s` spreads the sites over so many seconds after the instant. After a stop of the
+        whole cell only the newest instant that was missed runs.
+        """
+
+        def declare(
+            fn: Callable[[Context], Awaitable[None]],
+        ) -> Callable[[Context], Awaitable[None]]:
+            name = f"{self.name}.{fn.__name__}"
+            self.schedules.append(
+                Schedule(name, self.name, Cron(cron), spread_s, scope, fn, backoff_s)
+            )
+            return fn
+
+        return declare
+
+    def upcast(
+        self, name: str, version: int
+    ) -> Callable[
+        [Callable[[dict[str, Any]], dict[str, Any]]], Callable[[dict[str, Any]], dict[str, Any]]
+    ]:
+        """Declare the pure function that lifts stored data from `version` to the next one."""
+
+        def declare(
+            fn: Callable[[dict[str, Any]], dict[str, Any]],
+        ) -> Callable[[dict[str, Any]], dict[str, Any]]:
+            self.upcasters[name, version] = fn
+            return fn
+
+        return declare
+

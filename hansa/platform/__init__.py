@@ -1,0 +1,1 @@
+"""Platform: services that every other service of a Hansa league stands on."""

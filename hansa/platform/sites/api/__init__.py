@@ -1,0 +1,83 @@
+"""What others may use of the sites: the operations, by noun, their types, and the events.
+
+Every operation here has the scope platform: it needs a key of the platform, which operators have.
+"""
+
+from hansa.platform.sites.api.clocks import ClockState, advance_clock, get_clock
+from hansa.platform.sites.api.events import (
+    HostAdded,
+    HostRemoved,
+    KeyCreated,
+    KeyRevoked,
+    SettingChanged,
+    SiteChanged,
+    SiteCreated,
+)
+from hansa.platform.sites.api.hosts import Host, NewHost, add_host, list_hosts, remove_host
+from hansa.platform.sites.api.keys import (
+    CreatedKey,
+    Key,
+    NewKey,
+    create_key,
+    list_keys,
+    revoke_key,
+)
+from hansa.platform.sites.api.settings import (
+    SettingValue,
+    get_setting,
+    list_settings,
+    reset_setting,
+    set_setting,
+)
+from hansa.platform.sites.api.sites import (
+    NewSite,
+    Site,
+    SiteChange,
+    TestClock,
+    change_site,
+    create_site,
+    get_site,
+    list_sites,
+)
+from hansa.platform.sites.directory import Directory
+from hansa.platform.sites.settings import Setting, setting
+
+__all__ = [
+    "ClockState",
+    "CreatedKey",
+    "Directory",
+    "Host",
+    "HostAdded",
+    "HostRemoved",
+    "Key",
+    "KeyCreated",
+    "KeyRevoked",
+    "NewHost",
+    "NewKey",
+    "NewSite",
+    "Setting",
+    "SettingChanged",
+    "SettingValue",
+    "Site",
+    "SiteChange",
+    "SiteChanged",
+    "SiteCreated",
+    "TestClock",
+    "add_host",
+    "advance_clock",
+    "change_site",
+    "create_key",
+    "create_site",
+    "get_clock",
+    "get_setting",
+    "get_site",
+    "list_hosts",
+    "list_keys",
+    "list_settings",
+    "list_sites",
+    "remove_host",
+    "reset_setting",
+    "revoke_key",
+    "set_setting",
+    "setting",
+]

@@ -1,0 +1,268 @@
+"""Directory: who knocks, and at which site; asked on every request, so answered from memory.
+
+What is read is kept in small tables of bounded size. One process owns a SQLite file, so there it
+stays until a command here changes it; on PostgreSQL it is read again after a second. What must
+never happen: a key that opens another site, a changed row that this process still serves from
+memory, or memory that grows with what strangers ask for.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Final, TypeVar
+
+from hansa.kernel.caller import Caller, Principal
+
+from hansa.kernel.clock import Clock
+from hansa.kernel.compiler import Statements, param, select
+from hansa.kernel.database import Db
+from hansa.kernel.ids import ID
+from hansa.kernel.problems import Denied, NotFound, Unauthenticated
+from hansa.kernel.schedule import from_us
+from hansa.kernel.sealing import Sealer
+from hansa.kernel.site import PLATFORM_SITE, SiteInfo
+from hansa.kernel.storage import PLATFORM, Session, Storage
+from hansa.kernel.structs import Struct
+from hansa.platform.sites import tables
+from hansa.platform.sites.hosts import host_of_header
+from hansa.platform.sites.keys import is_live, is_secret_of, parse_key
+from hansa.platform.sites.memory import Memory
+from hansa.platform.sites.settings import Setting
+
+T = TypeVar("T")
+
+KEPT_MAX: Final = 20_000
+"""Sites, hosts, keys and settings in memory, each at most; one takes about 500 bytes."""
+MISSES_MAX: Final = 2_000
+"""Names that are known to be nothing, at most."""
+FRESH_S: Final = 1.0
+"""How old what is in memory may be where other processes change rows too."""
+READ_S: Final = 5.0
+SEAL_PURPOSE: Final = "sites.settings"
+PUBLIC_PRINCIPAL: Final = Principal("public", frozenset(), "public")
+
+
+class _SiteRow(Struct):
+    id: ID
+    slot: int
+    epoch: int
+    name: str
+    state: str
+    locale: str
+    currency: str
+    zone: str
+    test_clock: bool
+
+
+class _KeyRow(Struct):
+    id: ID
+    site_id: ID
+    hash: str
+    permissions: tuple[str, ...]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class _SettingRow(Struct):
+    value: bytes
+    is_sealed: bool
+
+
+_c = tables.sites.c
+_SITE: Final = [
+    _c.id, _c.slot, _c.epoch, _c.name, _c.state, _c.locale, _c.currency, _c.zone, _c.test_clock,
+]  # fmt: skip
+_by_id = select(*_SITE).where(_c.id == param("id"))
+_by_host = select(tables.hosts.c.site_id).where(tables.hosts.c.host == param("host"))
+_by_key = select(
+    tables.keys.c.id,
+    tables.keys.c.site_id,
+    tables.keys.c.hash,
+    tables.keys.c.permissions,
+    tables.keys.c.expires_at,
+    tables.keys.c.revoked_at,
+).where(tables.keys.c.id == param("id"))
+_by_setting = select(tables.settings.c.value, tables.settings.c.is_sealed).where(
+    tables.settings.c.site_id == param("site_id"), tables.settings.c.name == param("name")
+)
+_on_real_time = (_c.state == "active", _c.test_clock.is_(False))
+_zones = select(_c.zone).where(*_on_real_time).distinct()
+_in_zone = (
+    select(*_SITE)
+    .where(*_on_real_time, _c.zone == param("zone"), _c.id > param("after"))
+    .order_by(_c.id)
+    .limit(param("limit"))
+)
+
+
+class _Entry:
+    """A key as it is kept in memory: the principal is made once."""
+
+    __slots__ = ("principal", "row")
+
+    def __init__(self, row: _KeyRow) -> None:
+        self.row = row
+        self.principal = Principal(row.id, frozenset(row.permissions), "key")
+
+
+class Directory:
+    """Tells the kernel which sites there are and who calls (`hansa.kernel.site.SiteDirectory`)."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        statements: Statements,
+        clock: Clock,
+        sealer: Sealer,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Stand on the cell that has the platform's rows. `statements` is the runtime's cache of
+        compiled statements, `clock` the machine's (keys expire by real time)."""
+        self._storage = storage
+        self._statements = statements
+        self._clock = clock
+        self._sealer = sealer
+        fresh_s = None if storage.dialect == "sqlite" else FRESH_S
+
+        def memory(load: Callable[[str], Awaitable[T | None]]) -> Memory[T]:
+            return Memory(load, KEPT_MAX, MISSES_MAX, fresh_s, FRESH_S, monotonic)
+
+        self._sites = memory(self._load_site)
+        self._hosts = memory(self._load_host)
+        self._keys = memory(self._load_key)
+        self._settings = memory(self._load_setting)
+
+    # ---- what others ask
+
+    async def by_id(self, site: ID) -> SiteInfo | None:
+        """Return a site, None when there is none of that id."""
+        if site == PLATFORM:
+            return PLATFORM_SITE
+        return await self._sites.get(site)
+
+    async def by_host(self, header: str) -> SiteInfo | None:
+        """Return the site that a Host header leads to, None when it leads nowhere."""
+        host = host_of_header(header)
+        site = await self._hosts.get(host) if host else None
+        return None if site is None else await self.by_id(site)
+
+    async def by_key(self, text: str) -> tuple[Principal, ID]:
+        """Return who a key's text stands for, and the key's site (or "platform").
+
+        Raises Unauthenticated, in the same words whether the key is unknown, wrong or revoked.
+        """
+        parsed = parse_key(text)
+        entry = await self._keys.get(parsed[0]) if parsed is not None else None
+        if parsed is None or entry is None or not is_secret_of(parsed[1], entry.row.hash):
+            raise Unauthenticated("The API key is not known here.")
+        row = entry.row
+        now = from_us(self._clock.now_us())
+        if not is_live(now, row.expires_at, row.revoked_at):
+            ended = "was revoked" if row.revoked_at is not None else "has expired"
+            raise Unauthenticated(f"The API key {ended}.")
+        return entry.principal, row.site_id
+
+    async def authenticate(self, authorization: str, host: str, site: ID) -> Caller:
+        """Return who calls which site, by the headers Authorization, Host and Hansa-Site.
+
+        A site's key calls its own site. An operator's key calls the site that Hansa-Site names, or
+        the platform. Without a key it is the public that calls the site of Hansa-Site or of the
+        host, or the platform where neither leads to one. Raises Unauthenticated for a key that is
+        none, Denied for another site's key and at a suspended site, and NotFound for no such site.
+        """
+        if not authorization:
+            found = await self.by_id(site) if site else await self.by_host(host)
+            if found is None and site:
+                raise NotFound(f"There is no site {site[:64]}.")
+            wanted = PLATFORM if found is None else found.id
+            return Caller(await self._open(wanted, operator=False), PUBLIC_PRINCIPAL)
+        scheme, _, text = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated("Send the API key as 'Authorization: Bearer <key>'.")
+        principal, own = await self.by_key(text.strip())
+        if own == PLATFORM:
+            return Caller(await self._open(site or PLATFORM, operator=True), principal)
+        if site and site != own:
+            raise Denied("The API key belongs to another site.")
+        return Caller(await self._open(own, operator=False), principal)
+
+    async def _open(self, site: ID, *, operator: bool) -> ID:
+        """Return the site if it may be called now."""
+        info = await self.by_id(site)
+        if info is None or info.state == "closed":
+            raise NotFound(f"There is no site {site[:64]}.")
+        if info.state == "suspended" and not operator:
+            raise Denied("The site is suspended.", slug="site-suspended")
+        return site
+
+    async def zones(self) -> Sequence[str]:
+        """Return the time zones of all active sites on the real clock."""
+        return await self._read(lambda db: db.all(_zones, str))
+
+    async def in_zone(self, zone: str, after: ID, limit: int) -> Sequence[SiteInfo]:
+        """Return active sites of a zone on the real clock, by id, after the site `after`."""
+        rows: Sequence[_SiteRow] = await self._read(
+            lambda db: db.all(_in_zone, _SiteRow, zone=zone, after=after, limit=limit)
+        )
+        return [_info(row) for row in rows]
+
+    async def setting(self, site: ID, one: Setting[T]) -> T:
+        """Return what a setting is on a site, opened if it is secret. For `outside` and `prepare`;
+        raises SealBroken, and ValueError when what is kept does not fit any more."""
+        kept = await self._settings.get(setting_key(site, one.name))
+        if kept is None:
+            return one.default
+        stored = kept.value
+        if kept.is_sealed:
+            stored = self._sealer.open(SEAL_PURPOSE, site, stored)
+        return one.read(stored)
+
+    # ---- what commands tell
+
+    def changing(self, name: str) -> None:
+        """Note that a command is about to change a site, host, key or setting: from now on, and
+        until the command must have ended, it is read from the database each time."""
+        for memory in (self._sites, self._hosts, self._keys, self._settings):
+            memory.changing(name)
+
+    # ---- reading
+
+    async def _read(self, ask: Callable[[Db], Awaitable[T]]) -> T:
+        async def body(session: Session) -> T:
+            return await ask(Db(session, PLATFORM, "sites", self._statements, _no_new_id))
+
+        return await self._storage.read(body, site=PLATFORM, deadline=time.monotonic() + READ_S)
+
+    async def _load_site(self, site: str) -> SiteInfo | None:
+        row = await self._read(lambda db: db.first(_by_id, _SiteRow, id=site))
+        return None if row is None else _info(row)
+
+    async def _load_host(self, host: str) -> str | None:
+        return await self._read(lambda db: db.first(_by_host, str, host=host))
+
+    async def _load_key(self, key: str) -> _Entry | None:
+        row = await self._read(lambda db: db.first(_by_key, _KeyRow, id=key))
+        return None if row is None else _Entry(row)
+
+    async def _load_setting(self, name: str) -> _SettingRow | None:
+        site, _, setting = name.partition("/")
+        return await self._read(
+            lambda db: db.first(_by_setting, _SettingRow, site_id=site, name=setting)
+        )
+
+
+def setting_key(site: ID, name: str) -> str:
+    """Return under which name the memory has a setting of a site."""
+    return f"{site}/{name}"
+
+
+def _info(row: _SiteRow) -> SiteInfo:
+    return SiteInfo(
+        row.id, row.slot, row.epoch, row.name, row.state, row.locale, row.currency, row.zone,
+        row.test_clock,
+    )  # fmt: skip
+
+
+def _no_new_id(prefix: str) -> ID:
+    raise TypeError(f"the directory only reads; no new {prefix}")
