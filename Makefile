@@ -1,53 +1,59 @@
-# Two commands: `make up` runs it, `make test` checks it. Both set up what they need.
-PYTHON ?= python3
+# Hansa. `make` alone tells what there is. Every target sets up what it needs and nothing more, and a
+# second time that costs a comparison of dates.
+
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
+INPUTS := pyproject.toml requirements.lock scripts/setup
+SETUP := PYTHON="$(PYTHON)" scripts/setup
 
-.PHONY: help up test check bench format clean
-help:
-	@echo "make up      set up, and serve a demo shop on http://127.0.0.1:8400"
-	@echo "make test    set up, check, and run all tests on SQLite and PostgreSQL"
-	@echo "make check   format, lint, types and import rules"
-	@echo "make bench   compare with peers, one run"
+# A tree that was moved or copied has a venv that points elsewhere: its stamps do not count.
+HERE := $(shell pwd -P)
+STALE := $(if $(filter-out $(HERE),$(shell cat $(VENV)/.installed-run 2>/dev/null)),stale)
 
-$(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "Hansa needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
-	@touch $@
+.PHONY: help up test check bench format lock postgres stale clean
+.DEFAULT_GOAL := help
 
-$(VENV)/.up: $(VENV)/.made pyproject.toml requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e .
-	@touch $@
+help: ## tell what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-$(VENV)/.dev: $(VENV)/.up
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
-	@touch $@
+up: $(VENV)/.installed-run ## start Hansa with a demo shop, and say where (ARGS="--port 9000")
+	@exec $(BIN)/python -m hansa.cli up $(ARGS)
 
-$(VENV)/.bench: $(VENV)/.dev
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[bench]'
-	@touch $@
-
-up: $(VENV)/.up
-	@$(BIN)/hansa up $(ARGS)
-
-check: $(VENV)/.dev
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-
-test: check
-	scripts/postgres
+test: check postgres ## check, then run every test (ARGS="-k stock")
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.bench
-	scripts/postgres
+check: $(VENV)/.installed-dev ## format, lint, types, layers
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/basedpyright --warnings
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## format the code and fix what can be fixed
+	$(BIN)/python -m ruff check --fix-only .
+	$(BIN)/python -m ruff format .
+
+bench: $(VENV)/.installed-bench ## compare with peers, side by side (ARGS=...)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-format: $(VENV)/.dev
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+# Without HANSA_REQUIRE_ALL, tests that need PostgreSQL skip where it cannot be had.
+postgres: $(VENV)/.installed-dev
+	@$(BIN)/python -m hansa.testing.postgres_install || test -z "$$HANSA_REQUIRE_ALL"
 
-clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
+lock: ## resolve the dependencies anew and write requirements.lock
+	scripts/lock
+
+clean: ## remove what was made here, except the rows in .hansa
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+
+$(VENV)/.installed-run: $(INPUTS) $(STALE)
+	@$(SETUP)
+
+$(VENV)/.installed-dev: $(INPUTS) $(STALE)
+	@$(SETUP) dev
+
+$(VENV)/.installed-bench: $(INPUTS) $(STALE)
+	@$(SETUP) dev bench
+
+stale:

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints
 
 from hansa.kernel import codec, idempotency
+from hansa.kernel.idempotency import Known
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import Operation
 from hansa.kernel.outbox import Kept
@@ -203,19 +204,6 @@ async def begin(
     if key is not None:
         digest = idempotency.digest_of(run.site.id, run.principal.id, action.id, key)
 
-    async def body(session: Session) -> "Settled | Begun":
-        known = None
-        if digest:
-            known = await idempotency.find(session, run.site.id, digest, request)
-        if known is None:
-            return await commands.work_kept(runtime, run, session, work)
-        if not known.status:
-            return Begun(known.attempt, replayed=True)
-        answer = known.answer
-        if known.sealed:
-            answer = runtime.sealer.open("answer", run.site.id, answer)
-        return Settled(known.status, answer)
-
     async def work(context: "Context", session: Session) -> "tuple[Settled | Begun, Kept | None]":
         begun = await action.fn(context, **arguments)
         if isinstance(begun, Done):
@@ -228,8 +216,12 @@ async def begin(
         kept = Kept(digest, request, 0, b"", False, attempt) if digest else None
         return Begun(attempt, replayed=False), kept
 
-    result: Settled | Begun = (await commands.submit(runtime, run, body)).value
-    return result
+    done = (await commands.keyed(runtime, run, digest, request, work)).value
+    if not isinstance(done, Known):
+        return done
+    if not done.status:
+        return Begun(done.attempt, replayed=True)
+    return Settled(done.status, commands.opened(runtime, run.site.id, done))
 
 
 async def _settle(
@@ -310,9 +302,17 @@ async def finish(runtime: "Runtime", site: str, attempt: ID) -> Settled:
         return await _settle(context, session, action, attempt, outcome)
 
     settled: Settled = await runtime.commit(
-        settle, site=site, cause=f"{action.id}.settle", service=action.service, trace=state.trace
-    )
+        settle, site=site, cause=f"{action.id}.settle", service=action.service,
+        trace=state.trace, trigger=attempt, serial_by=serial_of(action, site),
+    )  # fmt: skip
     return settled
+
+
+def serial_of(action: Action[..., Any, Any, Any], site: str) -> str | None:
+    """Return the queue that settling takes: that of `begin`, where it needs no argument to tell."""
+    if action.serial_by is None or action.serial_names:
+        return None
+    return f"{action.service}:{site}:{action.serial_by()}"
 
 
 async def _ask(
@@ -333,3 +333,7 @@ async def _ask(
         return await asyncio.wait_for(action.outside_fn(world, request), action.outside_s)
     except TimeoutError:
         raise Unknown(f"{action.id}: no answer within {action.outside_s:g} s") from None
+    except Unknown:
+        raise
+    except Exception as error:  # whatever went wrong out there, what it did is not known
+        raise Unknown(f"{action.id}: {error!r}") from error

@@ -15,7 +15,7 @@ class Principal:
     """Somebody that a request is made by.
 
     `id` names it in the log, `home` is the site that it belongs to (or the platform), and
-    `permissions` are exact names (``commerce.products:write``) or wildcards (``commerce.*``, ``*``).
+    `permissions` are exact names (``commerce.products:write``) or wildcards: ``commerce.*``, ``*``.
     """
 
     id: str

@@ -1,17 +1,22 @@
 """Columns and tables: what a service keeps, in some ten portable kinds.
 
-Every key of a site's table begins with the site. A kind says how a value rests on both engines:
+Every key of a site's table begins with the site, and only tables made here can stand in a
+statement. A kind says how a value rests on both engines:
 
     text, enum      TEXT                     integer   BIGINT
     instant         BIGINT, microseconds     real      DOUBLE PRECISION
     date            TEXT, ISO 8601           boolean   BOOLEAN (0 and 1 on SQLite)
     json            TEXT, as written         binary    BLOB / BYTEA
     money           two columns, `<name>_minor` BIGINT and `<name>_currency` TEXT
+
+What must never happen here: a key that two sites share, or a reference out of a site's rows.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypedDict, Unpack
+from weakref import WeakSet
 
 from sqlalchemy import (
     BigInteger,
@@ -27,12 +32,22 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
+    true,
 )
+from sqlalchemy import text as sql_text
 from sqlalchemy.sql.elements import ColumnElement
 
 from hansa.kernel.operation import Scope
 
-SITE = "site"
+SITE: Final = "site"
+
+Condition = str | Callable[[Any], ColumnElement[bool]]
+"""What a CHECK asks: a condition that both engines understand, or a function from the column (for a
+table: from its columns, ``lambda c: c.reserved <= c.on_hand``) to an expression."""
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_declared: Final["WeakSet[Table]"] = WeakSet()
 
 
 class Instant(BigInteger):
@@ -53,6 +68,20 @@ class Json(Text):
     cache_ok = True
 
 
+class Options(TypedDict, total=False):
+    """What every kind of column takes.
+
+    `default` is what a row gets that does not say; `unique="site"` means once per site.
+    """
+
+    nullable: bool
+    default: str | int | float | bool
+    primary: bool
+    unique: str
+    index: bool
+    check: Callable[[Any], ColumnElement[bool]]
+
+
 @dataclass(frozen=True)
 class Part:
     """A declared column (money: two) with what the table must know of it."""
@@ -65,79 +94,97 @@ class Part:
     checks: tuple[ColumnElement[bool], ...] = ()
 
 
-def _part(
-    name: str,
-    kind: Any,
-    *,
-    nullable: bool = False,
-    primary: bool = False,
-    unique: str = "",
-    index: bool = False,
-) -> Part:
-    if unique not in ("", "site"):
+def _part(name: str, kind: Any, options: Options, values: Sequence[str] = ()) -> Part:
+    _check_name(name)
+    if options.get("unique", "") not in ("", "site"):
         raise ValueError(f'{name}: unique="site" is the only kind of uniqueness')
-    column: Column[Any] = Column(name, kind, nullable=nullable)
-    return Part(name, (column,), primary, unique == "site", index)
+    nullable, primary = options.get("nullable", False), options.get("primary", False)
+    if nullable and primary:
+        raise ValueError(f"{name}: a key cannot be nullable")
+    column: Column[Any] = Column(
+        name, kind, nullable=nullable, server_default=_default(name, kind, options.get("default"))
+    )
+    checks: list[ColumnElement[bool]] = [column.in_(values)] if values else []
+    condition = options.get("check")
+    if condition is not None:
+        checks.append(condition(column))
+    unique = options.get("unique") == "site"
+    return Part(name, (column,), primary, unique, options.get("index", False), tuple(checks))
 
 
-def text(name: str, **options: Any) -> Part:
-    """Declare a text. Options of every kind: `nullable`, `primary`, `unique="site"`, `index`."""
-    return _part(name, Text(), **options)
+def _default(name: str, kind: Any, value: Any) -> Any:
+    """Return a constant as both engines write it in a column's DEFAULT."""
+    if value is None:
+        return None
+    if isinstance(kind, Boolean) and isinstance(value, bool):
+        return true() if value else false()
+    if isinstance(kind, Text) and isinstance(value, str):
+        return value
+    whole = isinstance(kind, BigInteger) and isinstance(value, int)
+    if (whole or isinstance(kind, Double)) and not isinstance(value, (bool, str)):
+        return sql_text(repr(value))
+    raise TypeError(f"{name}: {value!r} is no constant of this kind of column")
 
 
-def integer(name: str, **options: Any) -> Part:
+def _check_name(name: str) -> None:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r}: a name is 1 to 40 lower-case letters, digits and _")
+
+
+def text(name: str, **options: Unpack[Options]) -> Part:
+    """Declare a text (options: see `Options`)."""
+    return _part(name, Text(), options)
+
+
+def integer(name: str, **options: Unpack[Options]) -> Part:
     """Declare a whole number of 64 bits."""
-    return _part(name, BigInteger(), **options)
+    return _part(name, BigInteger(), options)
 
 
-def real(name: str, **options: Any) -> Part:
+def real(name: str, **options: Unpack[Options]) -> Part:
     """Declare a floating-point number; never for money."""
-    return _part(name, Double(), **options)
+    return _part(name, Double(), options)
 
 
-def boolean(name: str, **options: Any) -> Part:
+def boolean(name: str, **options: Unpack[Options]) -> Part:
     """Declare a truth value."""
-    return _part(name, Boolean(create_constraint=False), **options)
+    return _part(name, Boolean(create_constraint=False), options)
 
 
-def instant(name: str, **options: Any) -> Part:
+def instant(name: str, **options: Unpack[Options]) -> Part:
     """Declare a point in time, exact to the microsecond."""
-    return _part(name, Instant(), **options)
+    return _part(name, Instant(), options)
 
 
-def date(name: str, **options: Any) -> Part:
+def date(name: str, **options: Unpack[Options]) -> Part:
     """Declare a calendar day."""
-    return _part(name, Day(), **options)
+    return _part(name, Day(), options)
 
 
-def json(name: str, **options: Any) -> Part:
+def json(name: str, **options: Unpack[Options]) -> Part:
     """Declare a value of any JSON form, typed by the Struct it is read into."""
-    return _part(name, Json(), **options)
+    return _part(name, Json(), options)
 
 
-def binary(name: str, **options: Any) -> Part:
+def binary(name: str, **options: Unpack[Options]) -> Part:
     """Declare bytes."""
-    return _part(name, LargeBinary(), **options)
+    return _part(name, LargeBinary(), options)
 
 
-def enum(name: str, values: Sequence[str], **options: Any) -> Part:
+def enum(name: str, values: Sequence[str], **options: Unpack[Options]) -> Part:
     """Declare a text that is one of `values`; the database refuses any other."""
-    part = _part(name, Text(), **options)
-    return Part(
-        name, part.columns, part.primary, part.unique, part.index,
-        (part.columns[0].in_(values),),
-    )  # fmt: skip
+    if isinstance(values, str) or not values:
+        raise TypeError(f"{name}: the values of an enum are a list of texts")
+    return _part(name, Text(), options, values)
 
 
 def money(name: str, *, nullable: bool = False) -> Part:
     """Declare an amount: minor units and currency; a Money in Python."""
-    return Part(
-        name,
-        (
-            Column(f"{name}_minor", BigInteger(), nullable=nullable),
-            Column(f"{name}_currency", Text(), nullable=nullable),
-        ),
-    )
+    _check_name(name)
+    minor: Column[Any] = Column(f"{name}_minor", BigInteger(), nullable=nullable)
+    currency: Column[Any] = Column(f"{name}_currency", Text(), nullable=nullable)
+    both = (minor.is_(None) == currency.is_(None),) if nullable else ()
+    return Part(name, (minor, currency), checks=both)
 
 
 def build_table(
@@ -152,54 +199,95 @@ def build_table(
     unique: Sequence[Sequence[str]] = (),
     index: Sequence[Sequence[str]] = (),
     foreign: Sequence[tuple[Sequence[str] | str, Table]] = (),
-    checks: Sequence[str] = (),
+    checks: Sequence[Condition] = (),
 ) -> Table:
     """Return the table `<service>_<name>`.
 
     Without a primary part it has an `id`, a TypeID of the type `prefix`. `unique` and `index` are
-    lists of columns, `foreign` pairs of columns here and the table whose key they are, `checks`
-    SQL conditions that both engines understand. On a site's table the site stands first in each.
+    lists of columns, `foreign` pairs of columns here and the table whose key they are. On a site's
+    table the site stands first in each. Raises ValueError for names that are not there or not
+    allowed, and for a reference that would leave the service or, from a platform table, enter a
+    site's rows.
     """
+    _check_name(name)
     full = f"{service}_{name}"
     declared = list(parts)
     key = list(primary) or [part.name for part in declared if part.primary]
-    columns: list[Column[Any]] = []
-    if not key:
-        key = ["id"]
-        columns.append(Column("id", Text(), nullable=False))
+    columns = _columns(full, declared, key, scope)
     head = [SITE] if scope == "site" else []
-    if head:
-        columns.insert(0, Column(SITE, Text(), nullable=False))
-    columns += [column for part in declared for column in part.columns]
-    rules: list[Any] = [PrimaryKeyConstraint(*head, *key, name=f"{full}_key")]
     several = [[part.name] for part in declared if part.unique] + [list(one) for one in unique]
+    ordered = [[part.name] for part in declared if part.index] + [list(one) for one in index]
+    used = [key or ["id"], *several, *ordered, *(_list(here) for here, _ in foreign)]
+    _check_columns(full, columns, used)
+    rules: list[Any] = [PrimaryKeyConstraint(*head, *(key or ["id"]), name=f"{full}_key")]
     rules += [
         UniqueConstraint(*head, *one, name=f"{full}_{'_'.join(one)}_unique") for one in several
     ]
-    ordered = [[part.name] for part in declared if part.index] + [list(one) for one in index]
     rules += [Index(f"{full}_{'_'.join(one)}_index", *head, *one) for one in ordered]
-    for here, there in foreign:
-        mine = [here] if isinstance(here, str) else list(here)
-        theirs = [column.name for column in there.primary_key.columns]
-        rules.append(
-            ForeignKeyConstraint(
-                [*head, *mine],
-                [f"{there.name}.{column}" for column in theirs],
-                name=f"{full}_{'_'.join(mine)}_foreign",
-            )
-        )
-    for part in declared:
-        rules += [
-            CheckConstraint(check, name=f"{full}_{part.name}_check") for check in part.checks
-        ]
+    rules += [_foreign(full, service, head, _list(here), there) for here, there in foreign]
     rules += [
-        CheckConstraint(check, name=f"{full}_check_{place}") for place, check in enumerate(checks)
+        CheckConstraint(check, name=f"{full}_{part.name}_check{place or ''}")
+        for part in declared
+        for place, check in enumerate(part.checks)
     ]
     info = {
         "service": service,
         "scope": scope,
-        "prefix": prefix or name[:4],
-        "key": tuple(key),
+        "prefix": prefix or name[:4].strip("_"),
+        "key": tuple(key or ["id"]),
         "money": frozenset(part.name for part in declared if len(part.columns) == 2),
     }
-    return Table(full, metadata, *columns, *rules, info=info)
+    table = Table(full, metadata, *columns, *rules, info=info)
+    for place, check in enumerate(checks):
+        condition = check if isinstance(check, str) else check(table.c)
+        table.append_constraint(CheckConstraint(condition, name=f"{full}_check_{place}"))
+    _declared.add(table)
+    return table
+
+
+def is_declared(table: Table) -> bool:
+    """Tell whether `build_table` made a table, so that what its `info` says is true."""
+    return table in _declared
+
+
+def _list(names: Sequence[str] | str) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _columns(full: str, parts: Sequence[Part], key: Sequence[str], scope: Scope) -> list[Any]:
+    columns = [column for part in parts for column in part.columns]
+    if not key:
+        columns.insert(0, Column("id", Text(), nullable=False))
+    if scope == "site":
+        columns.insert(0, Column(SITE, Text(), nullable=False))
+    names = [column.name for column in columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{full}: {', '.join(twice)} twice (the site and the id are added)")
+    return columns
+
+
+def _check_columns(full: str, columns: Sequence[Any], used: Iterable[Sequence[str]]) -> None:
+    there = {column.name for column in columns}
+    for name in (name for names in used for name in names):
+        if name not in there or name == SITE:
+            raise ValueError(f"{full}: a key or index needs columns of it, not {name!r}")
+
+
+def _foreign(
+    full: str, service: str, head: Sequence[str], here: Sequence[str], there: Table
+) -> ForeignKeyConstraint:
+    if there.info.get("service") != service:
+        raise ValueError(f"{full}: {there.name} is another service's, which may live elsewhere")
+    theirs = [column.name for column in there.primary_key.columns]
+    if there.info.get("scope") != "site":
+        head = []
+    elif not head:
+        raise ValueError(f"{full}: a platform table cannot refer to the rows of a site")
+    if len(theirs) != len(head) + len(here):
+        raise ValueError(f"{full}: the key of {there.name} is {', '.join(theirs)}")
+    return ForeignKeyConstraint(
+        [*head, *here],
+        [f"{there.name}.{column}" for column in theirs],
+        name=f"{full}_{'_'.join(here)}_foreign",
+    )

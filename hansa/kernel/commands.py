@@ -14,6 +14,7 @@ from hansa.kernel import codec, idempotency
 from hansa.kernel.caller import Principal
 from hansa.kernel.clock import site_now_us
 from hansa.kernel.context import Context, Origin
+from hansa.kernel.idempotency import Known
 from hansa.kernel.operation import Operation
 from hansa.kernel.outbox import Kept, Outbox, Stamp, flush
 from hansa.kernel.problems import Conflict, Overloaded
@@ -131,21 +132,64 @@ async def commit(runtime: "Runtime", run: Run, work: Work[T]) -> Committed[T]:
 async def submit(
     runtime: "Runtime", run: Run, body: Callable[[Session], Any]
 ) -> Committed[Any]:
-    """Hand a body to the storage; begin anew when another process took its key or sequence."""
+    """Hand a body to the storage. Raises Conflict where a constraint refused a row, and KeyTaken
+    where another process took the same key or sequence first."""
+    try:
+        committed: Committed[Any] = await runtime.storage.write(
+            body, site=run.site.id, deadline=run.deadline, serial_by=run.serial_by
+        )
+    except ConstraintFailed as failure:
+        if failure.kind == "unique" and "hansa_" in failure.constraint:
+            raise KeyTaken from failure
+        raise Conflict(
+            f"A rule of the data refuses this ({failure.kind}: {failure.constraint}).",
+            slug="constraint-failed",
+        ) from failure
+    runtime.wake()
+    return committed
+
+
+class KeyTaken(Overloaded):
+    """Another process committed under the same key meanwhile."""
+
+
+async def keyed(
+    runtime: "Runtime",
+    run: Run,
+    digest: str,
+    request: str,
+    work: Work[tuple[T, Kept | None]],
+) -> Committed[T | Known]:
+    """Run `work` as one transaction unless its key is known; then return what is kept.
+
+    On SQLite the key is looked up in the transaction itself. On PostgreSQL that read would make
+    serializable commands with neighbouring keys abort each other, so it goes before, and the
+    key's unique row, written last, decides between two at once.
+    """
+    inside = bool(digest) and runtime.storage.dialect == "sqlite"
+    site = run.site.id
+
+    async def body(session: Session) -> T | Known:
+        if inside:
+            known = await idempotency.find(session, site, digest, request)
+            if known is not None:
+                return known
+        return await work_kept(runtime, run, session, work)
+
+    async def find(session: Session) -> Known | None:
+        return await idempotency.find(session, site, digest, request)
+
     for _ in range(RACES_MAX):
-        try:
-            committed: Committed[Any] = await runtime.storage.write(
-                body, site=run.site.id, deadline=run.deadline, serial_by=run.serial_by
+        if digest and not inside:
+            known = await runtime.storage.read(
+                find, site=site, deadline=run.deadline, shape="kernel.key"
             )
-        except ConstraintFailed as failure:
-            if failure.kind == "unique" and "hansa_" in failure.constraint:
-                continue
-            raise Conflict(
-                f"A rule of the data refuses this ({failure.kind}: {failure.constraint}).",
-                slug="constraint-failed",
-            ) from failure
-        runtime.wake()
-        return committed
+            if known is not None:
+                return Committed(known, 0)
+        try:
+            return await submit(runtime, run, body)
+        except KeyTaken:
+            continue
     raise Overloaded("Too many requests with the same key at once.", retry_after_s=1)
 
 
@@ -167,16 +211,6 @@ async def execute(
     status = operation.status
     secret = codec.holds_secret(operation.returns)
 
-    async def body(session: Session) -> Commanded:
-        if digest:
-            known = await idempotency.find(session, run.site.id, digest, request)
-            if known is not None:
-                answer = known.answer
-                if known.sealed:
-                    answer = runtime.sealer.open("answer", run.site.id, answer)
-                return Commanded(known.status, answer, None, known.attempt, replayed=True)
-        return await work_kept(runtime, run, session, work)
-
     async def work(context: Context, session: Session) -> tuple[Commanded, Kept | None]:
         value = await operation.fn(context, **arguments)
         answer = codec.encode(value)
@@ -186,7 +220,17 @@ async def execute(
         kept = Kept(digest, request, status, stored, secret, "")
         return Commanded(status, answer, value), kept
 
-    return await submit(runtime, run, body)
+    committed = await keyed(runtime, run, digest, request, work)
+    done = committed.value
+    if isinstance(done, Known):
+        answer = opened(runtime, run.site.id, done)
+        done = Commanded(done.status, answer, None, done.attempt, replayed=True)
+    return Committed(done, committed.position)
+
+
+def opened(runtime: "Runtime", site: str, known: Known) -> bytes:
+    """Return a kept answer as it was given."""
+    return runtime.sealer.open("answer", site, known.answer) if known.sealed else known.answer
 
 
 async def _prepare(

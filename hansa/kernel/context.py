@@ -114,6 +114,12 @@ class Context:
             )  # fmt: skip
         return self._db
 
+    def get(self, kind: type[R]) -> R:
+        """Return the process's resource of a kind, for what of it needs no waiting: a command that
+        waits for one raises CommandSuspended."""
+        found: R = self._runtime.resources[kind]
+        return found
+
     def new_id(self, prefix: str) -> ID:
         """Return a new identifier of the type `prefix`."""
         return typeid(prefix, self.origin.now_us, self._bits())
@@ -190,6 +196,11 @@ class Context:
     def runtime(self) -> "Runtime":
         """The process's runtime; for the kernel's own parts."""
         return self._runtime
+
+    @property
+    def session(self) -> Session:
+        """The open transaction or snapshot; for the kernel's own parts."""
+        return self._session
 
     # ---- who may
 

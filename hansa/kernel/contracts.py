@@ -28,6 +28,9 @@ Upcaster = Callable[[Data], Data]
 """Lifts stored data from one version to the next: pure, and it may change the copy it is given."""
 
 LOCK_NAME: Final = "contracts.lock"
+LINE_LETTERS_MAX: Final = 100
+LEVELS_APART: Final = 2
+"""The lock, its contracts and each contract take lines of their own however short they are."""
 
 
 class ContractUnknown(Exception):
@@ -232,9 +235,31 @@ def updated(lock: Lock, current: Lock) -> Lock:
 
 
 def to_text(lock: Lock) -> str:
-    """Return a lock as text that reads and merges well: sorted, a line for each fact."""
-    data = msgspec.json.encode(msgspec.to_builtins(lock, str_keys=True), order="sorted")
-    return msgspec.json.format(data, indent=1).decode() + "\n"
+    """Return a lock as JSON that reads and merges well: sorted, and a line for what fits on one."""
+    return _lines(msgspec.to_builtins(lock, str_keys=True), 0) + "\n"
+
+
+def _lines(value: Any, depth: int) -> str:
+    flat = _flat(value)
+    if depth > LEVELS_APART and len(flat) + depth <= LINE_LETTERS_MAX:
+        return flat
+    inside = "\n" + " " * (depth + 1)
+    if shapes.is_mapping(value) and value:
+        parts = [f"{_flat(name)}: {_lines(value[name], depth + 1)}" for name in sorted(value)]
+        return "{" + inside + f",{inside}".join(parts) + inside[:-1] + "}"
+    if shapes.is_list(value) and value:
+        return (
+            "["
+            + inside
+            + f",{inside}".join(_lines(v, depth + 1) for v in value)
+            + inside[:-1]
+            + "]"
+        )
+    return flat
+
+
+def _flat(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=0).decode()
 
 
 def from_text(text: str) -> Lock:

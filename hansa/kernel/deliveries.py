@@ -29,6 +29,10 @@ MACHINE_TROUBLE = (StorageFailed, StorageFull, Overloaded)
 ERROR_LENGTH_MAX = 8_000
 
 _CURSOR = "SELECT position FROM hansa_cursors WHERE subscriber = ?1 AND slot = ?2"
+# On PostgreSQL other processes may be at the same lane: who does not get it leaves it to them.
+_CURSOR_ALONE = """SELECT coalesce((SELECT position FROM hansa_cursors
+  WHERE subscriber = $1 AND slot = $2), 0),
+  pg_try_advisory_xact_lock(hashtextextended($1 || '@' || $2::text, 0))"""
 _MOVE = """INSERT INTO hansa_cursors (subscriber, slot, epoch, position) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT (subscriber, slot) DO UPDATE SET epoch = excluded.epoch, position = excluded.position"""
 _OPEN = """SELECT DISTINCT aggregate FROM hansa_deliveries
@@ -48,6 +52,10 @@ WHERE subscriber = ?1 AND site = ?2 AND aggregate = ?3 AND state = 'queued' AND 
 _BY_HAND = """UPDATE hansa_deliveries SET state = ?4, attempt = 0, ready_at_us = ?5
 WHERE subscriber = ?1 AND event = ?2 AND site = ?3 AND state IN ('parked', 'waiting')"""
 _WHOSE = "SELECT aggregate FROM hansa_deliveries WHERE subscriber = ?1 AND event = ?2"
+
+
+class LaneBusy(Exception):
+    """Another process is delivering the same slot to the same subscriber."""
 
 
 class HandlerFailed(Exception):
@@ -96,8 +104,7 @@ async def _deliver_batch(
 
     async def body(session: Session) -> None:
         nonlocal reached
-        rows = await session.fetch(sql(session, _CURSOR), (name, slot))
-        done = rows[0][0] if rows else 0
+        done = await _position(session, name, slot)
         blocked = {row[0] for row in await session.fetch(sql(session, _OPEN), (name, run.site.id))}
         for index, event in enumerate(events):
             if event.position <= done:
@@ -112,10 +119,21 @@ async def _deliver_batch(
 
     try:
         await submit(runtime, run, body)
-    except MACHINE_TROUBLE:
+    except (*MACHINE_TROUBLE, LaneBusy):
         raise
     except Exception as error:
         raise HandlerFailed(reached, error) from error
+
+
+async def _position(session: Session, name: str, slot: int) -> int:
+    """Return a subscriber's position. Raises LaneBusy where another process moves it now."""
+    if session.dialect == "sqlite":
+        rows = await session.fetch(_CURSOR, (name, slot))
+        return rows[0][0] if rows else 0
+    position, alone = (await session.fetch(_CURSOR_ALONE, (name, slot)))[0]
+    if not alone:
+        raise LaneBusy
+    return int(position)
 
 
 async def _receive(session: Session, runtime: "Runtime", name: str, event: LogEvent) -> bool:
@@ -168,8 +186,7 @@ async def _put_aside(
     text = error_text(error)
 
     async def body(session: Session) -> None:
-        rows = await session.fetch(sql(session, _CURSOR), (subscription.name, event.slot))
-        if rows and rows[0][0] >= event.position:
+        if await _position(session, subscription.name, event.slot) >= event.position:
             return
         await _insert(session, runtime, subscription.name, event, verdict, text)
         await move_cursor(session, subscription.name, event.slot, event.epoch, event.position)

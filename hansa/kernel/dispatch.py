@@ -164,6 +164,9 @@ class Dispatcher:
             try:
                 await deliveries.deliver(self._runtime, lane.subscription, batch)
                 trouble = 0
+            except deliveries.LaneBusy:
+                await asyncio.sleep(TROUBLE_S[0])
+                continue
             except Exception:
                 logger.exception("%s cannot take events; trying again", lane.subscription.name)
                 await asyncio.sleep(TROUBLE_S[min(trouble, len(TROUBLE_S) - 1)])

@@ -59,6 +59,7 @@ class Runtime:
         authorizer: Authorizer | None = None,
         resources: Mapping[type, Any] | None = None,
         as_if_remote: bool = False,
+        statements: Statements | None = None,
     ) -> None:
         """Put the parts together; `start` brings them to life.
 
@@ -73,7 +74,7 @@ class Runtime:
         self.authorizer: Authorizer = authorizer or RelationAuthorizer()
         self.resources: dict[type, Any] = dict(resources or {})
         self.as_if_remote = as_if_remote
-        self.statements = Statements(storage.dialect)
+        self.statements = statements or Statements(storage.dialect)
         self.operations = [op for one in self.services for op in one.operations.values()]
         self.by_id: dict[str, Operation[..., Any]] = {op.id: op for op in self.operations}
         self.actions = {a.id: a for one in self.services for a in one.actions.values()}
@@ -328,11 +329,13 @@ class Runtime:
         service: str,
         trace: str = "",
         trigger: str = "",
+        serial_by: str | None = None,
     ) -> T:
         """Run kernel work as one transaction of a site, with a context."""
         run = Run(
-            await self.site(site), SYSTEM, cause, service, trace, deadline_in(30), trigger=trigger
-        )
+            await self.site(site), SYSTEM, cause, service, trace, deadline_in(30),
+            trigger=trigger, serial_by=serial_by,
+        )  # fmt: skip
         return (await commands.commit(self, run, work)).value
 
     def across_sites(self, context: Context, session: Session, reason: str) -> Awaitable[Db]:

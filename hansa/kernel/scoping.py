@@ -1,23 +1,24 @@
 """Scoping: no statement reaches another site's row, by construction.
 
-Two walls in this module. The rendering: wherever SQLAlchemy puts a site's table into a FROM, in
-whatever depth, it asks the compiler for the table's text, and the compiler answers with a subquery
-of the site's rows; there is no other text to be had. The walk: every node of a statement must be of
-a known kind, so that nothing arrives whose text the compiler does not make itself.
+Wherever SQLAlchemy puts a table into a FROM, in whatever depth, it asks the compiler for the table's
+text; here the compiler answers with a subquery of the site's rows, and there is no other text to be
+had. The target of an UPDATE or DELETE gets the site as a condition, an INSERT gets it as a value,
+at the moment they are rendered. Which statements get here at all is said in `grammar`.
 
-What must never happen here: a statement that is let through because nobody thought of it.
+What must never happen here: a site's table rendered bare because of where it stands.
 """
 
-from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam
+from sqlalchemy import Table, Text, bindparam
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as AsyncpgDialect
 from sqlalchemy.dialects.sqlite import dialect as SqliteDialect
-from sqlalchemy.sql import dml, elements, functions, operators, selectable
-from sqlalchemy.sql.schema import Column
+from sqlalchemy.sql import dml, operators
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.operators import in_op, not_in_op
 
 from hansa.kernel.columns import SITE
+from hansa.kernel.storage import Dialect
 
 SITE_PARAMETER: Final = "hansa_site"
 
@@ -26,326 +27,210 @@ class StatementRefused(Exception):
     """A statement that the compiler does not vouch for; the message says what to write instead."""
 
 
-# ---- the rendering
+def _site() -> BindParameter[str]:
+    return bindparam(SITE_PARAMETER, type_=Text())
+
+
+def _is_scoped(table: Any) -> bool:
+    # A table that does not say what it is counts as a site's, so that forgetting is safe.
+    return isinstance(table, Table) and table.info.get("scope", "site") == "site"
 
 
 class _Scoped:
-    """What both dialects' compilers do differently from SQLAlchemy's."""
+    """What the compilers of both engines do differently from SQLAlchemy's, to keep to the site."""
 
     def visit_table(self, table: Table, asfrom: bool = False, **kwargs: Any) -> str:
+        """Render a table in a FROM: a site's table as the site's rows of it."""
         plain: str = super().visit_table(table, asfrom=asfrom, **kwargs)  # type: ignore[misc]
-        if not asfrom or kwargs.get("iscrud") or table.info.get("scope") != "site":
+        if not plain or not _is_scoped(table):
             return plain
-        preparer = self.preparer  # type: ignore[attr-defined]
-        name = preparer.quote(table.name)
-        site = self.process(bindparam(SITE_PARAMETER, type_=table.c[SITE].type))  # type: ignore[attr-defined]
+        name = self.preparer.quote(table.name)  # type: ignore[attr-defined]
+        site = self.process(_site())  # type: ignore[attr-defined]
         rows = f"(SELECT * FROM {name} WHERE {name}.{SITE} = {site})"
         enclosing = kwargs.get("enclosing_alias")
         if enclosing is not None and enclosing.element is table:
             return rows  # the alias adds its own name
-        alias = plain.partition(" AS ")[2] or name
-        return f"{rows} AS {alias}"
+        return f"{rows} AS {name}"
 
+    # The targets of writes are the only tables rendered bare, each beside its restriction.
 
-class _Lists:
-    """IN over a list parameter as one static text, so that its length does not change the SQL."""
+    def update_tables_clause(
+        self, statement: Any, table: Any, extra_froms: Any, **kwargs: Any
+    ) -> str:
+        """Render the target of an UPDATE."""
+        return self.preparer.quote(table.name)  # type: ignore[attr-defined,no-any-return]
 
-    def list_text(self, inner: str, bound: Any) -> str:
-        """Return the subquery that gives the list's elements."""
-        raise TypeError("an engine's compiler says how")
+    def delete_table_clause(
+        self, statement: Any, table: Any, extra_froms: Any, **kwargs: Any
+    ) -> str:
+        """Render the target of a DELETE."""
+        return self.preparer.quote(table.name)  # type: ignore[attr-defined,no-any-return]
 
-    def visit_bindparam(self, bound: Any, **kwargs: Any) -> str:
-        if getattr(bound, "expanding", False):
-            plain = bindparam(bound.key, bound.value, type_=bound.type, required=bound.required)
-            plain.expanding = False
-            return self.list_text(super().visit_bindparam(plain), bound)  # type: ignore[misc]
-        text: str = super().visit_bindparam(bound, **kwargs)  # type: ignore[misc]
+    def visit_update(self, statement: Any, visiting_cte: Any = None, **kwargs: Any) -> str:
+        """Render an UPDATE of the site's rows."""
+        _must_be_whole(self, statement, visiting_cte)
+        text: str = super().visit_update(_restricted(statement), **kwargs)  # type: ignore[misc]
+        return text
+
+    def visit_delete(self, statement: Any, visiting_cte: Any = None, **kwargs: Any) -> str:
+        """Render a DELETE of the site's rows."""
+        _must_be_whole(self, statement, visiting_cte)
+        text: str = super().visit_delete(_restricted(statement), **kwargs)  # type: ignore[misc]
         return text
 
 
-class _SqliteLists(_Lists):
-    def list_text(self, inner: str, bound: Any) -> str:
-        return f"(SELECT value FROM json_each({inner}))"
+def _must_be_whole(compiler: Any, statement: Any, visiting_cte: Any) -> None:
+    if visiting_cte is not None or compiler.stack:
+        raise StatementRefused("a write inside another statement; run it by itself")
+    if not isinstance(statement.table, Table):
+        raise StatementRefused("a write to an alias or a join; write to a declared table")
 
 
-class _PostgresLists(_Lists):
-    def list_text(self, inner: str, bound: Any) -> str:
-        bare = inner.partition("::")[0]
-        kind = self.dialect.type_compiler_instance.process(bound.type)  # type: ignore[attr-defined]
-        return f"(SELECT unnest({bare}::{kind}[]))"
+def _restricted(statement: dml.Update | dml.Delete) -> dml.Update | dml.Delete:
+    if _is_scoped(statement.table):
+        return statement.where(statement.table.c[SITE] == _site())
+    return statement
 
 
-class SqliteDialectScoped(SqliteDialect):
-    """SQLite, with every site's table restricted."""
+class _Portable:
+    """What means the same on both engines, and is one static text whatever the values are."""
 
-    supports_statement_cache = False
+    contains: str
+    """How an engine finds one text in another."""
+    list_keys: frozenset[str] = frozenset()
+    """The parameters met so far that stand for lists."""
 
-    class statement_compiler(_Scoped, _SqliteLists, SqliteDialect.statement_compiler):  # type: ignore[misc,name-defined]  # noqa: D106, N801
-        pass
+    def list_text(self, left: str, bound: str, negated: bool) -> str:
+        """Return the condition that `left` is one of the values in the list parameter `bound`."""
+        raise NotImplementedError
 
+    def visit_insert(
+        self,
+        statement: Any,
+        visited_bindparam: Any = None,
+        visiting_cte: Any = None,
+        **kwargs: Any,
+    ) -> str:
+        """Render an INSERT; on a site's table of a row of the site."""
+        _must_be_whole(self, statement, visiting_cte)
+        if _is_scoped(statement.table):
+            statement = statement.values({SITE: _site()})
+        text: str = super().visit_insert(statement, **kwargs)  # type: ignore[misc]
+        return text
 
-class SqliteDialectOpen(SqliteDialect):
-    """SQLite across all sites."""
+    def update_from_clause(self, *args: Any, **kwargs: Any) -> str:
+        """Refuse an UPDATE of several tables."""
+        raise StatementRefused("an UPDATE with other tables; put them into exists() or a subquery")
 
-    supports_statement_cache = False
+    def delete_extra_from_clause(self, *args: Any, **kwargs: Any) -> str:
+        """Refuse a DELETE of several tables."""
+        raise StatementRefused("a DELETE with other tables; put them into exists() or a subquery")
 
-    class statement_compiler(_SqliteLists, SqliteDialect.statement_compiler):  # type: ignore[misc,name-defined]  # noqa: D106, N801
-        pass
-
-
-class PostgresDialectScoped(AsyncpgDialect):
-    """PostgreSQL, with every site's table restricted."""
-
-    supports_statement_cache = False
-
-    class statement_compiler(_Scoped, _PostgresLists, AsyncpgDialect.statement_compiler):  # type: ignore[misc,name-defined]  # noqa: D106, N801
-        pass
-
-
-class PostgresDialectOpen(AsyncpgDialect):
-    """PostgreSQL across all sites."""
-
-    supports_statement_cache = False
-
-    class statement_compiler(_PostgresLists, AsyncpgDialect.statement_compiler):  # type: ignore[misc,name-defined]  # noqa: D106, N801
-        pass
-
-
-# ---- the walk
-
-_NODES: Final[tuple[type, ...]] = (
-    selectable.Select, selectable.CompoundSelect, selectable.Join, selectable.Alias,
-    selectable.Subquery, selectable.CTE, selectable.Lateral, selectable.Exists,
-    selectable.ScalarSelect, selectable.SelectStatementGrouping, selectable.FromGrouping,
-    elements.BinaryExpression, elements.UnaryExpression, elements.BooleanClauseList,
-    elements.ClauseList, elements.ExpressionClauseList, elements.Grouping, elements.Label,
-    elements.Case, elements.Cast, elements.BindParameter, elements.Null, elements.True_,
-    elements.False_, elements.Tuple, elements.AsBoolean, elements.Over,
-    elements.AggregateOrderBy if hasattr(elements, "AggregateOrderBy") else elements.Null,
-    elements.FunctionFilter, elements.OperatorExpression,
-    elements.TypeClause, selectable._OffsetLimitParam,
-)  # fmt: skip
-
-_EMPTY: Final = frozenset({
-    "_prefixes", "_suffixes", "_hints", "_statement_hints", "_pre_columns_clause",
-    "_post_criteria_clause", "_post_body_clause", "_post_select_clause", "_for_update_arg",
-    "_independent_ctes", "_extra_froms", "select", "_select_names",
-    "_memoized_select_entities", "_restates", "recursive", "_table_value_type",
-    "_with_ordinality", "_return_defaults_columns", "_supplemental_returning",
-    "_distinct_on", "_fetch_clause", "packagenames", "literal_execute", "_with_options",
-    "_compile_state_funcs", "range_", "groups", "rows", "exclude",
-})  # fmt: skip
-"""Attributes that must hold nothing: what they would say, the compiler does not vouch for."""
-
-_PLAIN: Final = frozenset({
-    "_correlate_mode", "_fetch_clause_options", "_distinct", "_label_style", "_annotations",
-    "_propagate_attrs", "_params", "dialect_options", "_independent_ctes_opts", "isouter", "full",
-    "name", "nesting", "operator", "negate", "modifier", "modifiers", "type", "key", "callable",
-    "value", "keyword", "is_literal", "_inline", "_maintain_values_ordering", "_return_defaults",
-    "_sort_by_parameter_order", "include_insert_from_select_defaults", "_cte_alias",
-})  # fmt: skip
-"""Attributes that hold no nodes."""
-
-FUNCTIONS: Final = frozenset({
-    "count", "sum", "min", "max", "avg", "coalesce", "lower", "upper", "length", "abs", "round",
-    "nullif", "replace", "substr", "trim", "row_number", "rank",
-})  # fmt: skip
-
-_OPERATORS: Final = frozenset({
-    operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge,
-    operators.add, operators.sub, operators.mul, operators.truediv, operators.floordiv,
-    operators.mod, operators.neg, operators.and_, operators.or_, operators.inv, operators.is_,
-    operators.is_not, operators.in_op, operators.not_in_op, operators.like_op,
-    operators.not_like_op, operators.between_op, operators.not_between_op, operators.concat_op,
-    operators.comma_op, operators.asc_op, operators.desc_op, operators.nulls_first_op,
-    operators.nulls_last_op, operators.exists, operators.is_true, operators.is_false,
-    operators.distinct_op, operators.startswith_op, operators.not_startswith_op,
-    operators.contains_op, operators.not_contains_op, operators.is_distinct_from,
-    operators.is_not_distinct_from, None,
-})  # fmt: skip
-
-
-class Walk:
-    """Checks one statement for one service; collects the tables it names."""
-
-    def __init__(self, owner: str | None) -> None:
-        self.owner = owner
-        self.tables: set[Table] = set()
-
-    def statement(self, statement: Any) -> None:
-        """Check a whole statement. Raises StatementRefused."""
-        if isinstance(statement, dml.UpdateBase):
-            self._change(statement)
-        elif isinstance(statement, (selectable.Select, selectable.CompoundSelect)):
-            self.node(statement)
-        else:
-            raise _refusal(statement)
-
-    def node(self, node: Any) -> None:
-        """Check a node and all that it holds."""
-        kind = type(node)
-        if isinstance(node, Table):
-            self._table(node)
-        elif isinstance(node, Column):
-            if isinstance(node.table, Table):
-                self._table(node.table)
-            elif node.table is None:
-                raise StatementRefused(f"column {node.name} belongs to no table")
-        elif isinstance(node, elements.ColumnClause):
-            self._loose_column(node)
-        elif isinstance(node, functions.FunctionElement):
-            self._function(node)
-        elif isinstance(node, dml.UpdateBase):
-            raise StatementRefused("a write inside another statement; run it by itself")
-        elif kind in _NODES or kind.__name__ in ("AnnotatedAlias",):
-            self._known(node)
-        else:
-            raise _refusal(node)
-
-    def _known(self, node: Any) -> None:
-        self._operator(node)
-        for name, _ in node._traverse_internals:
-            value = getattr(node, name, None)
-            if name in _EMPTY:
-                _must_be_empty(node, name, value)
-            elif name not in _PLAIN:
-                for child in _nodes_in(value):
-                    self.node(child)
-        if isinstance(node, elements.BindParameter) and node.key == SITE_PARAMETER:
-            raise StatementRefused(f"{SITE_PARAMETER} is bound by the kernel alone")
-
-    def _operator(self, node: Any) -> None:
-        for name in ("operator", "modifier", "negate"):
-            operator = getattr(node, name, None)
-            if isinstance(operator, operators.custom_op) or (
-                operator is not None and operator not in _OPERATORS
-            ):
-                raise StatementRefused(
-                    f"the operator {getattr(operator, '__name__', operator)!r} is not allowed;"
-                    " write the condition with comparisons, and_, or_, in_, like and between"
-                )
-
-    def _table(self, table: Table) -> None:
-        if self.owner is not None and table.info.get("service") != self.owner:
-            raise StatementRefused(
-                f"{table.name} belongs to {table.info.get('service') or 'no service'}, not to"
-                f" {self.owner}; call that service, or subscribe to its events"
-            )
-        self.tables.add(table)
-
-    def _loose_column(self, node: Any) -> None:
-        if node.is_literal and node.name == "*":
-            return  # count(*), which names no column
-        if node.is_literal:
-            raise StatementRefused(f"literal_column({node.name!r}); use declared columns")
-        if isinstance(node.table, (selectable.AliasedReturnsRows, selectable.CompoundSelect)):
-            self.node(node.table)
-            return
-        raise StatementRefused(f"column({node.name!r}) belongs to no declared table")
-
-    def _function(self, node: Any) -> None:
-        if node.name not in FUNCTIONS:
-            raise StatementRefused(
-                f"the function {node.name} is not allowed; there are {', '.join(sorted(FUNCTIONS))}"
-            )
-        for name, _ in node._traverse_internals:
-            if name in _EMPTY:
-                _must_be_empty(node, name, getattr(node, name, None))
-        self.node(node.clause_expr)
-
-    # ---- writes
-
-    def _change(self, statement: dml.UpdateBase) -> None:
-        if not isinstance(statement, (dml.Insert, dml.Update, dml.Delete)):
-            raise _refusal(statement)
-        table = statement.table
-        if not isinstance(table, Table):
-            raise StatementRefused("a write needs a declared table, not an alias or a join")
-        self._table(table)
-        scoped = table.info.get("scope") == "site"
-        for name, _ in type(statement)._traverse_internals:
-            value = getattr(statement, name, None)
-            if name in ("table", "_post_values_clause", "_returning"):
-                continue
-            if name in _EMPTY:
-                _must_be_empty(statement, name, value)
-            elif name in ("_values", "_multi_values"):
-                self._values(table, scoped, name, value)
-            elif name not in _PLAIN:
-                for child in _nodes_in(value):
-                    self.node(child)
-        for column in getattr(statement, "_returning", ()):
-            self.node(column)
-        if isinstance(statement, dml.Update):
-            others = self.tables - {table}
-            named = {column.table for column in _columns_in(statement._where_criteria)}
-            if others & named:
-                raise StatementRefused("an UPDATE of several tables; use a subquery with exists()")
-        conflict = getattr(statement, "_post_values_clause", None)
-        if conflict is not None and type(conflict).__name__ not in (
-            "OnConflictDoUpdate",
-            "OnConflictDoNothing",
-        ):
-            raise _refusal(conflict)
-        if conflict is not None:
-            raise StatementRefused("on_conflict of a dialect; use upsert(), which names the site")
-
-    def _values(self, table: Table, scoped: bool, name: str, value: Any) -> None:
-        if not value:
-            return
-        if name == "_multi_values":
-            raise StatementRefused("values() with several rows; use ctx.db.insert_all")
-        for column, given in value.items():
-            key = column if isinstance(column, str) else column.name
-            if scoped and key == SITE:
-                raise StatementRefused(f"the site of {table.name} is set by the kernel alone")
-            if hasattr(given, "_traverse_internals"):
-                self.node(given)
-
-
-def _columns_in(criteria: Iterable[Any]) -> Iterator[Any]:
-    """Yield the columns named directly in conditions, not those inside subqueries."""
-    for node in criteria:
-        if isinstance(node, Column):
-            yield node
-        elif not isinstance(node, (selectable.SelectBase, selectable.Exists)):
-            for name, _ in getattr(node, "_traverse_internals", ()):
-                if name not in _PLAIN and name not in _EMPTY and name != "table":
-                    yield from _columns_in(_nodes_in(getattr(node, name, None)))
-
-
-def _nodes_in(value: Any) -> Iterator[Any]:
-    """Yield the nodes in an attribute: one, a list, pairs of them, or the parts of a join."""
-    if value is None or isinstance(value, (str, bool, int)):
-        return
-    if hasattr(value, "_traverse_internals"):
-        yield value
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for one in value:
-            yield from _nodes_in(one)
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _nodes_in(one)
-    else:
-        raise StatementRefused(f"{type(value).__name__} is not allowed in a statement")
-
-
-def _must_be_empty(node: Any, name: str, value: Any) -> None:
-    if value is None or value is False:
-        return
-    try:
-        filled = bool(len(value))
-    except TypeError:
-        filled = True
-    if filled:
-        raise StatementRefused(
-            f"{type(node).__name__} with {name.strip('_').replace('_', ' ')} is not allowed;"
-            " write it with select, joins, subqueries, union and common table expressions"
+    def visit_binary(self, binary: Any, override_operator: Any = None, **kwargs: Any) -> str:
+        """Render a comparison: lists and searches in our way, all others as they are."""
+        operator = override_operator or binary.operator
+        if operator in _SEARCHES:
+            return self._search(binary, *_SEARCHES[operator], **kwargs)
+        if operator in (in_op, not_in_op) and isinstance(binary.right, BindParameter):
+            plain = binary.right._clone(maintain_key=True)
+            plain.expanding = False
+            self.list_keys = self.list_keys | {plain.key}
+            left, bound = self.process(binary.left, **kwargs), self.process(plain)  # type: ignore[attr-defined]
+            return self.list_text(left, bound, operator is not_in_op)
+        text: str = super().visit_binary(  # type: ignore[misc]
+            binary, override_operator=override_operator, **kwargs
         )
+        return text
+
+    def _search(self, binary: Any, shape: str, folded: bool, negated: bool, **kwargs: Any) -> str:
+        """Render a search without LIKE, which is blind to case on SQLite only, and would read the
+        % and _ in what a visitor typed."""
+        left: str = self.process(binary.left, **kwargs)  # type: ignore[attr-defined]
+        right: str = self.process(binary.right, **kwargs)  # type: ignore[attr-defined]
+        if folded:
+            left, right = f"lower({left})", f"lower({right})"
+        found = (shape or self.contains).format(left=left, right=right)
+        return f"(NOT ({found}))" if negated else f"({found})"
 
 
-def _refusal(node: Any) -> StatementRefused:
-    return StatementRefused(
-        f"{type(node).__name__} is not allowed: the compiler cannot vouch for its site; use"
-        " select, insert, update, delete and upsert over declared tables"
-    )
+_STARTS: Final = "substr({left}, 1, length({right})) = {right}"
+_ENDS: Final = (
+    "length({left}) >= length({right}) AND "
+    "substr({left}, length({left}) - length({right}) + 1) = {right}"
+)
+_SEARCHES: Final[dict[Any, tuple[str, bool, bool]]] = {
+    operators.contains_op: ("", False, False),
+    operators.not_contains_op: ("", False, True),
+    operators.icontains_op: ("", True, False),
+    operators.not_icontains_op: ("", True, True),
+    operators.startswith_op: (_STARTS, False, False),
+    operators.not_startswith_op: (_STARTS, False, True),
+    operators.istartswith_op: (_STARTS, True, False),
+    operators.not_istartswith_op: (_STARTS, True, True),
+    operators.endswith_op: (_ENDS, False, False),
+    operators.not_endswith_op: (_ENDS, False, True),
+    operators.iendswith_op: (_ENDS, True, False),
+    operators.not_iendswith_op: (_ENDS, True, True),
+}
+"""How each search is written, whether both sides are folded to lower case, whether it is negated."""
+
+
+class _Sqlite(_Portable):
+    contains = "instr({left}, {right}) > 0"
+
+    def list_text(self, left: str, bound: str, negated: bool) -> str:
+        """Return the condition over a JSON array."""
+        return f"{left} {'NOT IN' if negated else 'IN'} (SELECT value FROM json_each({bound}))"
+
+    def _process_numeric(self) -> None:
+        self._numeric_binds_identifier_char = "?"  # ?1, not $1, which is a name to SQLite
+        super()._process_numeric()  # type: ignore[misc]
+
+
+class _Postgres(_Portable):
+    contains = "strpos({left}, {right}) > 0"
+
+    def list_text(self, left: str, bound: str, negated: bool) -> str:
+        """Return the condition over an array; `bound` ends in a cast to the element's type."""
+        return f"{left} {'<> ALL' if negated else '= ANY'} ({bound}[])"
+
+
+class _SqliteScoped(SqliteDialect):
+    supports_statement_cache = False
+
+    class statement_compiler(_Scoped, _Sqlite, SqliteDialect.statement_compiler):  # type: ignore[misc,name-defined]
+        """SQLite, kept to the site."""
+
+
+class _SqliteOpen(SqliteDialect):
+    supports_statement_cache = False
+
+    class statement_compiler(_Sqlite, SqliteDialect.statement_compiler):  # type: ignore[misc,name-defined]
+        """SQLite, across all sites."""
+
+
+class _PostgresScoped(AsyncpgDialect):
+    supports_statement_cache = False
+
+    class statement_compiler(_Scoped, _Postgres, AsyncpgDialect.statement_compiler):  # type: ignore[misc,name-defined]
+        """PostgreSQL, kept to the site."""
+
+
+class _PostgresOpen(AsyncpgDialect):
+    supports_statement_cache = False
+
+    class statement_compiler(_Postgres, AsyncpgDialect.statement_compiler):  # type: ignore[misc,name-defined]
+        """PostgreSQL, across all sites."""
+
+
+_DIALECTS: Final[dict[tuple[Dialect, bool], Any]] = {
+    ("sqlite", True): _SqliteScoped(paramstyle="numeric_dollar"),
+    ("sqlite", False): _SqliteOpen(paramstyle="numeric_dollar"),
+    ("postgresql", True): _PostgresScoped(paramstyle="numeric_dollar"),
+    ("postgresql", False): _PostgresOpen(paramstyle="numeric_dollar"),
+}
+
+
+def dialect_of(engine: Dialect, *, scoped: bool = True) -> Any:
+    """Return SQLAlchemy's dialect that renders for an engine, kept to the site or across sites."""
+    return _DIALECTS[engine, scoped]

@@ -4,7 +4,7 @@ A shape says what msgspec would accept. Names of Python classes do not stand in 
 class changes nothing that is stored; names and defaults of fields do.
 """
 
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 from msgspec import inspect
@@ -12,8 +12,9 @@ from msgspec import inspect
 from hansa.kernel.structs import Secret
 
 Shape = Any
-"""A text such as "int", or a mapping with one of the keys struct, list, tuple, map, union, choice
-and limits; only what JSON can hold."""
+"""A text such as "int", or a mapping with one of the keys struct, list, tuple, map, union, choice,
+again (so many structs up) and of (with its limits); in a struct also optional, with its default.
+Only what JSON can hold."""
 
 _PLAIN: Final[dict[type, str]] = {
     inspect.AnyType: "any",
@@ -40,6 +41,16 @@ _MANY: Final = (
     inspect.FrozenSetType,
     inspect.CollectionType,
 )
+
+
+def is_mapping(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Tell whether a JSON value is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Tell whether a JSON value is an array."""
+    return isinstance(value, list)
 
 
 def shape_of(wanted: Any) -> Shape:
@@ -92,16 +103,16 @@ def _fields(info: Any, around: tuple[type, ...]) -> Shape:
     inside = (*around, info.cls)
     fields: dict[str, Shape] = {}
     for field in info.fields:
-        entry: dict[str, Any] = {"type": _shape(field.type, inside)}
+        shape = _shape(field.type, inside)
         if not field.required:
-            entry["default"] = _default(field)
-        fields[field.encode_name] = entry
-    shape: dict[str, Any] = {"struct": fields}
+            shape = {"optional": shape, "default": _default(field)}
+        fields[field.encode_name] = shape
+    struct: dict[str, Any] = {"struct": fields}
     if getattr(info, "tag", None) is not None:
-        shape["tag"] = [info.tag_field, info.tag]
+        struct["tag"] = [info.tag_field, info.tag]
     if getattr(info, "array_like", False):
-        shape["order"] = [field.encode_name for field in info.fields]
-    return shape
+        struct["order"] = [field.encode_name for field in info.fields]
+    return struct
 
 
 def _default(field: inspect.Field) -> Any:
@@ -121,7 +132,7 @@ def changes(old: Shape, new: Shape, where: str = "") -> list[str]:
     Only one change is free: a struct may gain a field with a default. Releases run side by side, so
     a value written by either must be read by both.
     """
-    if isinstance(old, dict) and isinstance(new, dict):
+    if is_mapping(old) and is_mapping(new):
         if "struct" in old and "struct" in new:
             return _struct_changes(old, new, where)
         for key in ("list", "of"):
@@ -139,18 +150,19 @@ def changes(old: Shape, new: Shape, where: str = "") -> list[str]:
 def _struct_changes(old: dict[str, Any], new: dict[str, Any], where: str) -> list[str]:
     before, after = old["struct"], new["struct"]
     found: list[str] = []
-    for name, entry in before.items():
+    for name, one in before.items():
         place = f"{where}.{name}" if where else name
         if name not in after:
             found.append(f"{place} is gone")
             continue
-        found += changes(entry["type"], after[name]["type"], place)
-        if ("default" in entry) != ("default" in after[name]):
-            found.append(f"{place} {'was' if 'default' in entry else 'is now'} optional")
-        elif entry.get("default") != after[name].get("default"):
+        other = after[name]
+        found += changes(type_of(one), type_of(other), place)
+        if _is_optional(one) != _is_optional(other):
+            found.append(f"{place} {'was' if _is_optional(one) else 'is now'} optional")
+        elif _is_optional(one) and one["default"] != other["default"]:
             found.append(f"{place} has another default, so stored values would change")
     for name in after.keys() - before.keys():
-        if "default" not in after[name]:
+        if not _is_optional(after[name]):
             found.append(f"{f'{where}.{name}' if where else name} is new and has no default")
     if old.get("tag") != new.get("tag"):
         found.append(f"{where or 'the struct'} has another tag")
@@ -161,9 +173,18 @@ def _struct_changes(old: dict[str, Any], new: dict[str, Any], where: str) -> lis
     return sorted(found)
 
 
+def type_of(field: Shape) -> Shape:
+    """Return the shape of a field's value, whether or not it is optional."""
+    return field["optional"] if _is_optional(field) else field
+
+
+def _is_optional(field: Shape) -> bool:
+    return is_mapping(field) and "optional" in field
+
+
 def describe(shape: Shape) -> str:
     """Return a shape in a few words for a message."""
-    if not isinstance(shape, dict):
+    if not is_mapping(shape):
         return str(shape)
     if "of" in shape:
         limits = ", ".join(f"{name} {value}" for name, value in sorted(shape["limits"].items()))
@@ -182,7 +203,7 @@ def prune(value: Any, shape: Shape, around: tuple[Shape, ...] = ()) -> Any:
 
     A newer release of the same version may have added optional fields; the older one reads on.
     """
-    if isinstance(value, dict) and isinstance(shape, dict):
+    if is_mapping(value) and is_mapping(shape):
         if "again" in shape:
             up = shape["again"]
             shape, around = around[-up], around[:-up]
@@ -190,7 +211,7 @@ def prune(value: Any, shape: Shape, around: tuple[Shape, ...] = ()) -> Any:
             inside = (*around, shape)
             kept = {shape["tag"][0]} if "tag" in shape else set[str]()
             return {
-                name: prune(item, shape["struct"][name]["type"], inside)
+                name: prune(item, type_of(shape["struct"][name]), inside)
                 if name in shape["struct"]
                 else item
                 for name, item in value.items()
@@ -198,12 +219,12 @@ def prune(value: Any, shape: Shape, around: tuple[Shape, ...] = ()) -> Any:
             }
         if "map" in shape:
             return {name: prune(item, shape["map"][1], around) for name, item in value.items()}
-    if isinstance(shape, dict):
+    if is_mapping(shape):
         if "of" in shape:
             return prune(value, shape["of"], around)
         if "union" in shape:
             return _prune_union(value, shape["union"], around)
-        if isinstance(value, list):
+        if is_list(value):
             if "list" in shape:
                 return [prune(item, shape["list"], around) for item in value]
             if "tuple" in shape and len(shape["tuple"]) == len(value):
@@ -216,9 +237,9 @@ def prune(value: Any, shape: Shape, around: tuple[Shape, ...] = ()) -> Any:
 
 def _prune_union(value: Any, parts: list[Shape], around: tuple[Shape, ...]) -> Any:
     for part in parts:
-        fits = isinstance(part, dict) and (
-            (isinstance(value, dict) and _tag_fits(value, part))
-            or (isinstance(value, list) and ("list" in part or "tuple" in part))
+        fits = is_mapping(part) and (
+            (is_mapping(value) and _tag_fits(value, part))
+            or (is_list(value) and ("list" in part or "tuple" in part))
         )
         if fits:
             return prune(value, part, around)

@@ -92,3 +92,13 @@ class Page(Struct, Generic[T], frozen=True):
 
     items: Sequence[T]
     next: str | None = None
+
+
+class RawBody(Struct):
+    """A body as it came, for a handler that checks a signature over its bytes: its argument `raw`.
+
+    `headers` has lower-case names; of a header that came twice it has the first.
+    """
+
+    body: bytes
+    headers: dict[str, str]

@@ -36,7 +36,7 @@ class _Image:
         self.size = size
         self.blocks: dict[int, bytearray] = {}
         self.floor = size
-        """The smallest size since the last sync: the real file's bytes from here on do not count."""
+        """The smallest size since the last sync: no byte of the real file counts from here on."""
 
     def block(self, number: int, real: "FaultyFile") -> bytearray:
         """Return a block to be changed, with what stands in it now."""

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hansa.kernel import contracts, shapes
+from hansa.kernel.context import Context
 from hansa.kernel.contracts import Contract, Reader, compare, from_text, lock_of, to_text, updated
-from hansa.kernel.structs import Money, Secret, Struct
+from hansa.kernel.service import Service
+from hansa.kernel.structs import Event, Money, Secret, Struct
 
 
 def contract(wanted: Any, version: int = 1, kind: Any = "event", name: str = "s.e") -> Contract:
@@ -127,6 +129,67 @@ def test_a_file_that_is_no_lock_is_refused(text: str) -> None:
         from_text(text)
 
 
+def test_a_lock_is_written_in_lines_that_fit() -> None:
+    text = to_text(lock_of([contract(PlacedWithGift)]))
+    assert max(map(len, text.splitlines())) <= contracts.LINE_LETTERS_MAX + 20
+    assert '"gift": {"default": false, "optional": "bool"}' in text
+
+
+# ---- what a service declares
+
+cafe = Service("cafe", owner="tests", package=__name__)
+
+
+class CupPoured(Event, aggregate="cup", version=2):
+    """A test's event."""
+
+    cup: str
+    size_ml: int
+
+
+class Milk(Struct):
+    """A test's request."""
+
+    ml: int
+
+
+@cafe.due("cafe.wash", version=3)
+async def wash(ctx: Context, cup: str, twice: bool = False) -> None:
+    """Wash a cup."""
+
+
+@cafe.action("POST /milk", needs="cafe.milk:order", request=Milk, outcome=bool, version=4)
+async def order_milk(ctx: Context, body: Milk) -> Milk:
+    """Order milk."""
+    return body
+
+
+@order_milk.settle
+async def _ordered(ctx: Context, request: Milk, outcome: bool) -> CupPoured | None:
+    return None
+
+
+@cafe.upcast("cafe.cup_poured", 1)
+def _in_millilitres(data: dict[str, Any]) -> dict[str, Any]:
+    return {"cup": data["cup"], "size_ml": data["size_cl"] * 10}
+
+
+def test_all_that_a_service_stores_is_found() -> None:
+    found = {one.name: one for one in contracts.contracts_of([cafe])}
+    assert [(one.name, one.kind, one.version) for one in found.values()] == [
+        ("cafe.cup_poured", "event", 2),
+        ("cafe.order_milk:answer", "answer", 4),
+        ("cafe.order_milk:request", "request", 4),
+        ("cafe.wash", "due", 3),
+    ]
+    assert found["cafe.wash"].shape == {
+        "struct": {"cup": "text", "twice": {"optional": "bool", "default": False}}
+    }
+    read = Reader(list(found.values()), contracts.upcasters_of([cafe])).read
+    assert read("cafe.cup_poured", 1, b'{"cup":"a","size_cl":2}') == CupPoured("a", 20)
+    assert read("cafe.cup_poured", 2, b'{"cup":"a","size_ml":3}') == CupPoured("a", 3)
+
+
 # ---- properties over made-up types
 
 scalars = st.sampled_from([int, str, bool, float, bytes, Money, int | None, list[str], Line])
@@ -188,8 +251,8 @@ def test_lifting_goes_version_by_version(a: int, b: int) -> None:
 def test_a_field_of_a_newer_release_is_left_aside() -> None:
     wanted = Reader([contract(Placed)], {})
     price_kept = {"minor": 1, "currency": "EUR", "tax": 3}
-    part = {"sku": "a", "price": price_kept, "parts": [], "weight": 2}
-    line = {"sku": "a", "price": price_kept, "parts": [part]}
+    part: dict[str, Any] = {"sku": "a", "price": price_kept, "parts": [], "weight": 2}
+    line: dict[str, Any] = {"sku": "a", "price": price_kept, "parts": [part]}
     stored = msgspec.json.encode({"id": "o", "lines": [line], "gift": True})
     price = Money(1, "EUR")
     assert wanted.read("s.e", 1, stored) == Placed("o", [Line("a", price, (Line("a", price),))])

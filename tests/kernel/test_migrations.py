@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ from hansa.kernel.migrating import (
     KernelSchema,
     MigrationFailed,
     MigrationRefused,
+    Step,
     lines_of,
     migrate,
     pending,
@@ -23,10 +24,12 @@ from hansa.kernel.migrating import (
     read_applied,
 )
 from hansa.kernel.migration_sql import lint, statements_of
+from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.revisions import RevisionsInvalid, chain_of, read_chain
 from hansa.kernel.schema import checks_in, compare, differences
 from hansa.kernel.sqlite import SqliteStorage
-from hansa.kernel.storage import PLATFORM, Session
+from hansa.kernel.storage import PLATFORM, Session, Storage
+from hansa.testing.postgres import Cluster, Dsns
 
 T = TypeVar("T")
 
@@ -72,15 +75,26 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtur
     folder = tmp_path / package / "migrations"
     folder.mkdir(parents=True)
     (tmp_path / package / "__init__.py").write_text("")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     return Shop(folder, package)
 
 
-def on_storage(path: Path, body: Callable[[SqliteStorage], Awaitable[T]]) -> T:
-    """Run `body` with a database file."""
+@pytest.fixture
+def empty(storage: Storage, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Storage]:
+    """Another cell with nothing in it, of the same engine."""
+    if storage.dialect == "sqlite":
+        yield SqliteStorage(tmp_path / "empty.db", synchronous="OFF")
+        return
+    cluster: Cluster = request.getfixturevalue("postgres_cluster")
+    dsns = cluster.new_database(f"empty_{tmp_path.name}"[:60])
+    yield PostgresStorage(dsns.application, owner_dsn=dsns.owner)
+    cluster.drop(f"empty_{tmp_path.name}"[:60])
+
+
+def on(storage: Storage, body: Callable[[Storage], Awaitable[T]]) -> T:
+    """Run `body` with a cell that is open."""
 
     async def run() -> T:
-        storage = SqliteStorage(path, synchronous="OFF", readers=1)
         await storage.open()
         try:
             return await body(storage)
@@ -90,10 +104,15 @@ def on_storage(path: Path, body: Callable[[SqliteStorage], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-async def columns_of(storage: SqliteStorage, table: str) -> list[str]:
+async def columns_of(storage: Storage, table: str) -> list[str]:
     async def body(session: Session) -> list[str]:
-        rows = await session.fetch("SELECT name FROM pragma_table_info(?1)", (table,))
-        return [str(row[0]) for row in rows]
+        question = (
+            "SELECT name FROM pragma_table_info(?1)"
+            if session.dialect == "sqlite"
+            else "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 "
+            "AND NOT attisdropped ORDER BY attnum"
+        )
+        return [str(row[0]) for row in await session.fetch(question, (table,))]
 
     loop = asyncio.get_running_loop()
     return await storage.read(body, site=PLATFORM, deadline=loop.time() + 10)
@@ -224,25 +243,26 @@ def test_a_contract_does_not_add(shop: Shop) -> None:
     assert "expand revision" in str(lint(chain_of(shop)[1])[0])
 
 
-def test_a_refused_revision_changes_nothing(shop: Shop, tmp_path: Path) -> None:
+def test_a_refused_revision_changes_nothing(shop: Shop, storage: Storage) -> None:
     shop.revision("0001", FIRST)
     shop.revision("0002", 'op.drop_column("shop_items", "title")')
 
-    async def body(storage: SqliteStorage) -> None:
+    async def body(storage: Storage) -> None:
         with pytest.raises(RevisionsInvalid, match="dropping a column"):
             await migrate(storage, [shop])
         assert "shop" not in await read_applied(storage)
 
-    on_storage(tmp_path / "cell.db", body)
+    on(storage, body)
 
 
 # ---- applying
 
 
-def test_text_reaches_the_database_as_written(shop: Shop, tmp_path: Path) -> None:
+def test_text_reaches_the_database_as_written(shop: Shop, storage: Storage) -> None:
     shop.revision("0001", FIRST)
+    shop.tables = {"items": declared(MetaData())}
 
-    async def body(storage: SqliteStorage) -> None:
+    async def body(storage: Storage) -> None:
         await migrate(storage, [shop])
         await storage.apply(["INSERT INTO shop_items (site, id) VALUES ('s', 'i')"])
 
@@ -250,22 +270,22 @@ def test_text_reaches_the_database_as_written(shop: Shop, tmp_path: Path) -> Non
             return (await session.fetch("SELECT title FROM shop_items"))[0][0]
 
         loop = asyncio.get_running_loop()
-        title = await storage.read(read, site=PLATFORM, deadline=loop.time() + 10)
+        title = await storage.read(read, site="s", deadline=loop.time() + 10)
         assert title == "50% off; 'now' %s"
 
-    on_storage(tmp_path / "cell.db", body)
+    on(storage, body)
     for dialect in ("sqlite", "postgresql"):
         found = statements_of(chain_of(shop)[0], dialect)
         assert len(found) == 1
         assert "'50% off; ''now'' %s'" in found[0]
 
 
-def test_expand_first_then_contract(shop: Shop, tmp_path: Path) -> None:
+def test_expand_first_then_contract(shop: Shop, storage: Storage) -> None:
     shop.revision("0001", FIRST)
     shop.revision("0002", SECOND)
     shop.revision("0003", THIRD, "contract")
 
-    async def body(storage: SqliteStorage) -> None:
+    async def body(storage: Storage) -> None:
         steps = await plan(storage, [shop])
         assert [(step.service, step.revision) for step in steps] == [
             ("kernel", "0001"),
@@ -280,14 +300,14 @@ def test_expand_first_then_contract(shop: Shop, tmp_path: Path) -> None:
         assert await columns_of(storage, "shop_items") == ["site", "id", "title"]
         assert await migrate(storage, [shop]) == []
 
-    on_storage(tmp_path / "cell.db", body)
+    on(storage, body)
 
 
-def test_a_failing_service_keeps_nothing_and_the_others_stay(shop: Shop, tmp_path: Path) -> None:
+def test_a_failing_service_keeps_nothing_and_the_others_stay(shop: Shop, storage: Storage) -> None:
     shop.revision("0001", FIRST)
     shop.revision("0002", 'op.execute("INSERT INTO shop_nowhere VALUES (1)")')
 
-    async def body(storage: SqliteStorage) -> None:
+    async def body(storage: Storage) -> None:
         with pytest.raises(MigrationFailed, match="shop 0001, 0002"):
             await migrate(storage, [shop])
         assert (await read_applied(storage)).keys() == {"kernel"}
@@ -295,24 +315,47 @@ def test_a_failing_service_keeps_nothing_and_the_others_stay(shop: Shop, tmp_pat
         shop.revision("0002", SECOND)
         assert len(await migrate(storage, [shop])) == 2
 
-    on_storage(tmp_path / "cell.db", body)
+    on(storage, body)
 
 
-def test_many_who_start_at_once_migrate_once(shop: Shop, tmp_path: Path) -> None:
+def test_many_who_start_at_once_migrate_once(shop: Shop, storage: Storage) -> None:
     shop.revision("0001", FIRST)
     shop.revision("0002", SECOND)
 
-    async def body(storage: SqliteStorage) -> None:
+    async def body(storage: Storage) -> None:
         runs = await asyncio.gather(*(migrate(storage, [shop]) for _ in range(5)))
         assert len([step for run in runs for step in run]) == 3
         assert len((await read_applied(storage))["shop"]) == 2
 
-    on_storage(tmp_path / "cell.db", body)
+    on(storage, body)
+
+
+def test_many_processes_on_postgres_migrate_once(shop: Shop, postgres_dsns: Dsns) -> None:
+    shop.revision("0001", FIRST)
+    shop.revision("0002", SECOND)
+
+    async def one() -> list[Step]:
+        storage = PostgresStorage(postgres_dsns.application, owner_dsn=postgres_dsns.owner)
+        await storage.open()
+        try:
+            return await migrate(storage, [shop])
+        finally:
+            await storage.close()
+
+    async def main() -> list[list[Step]]:
+        return await asyncio.gather(*(one() for _ in range(6)))
+
+    steps = [step for run in asyncio.run(main()) for step in run]
+    assert sorted((step.service, step.revision) for step in steps) == [
+        ("kernel", "0001"),
+        ("shop", "0001"),
+        ("shop", "0002"),
+    ]
 
 
 def test_a_start_with_nothing_to_do_does_not_load_alembic(shop: Shop, tmp_path: Path) -> None:
     shop.revision("0001", FIRST)
-    on_storage(tmp_path / "cell.db", lambda storage: migrate(storage, [shop]))
+    on(SqliteStorage(tmp_path / "cell.db"), lambda storage: migrate(storage, [shop]))
     script = f"""
 import asyncio, sys
 from hansa.kernel.migrating import migrate
@@ -370,12 +413,12 @@ def test_a_gap_is_refused(shop: Shop) -> None:
     assert "end of the line" in refusal(chains, {"shop": {"0002": "expand"}})
 
 
-def test_services_need_their_own_names(shop: Shop, tmp_path: Path) -> None:
-    async def body(storage: SqliteStorage) -> None:
+def test_services_need_their_own_names(shop: Shop, storage: Storage) -> None:
+    async def body(storage: Storage) -> None:
         with pytest.raises(RevisionsInvalid, match="two services"):
             await plan(storage, [shop, shop])
 
-    on_storage(tmp_path / "cell.db", body)
+    on(storage, body)
 
 
 # ---- declared and migrated
@@ -394,27 +437,28 @@ def declared(metadata: MetaData, *more: Column[object] | CheckConstraint) -> Tab
     )
 
 
-def differ(shop: Shop, tmp_path: Path, table: Table | None) -> list[str]:
+def differ(shop: Shop, storage: Storage, empty: Storage, table: Table | None) -> list[str]:
     shop.tables = {} if table is None else {"items": table}
 
-    async def body(storage: SqliteStorage) -> list[str]:
+    async def body(storage: Storage) -> list[str]:
         await migrate(storage, [shop])
-        empty = SqliteStorage(tmp_path / "empty.db", synchronous="OFF", readers=1)
         await empty.open()
         try:
             return await differences(storage, empty, [shop])
         finally:
             await empty.close()
 
-    return on_storage(tmp_path / "cell.db", body)
+    return on(storage, body)
 
 
-def test_the_kernel_and_an_equal_service_do_not_differ(shop: Shop, tmp_path: Path) -> None:
+def test_the_kernel_and_an_equal_service_do_not_differ(
+    shop: Shop, storage: Storage, empty: Storage
+) -> None:
     shop.revision("0001", FIRST)
-    assert differ(shop, tmp_path, declared(MetaData())) == []
+    assert differ(shop, storage, empty, declared(MetaData())) == []
 
 
-def test_every_difference_is_told(shop: Shop, tmp_path: Path) -> None:
+def test_every_difference_is_told(shop: Shop, storage: Storage, empty: Storage) -> None:
     shop.revision("0001", FIRST)
     shop.revision("0002", SECOND)
     table = declared(
@@ -423,18 +467,33 @@ def test_every_difference_is_told(shop: Shop, tmp_path: Path) -> None:
         Column("brand", SqlText, index=True, unique=True),
         CheckConstraint("price >= 0 AND title <> ')'", name="sane"),
     )
-    assert differ(shop, tmp_path, table) == [
-        "shop_items: only declared: check price >= 0 AND title <> ')'",
-        "shop_items: only declared: column brand TEXT",
-        "shop_items: only declared: column price BIGINT not null default '0'",
-        "shop_items: only declared: unique index ix_shop_items_brand (brand)",
-        "shop_items: only migrated: column price BIGINT",
-    ]
+    only = "shop_items: only declared: "
+    assert (
+        differ(shop, storage, empty, table)
+        == {
+            "sqlite": [
+                f"{only}check price >= 0 AND title <> ')'",
+                f"{only}column brand TEXT",
+                f"{only}column price BIGINT not null default '0'",
+                f"{only}unique index ix_shop_items_brand (brand)",
+                "shop_items: only migrated: column price BIGINT",
+            ],
+            "postgresql": [
+                f"{only}CREATE UNIQUE INDEX ix_shop_items_brand ON USING btree (brand)",
+                f"{only}column brand text",
+                f"{only}column price bigint not null default '0'::bigint",
+                f"{only}constraint sane CHECK (((price >= 0) AND (title <> ')'::text)))",
+                "shop_items: only migrated: column price bigint",
+            ],
+        }[storage.dialect]
+    )
 
 
-def test_a_table_that_nobody_declares_is_told(shop: Shop, tmp_path: Path) -> None:
+def test_a_table_that_nobody_declares_is_told(shop: Shop, storage: Storage, empty: Storage) -> None:
     shop.revision("0001", FIRST)
-    assert differ(shop, tmp_path, None) == ["shop_items: is made by a revision, but not declared"]
+    assert differ(shop, storage, empty, None) == [
+        "shop_items: is made by a revision, but not declared"
+    ]
 
 
 def test_a_table_without_a_revision_is_told() -> None:
@@ -449,9 +508,9 @@ def test_checks_are_found_whole() -> None:
 # ---- for people
 
 
-def test_steps_read_well(shop: Shop, tmp_path: Path) -> None:
+def test_steps_read_well(shop: Shop, storage: Storage) -> None:
     shop.revision("0001", FIRST)
-    steps = on_storage(tmp_path / "cell.db", lambda storage: plan(storage, [shop]))
+    steps = on(storage, lambda storage: plan(storage, [shop]))
     assert lines_of(steps, done=False) == [
         "2 revisions to apply:",
         "  kernel  0001  expand    kernel",

@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
-from hansa.kernel.caller import Caller, Principal
-
+from hansa.kernel.caller import PUBLIC_PRINCIPAL, Caller, Principal
 from hansa.kernel.clock import Clock
 from hansa.kernel.compiler import Statements, param, select
 from hansa.kernel.database import Db
@@ -39,7 +38,6 @@ FRESH_S: Final = 1.0
 """How old what is in memory may be where other processes change rows too."""
 READ_S: Final = 5.0
 SEAL_PURPOSE: Final = "sites.settings"
-PUBLIC_PRINCIPAL: Final = Principal("public", frozenset(), "public")
 
 
 class _SiteRow(Struct):
@@ -102,7 +100,7 @@ class _Entry:
 
     def __init__(self, row: _KeyRow) -> None:
         self.row = row
-        self.principal = Principal(row.id, frozenset(row.permissions), "key")
+        self.principal = Principal(row.id, frozenset(row.permissions), "key", row.site_id)
 
 
 class Directory:
@@ -111,16 +109,15 @@ class Directory:
     def __init__(
         self,
         storage: Storage,
-        statements: Statements,
-        clock: Clock,
         sealer: Sealer,
+        clock: Clock,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Stand on the cell that has the platform's rows. `statements` is the runtime's cache of
-        compiled statements, `clock` the machine's (keys expire by real time)."""
+        """Stand on the cell that has the platform's rows. `clock` is the machine's: keys expire by
+        real time."""
         self._storage = storage
-        self._statements = statements
+        self._statements = Statements(storage.dialect)
         self._clock = clock
         self._sealer = sealer
         fresh_s = None if storage.dialect == "sqlite" else FRESH_S
@@ -147,8 +144,8 @@ class Directory:
         site = await self._hosts.get(host) if host else None
         return None if site is None else await self.by_id(site)
 
-    async def by_key(self, text: str) -> tuple[Principal, ID]:
-        """Return who a key's text stands for, and the key's site (or "platform").
+    async def by_key(self, text: str) -> Principal:
+        """Return who a key's text stands for; its `home` is the key's site, or the platform.
 
         Raises Unauthenticated, in the same words whether the key is unknown, wrong or revoked.
         """
@@ -161,7 +158,7 @@ class Directory:
         if not is_live(now, row.expires_at, row.revoked_at):
             ended = "was revoked" if row.revoked_at is not None else "has expired"
             raise Unauthenticated(f"The API key {ended}.")
-        return entry.principal, row.site_id
+        return entry.principal
 
     async def authenticate(self, authorization: str, host: str, site: ID) -> Caller:
         """Return who calls which site, by the headers Authorization, Host and Hansa-Site.
@@ -180,7 +177,8 @@ class Directory:
         scheme, _, text = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthenticated("Send the API key as 'Authorization: Bearer <key>'.")
-        principal, own = await self.by_key(text.strip())
+        principal = await self.by_key(text.strip())
+        own = principal.home
         if own == PLATFORM:
             return Caller(await self._open(site or PLATFORM, operator=True), principal)
         if site and site != own:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
+from hansa.kernel.caller import Principal
 from hansa.kernel.ids import ALPHABET, ID, is_id
 from hansa.kernel.structs import Secret
 
@@ -26,7 +27,6 @@ _KEY: Final = re.compile(r"hansa_([0-7][0-9a-hjkmnp-tv-z]{25})_([0-9a-hjkmnp-tv-
 _PERMISSION: Final = re.compile(
     r"\*|[a-z][a-z0-9]*(?:\.\*|(?:\.[a-z][a-z0-9_]*)+(?::(?:\*|[a-z][a-z0-9_]*))?)"
 )
-EVERYTHING: Final = "*"
 
 
 def new_secret() -> str:
@@ -86,27 +86,12 @@ def check_permissions(texts: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def permits(granted: Iterable[str], needed: str) -> bool:
-    """Tell whether granted permissions include `needed`, which may itself be a wildcard.
+def not_held(principal: Principal, asked: Iterable[str]) -> list[str]:
+    """Return which of the `asked` permissions the principal does not have, so cannot pass on.
 
-    ``commerce.*`` includes all that begins with ``commerce.``, ``commerce.products:*`` all that
-    begins with ``commerce.products:``, and ``*`` everything. (What belongs to the platform is not
-    reached by ``*`` on a site: such a key belongs to its site, and the operation to none.)
+    A wildcard is had by who has the same or a wider one.
     """
-    if needed == EVERYTHING:
-        return EVERYTHING in granted
-    for permission in granted:
-        if permission in (needed, EVERYTHING):
-            return True
-        if permission.endswith("*") and needed.startswith(permission[:-1]):
-            return True
-    return False
-
-
-def not_held(granted: Iterable[str], asked: Iterable[str]) -> list[str]:
-    """Return which of the `asked` permissions nobody with `granted` may pass on."""
-    held = frozenset(granted)
-    return [permission for permission in asked if not permits(held, permission)]
+    return [permission for permission in asked if not principal.allows(permission)]
 
 
 def is_key_id(text: str) -> bool:

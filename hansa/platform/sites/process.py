@@ -4,36 +4,29 @@ Sites are the one service that tells the kernel itself something (who may come i
 site goes by), so it reaches further than a Context lets others; all of it is here.
 """
 
+import asyncio
 from datetime import datetime
-from typing import Protocol, cast
+from typing import Final, cast
 
+from hansa.kernel import advance
 from hansa.kernel.clock import make_test_clock
 from hansa.kernel.context import Context
 from hansa.kernel.ids import ID
-from hansa.kernel.schedule import to_us
+from hansa.kernel.relations import sql
+from hansa.kernel.schedule import from_us, to_us
 from hansa.kernel.sealing import Sealer
-from hansa.kernel.storage import PLATFORM
+from hansa.kernel.storage import PLATFORM, Session
 from hansa.platform.sites.directory import Directory
 
+ARRIVE_S: Final = 5.0
+"""How long an answer waits for a test clock to arrive; it goes on moving after that."""
 
-class TestClocks(Protocol):
-    """The kernel's driver of test clocks, a resource of the process."""
-
-    __test__ = False  # not a test, whatever its name
-
-    async def read(self, site: ID) -> tuple[datetime, datetime]:
-        """Return where a test clock is and where it is going."""
-        ...
-
-    async def advance(self, site: ID, to: datetime) -> None:
-        """Have a test clock go to an instant; returns when that is written down. Asking for the
-        same instant again changes nothing. Raises Conflict and Invalid."""
-        ...
+_CLOCK = "SELECT now_us, target_us FROM hansa_clocks WHERE site = ?1"
 
 
 def directory_of(ctx: Context) -> Directory:
     """Return the process's directory, to tell it what a command changes."""
-    return cast(Directory, ctx.runtime.resources[Directory])
+    return cast(Directory, ctx.runtime.directory)
 
 
 def sealer_of(ctx: Context) -> Sealer:
@@ -41,13 +34,27 @@ def sealer_of(ctx: Context) -> Sealer:
     return ctx.runtime.sealer
 
 
-def clocks_of(ctx: Context) -> TestClocks:
-    """Return the driver of test clocks."""
-    return cast(TestClocks, ctx.runtime.resources[TestClocks])
-
-
 async def start_test_clock(ctx: Context, site: ID, now: datetime) -> None:
     """Give a site that this command makes a clock of its own, in the same transaction."""
     await ctx.session.enter_site(site)
     await make_test_clock(ctx.session, site, to_us(now))
     await ctx.session.enter_site(PLATFORM)
+
+
+async def read_test_clock(ctx: Context, site: ID) -> tuple[datetime, datetime]:
+    """Return where a site's test clock is and where it is going, as it is now."""
+
+    async def body(session: Session) -> tuple[datetime, datetime]:
+        rows = await session.fetch(sql(session, _CLOCK), (site,))
+        return from_us(rows[0][0]), from_us(rows[0][1])
+
+    return await ctx.runtime.storage.read(body, site=site, deadline=ctx.origin.deadline)
+
+
+async def advance_test_clock(ctx: Context, site: ID, to: datetime) -> None:
+    """Have a test clock go to an instant, and wait a moment for it to arrive. Asking for the same
+    instant again changes nothing. Raises Conflict and Invalid (see `kernel.advance`)."""
+    runtime = ctx.runtime
+    info = await runtime.site(site)
+    await advance.aim(runtime, info, to)
+    await asyncio.wait([await runtime.advancing(info)], timeout=ARRIVE_S)

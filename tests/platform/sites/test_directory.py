@@ -4,7 +4,6 @@ import asyncio
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,7 @@ from hansa.kernel.problems import Denied, NotFound, Problem, Unauthenticated
 from hansa.kernel.schedule import from_us
 from hansa.kernel.sealing import SealBroken, Sealer
 from hansa.kernel.site import slot_of
-from hansa.kernel.sqlite import SqliteStorage
-from hansa.kernel.storage import PLATFORM, Session
+from hansa.kernel.storage import PLATFORM, Session, Storage
 from hansa.kernel.structs import Secret
 from hansa.platform.sites import keys, tables
 from hansa.platform.sites import sites as service
@@ -32,18 +30,16 @@ LIMIT = Setting("shop.limit", int, 5, "How many.")
 
 
 class World:
-    """A platform's tables on SQLite, a directory over them, and both clocks in the hand."""
+    """A platform's tables, a directory over them, and both clocks in the hand."""
 
-    def __init__(self, storage: SqliteStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.statements = Statements(storage.dialect)
         self.sealer = Sealer([b"m" * 32])
         self.at_us = START_US
         self.monotonic_s = 50.0
         self.made = 0
-        self.directory = Directory(
-            storage, self.statements, self, self.sealer, monotonic=lambda: self.monotonic_s
-        )
+        self.directory = Directory(storage, self.sealer, self, monotonic=lambda: self.monotonic_s)
 
     def now_us(self) -> int:
         """The machine's clock."""
@@ -65,7 +61,7 @@ class World:
     async def site(self, *hosts: str, **values: Any) -> str:
         """Make a site."""
         site = self.new_id("site")
-        row = {
+        row: dict[str, Any] = {
             "name": "Tea", "state": "active", "locale": "en", "currency": "EUR",
             "zone": "Europe/Paris", "test_clock": False, "slot": slot_of(site), "epoch": 1,
             "created_at": from_us(self.at_us), "changed_at": from_us(self.at_us), **values,
@@ -101,9 +97,8 @@ class World:
         return caller.site, caller.principal.kind
 
 
-def run(path: Path, body: Callable[[World], Awaitable[None]]) -> None:
+def run(storage: Storage, body: Callable[[World], Awaitable[None]]) -> None:
     async def main() -> None:
-        storage = SqliteStorage(path / "cell.db", synchronous="OFF", readers=1)
         await storage.open()
         try:
             await migrate(storage, [service])
@@ -120,7 +115,7 @@ async def refused(call: Awaitable[Any], kind: type[Problem]) -> str:
     return refusal.value.detail
 
 
-def test_a_key_opens_its_own_site_only(tmp_path: Path) -> None:
+def test_a_key_opens_its_own_site_only(storage: Storage) -> None:
     async def body(world: World) -> None:
         tea, ink = await world.site(), await world.site()
         key = await world.key(tea, "commerce.*")
@@ -128,13 +123,13 @@ def test_a_key_opens_its_own_site_only(tmp_path: Path) -> None:
         assert await world.knock(key, site=tea) == (tea, "key")
         await refused(world.knock(key, site=ink), Denied)
         await refused(world.knock(key, site=PLATFORM), Denied)
-        principal, site = await world.directory.by_key(key)
-        assert (principal.permissions, site) == (frozenset({"commerce.*"}), tea)
+        principal = await world.directory.by_key(key)
+        assert (principal.permissions, principal.home) == (frozenset({"commerce.*"}), tea)
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_an_operator_calls_the_platform_or_any_site(tmp_path: Path) -> None:
+def test_an_operator_calls_the_platform_or_any_site(storage: Storage) -> None:
     async def body(world: World) -> None:
         tea = await world.site(state="suspended")
         key = await world.key(PLATFORM, "*")
@@ -142,10 +137,10 @@ def test_an_operator_calls_the_platform_or_any_site(tmp_path: Path) -> None:
         assert await world.knock(key, site=tea) == (tea, "key")
         await refused(world.knock(key, site="site_none"), NotFound)
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_the_public_comes_by_host_or_by_name(tmp_path: Path) -> None:
+def test_the_public_comes_by_host_or_by_name(storage: Storage) -> None:
     async def body(world: World) -> None:
         tea = await world.site("tea.example", "xn--bcher-kva.example")
         assert await world.knock(host="Tea.Example:8000") == (tea, "public")
@@ -154,10 +149,10 @@ def test_the_public_comes_by_host_or_by_name(tmp_path: Path) -> None:
         assert await world.knock(host="127.0.0.1:8000") == (PLATFORM, "public")
         await refused(world.knock(site="site_none"), NotFound)
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_nobody_learns_why_a_key_is_refused(tmp_path: Path) -> None:
+def test_nobody_learns_why_a_key_is_refused(storage: Storage) -> None:
     async def body(world: World) -> None:
         tea = await world.site()
         key = await world.key(tea, "*")
@@ -170,20 +165,20 @@ def test_nobody_learns_why_a_key_is_refused(tmp_path: Path) -> None:
         assert words == {"The API key is not known here."}
         await refused(world.directory.authenticate("Basic eA==", "", ""), Unauthenticated)
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_a_key_ends_by_itself_though_it_is_remembered(tmp_path: Path) -> None:
+def test_a_key_ends_by_itself_though_it_is_remembered(storage: Storage) -> None:
     async def body(world: World) -> None:
         key = await world.key(await world.site(), "*", ends_s=60)
         await world.knock(key)
         world.at_us += 60 * 1_000_000
         assert "expired" in await refused(world.knock(key), Unauthenticated)
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_a_revoked_key_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_revoked_key_is_refused_at_once(storage: Storage) -> None:
     async def body(world: World) -> None:
         key = await world.key(await world.site(), "*")
         await world.knock(key)
@@ -197,10 +192,10 @@ def test_a_revoked_key_is_refused_at_once(tmp_path: Path) -> None:
         world.monotonic_s += COMMAND_S
         assert "revoked" in await refused(world.knock(key), Unauthenticated)
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_suspended_and_closed_sites_answer_no_public(tmp_path: Path) -> None:
+def test_suspended_and_closed_sites_answer_no_public(storage: Storage) -> None:
     async def body(world: World) -> None:
         await world.site("slow.example", state="suspended")
         gone = await world.site("gone.example", state="closed")
@@ -209,20 +204,20 @@ def test_suspended_and_closed_sites_answer_no_public(tmp_path: Path) -> None:
         await refused(world.knock(await world.key(gone, "*")), NotFound)
         await refused(world.knock(await world.key(PLATFORM, "*"), site=gone), NotFound)
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_a_host_that_was_asked_for_before_it_was_there(tmp_path: Path) -> None:
+def test_a_host_that_was_asked_for_before_it_was_there(storage: Storage) -> None:
     async def body(world: World) -> None:
         assert await world.directory.by_host("new.example") is None
         site = await world.site("new.example")
         found = await world.directory.by_host("new.example")
         assert found is not None and found.id == site
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_a_changed_site_is_seen_at_once(tmp_path: Path) -> None:
+def test_a_changed_site_is_seen_at_once(storage: Storage) -> None:
     async def body(world: World) -> None:
         site = await world.site()
         info = await world.directory.by_id(site)
@@ -233,10 +228,10 @@ def test_a_changed_site_is_seen_at_once(tmp_path: Path) -> None:
         info = await world.directory.by_id(site)
         assert info is not None and info.zone == "UTC"
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_zones_are_those_of_sites_on_the_real_clock(tmp_path: Path) -> None:
+def test_zones_are_those_of_sites_on_the_real_clock(storage: Storage) -> None:
     async def body(world: World) -> None:
         paris = [await world.site() for _ in range(5)]
         await world.site(zone="Asia/Tokyo", test_clock=True)
@@ -248,10 +243,10 @@ def test_zones_are_those_of_sites_on_the_real_clock(tmp_path: Path) -> None:
         assert [site.id for site in rest] == paris[3:]
         assert not (await world.directory.in_zone("Asia/Tokyo", "", 3))
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_a_setting_is_read_and_opened(tmp_path: Path) -> None:
+def test_a_setting_is_read_and_opened(storage: Storage) -> None:
     async def body(world: World) -> None:
         site, other = await world.site(), await world.site()
         assert await world.directory.setting(site, LIMIT) == 5
@@ -276,10 +271,10 @@ def test_a_setting_is_read_and_opened(tmp_path: Path) -> None:
         with pytest.raises(SealBroken):
             await world.directory.setting(other, TOKEN)
 
-    run(tmp_path, body)
+    run(storage, body)
 
 
-def test_ten_thousand_sites_in_memory_are_small(tmp_path: Path) -> None:
+def test_ten_thousand_sites_in_memory_are_small(storage: Storage) -> None:
     """An idle site takes less than 20 kB (issue 2); here is what the directory has of it."""
 
     async def body(world: World) -> None:
@@ -292,4 +287,4 @@ def test_ten_thousand_sites_in_memory_are_small(tmp_path: Path) -> None:
         tracemalloc.stop()
         assert (after - before) / len(sites) < 4_000
 
-    run(tmp_path, body)
+    run(storage, body)

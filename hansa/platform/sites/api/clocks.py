@@ -8,7 +8,7 @@ from hansa.kernel.problems import Conflict, Fault, Unprocessable
 from hansa.kernel.structs import Struct
 from hansa.platform.sites import sites as service
 from hansa.platform.sites.api.sites import check_aware, find_site
-from hansa.platform.sites.process import clocks_of
+from hansa.platform.sites.process import advance_test_clock, read_test_clock
 
 
 class NewTime(Struct):
@@ -36,15 +36,15 @@ async def _check_has_clock(ctx: Context, site: ID) -> None:
 async def get_clock(ctx: Context, site: ID) -> ClockState:
     """Return a site's test clock. Raises NotFound, and Conflict on a site that has none."""
     await _check_has_clock(ctx, site)
-    return ClockState(*await clocks_of(ctx).read(site))
+    return ClockState(*await read_test_clock(ctx, site))
 
 
 @service.command(
     "POST /sites/{site}/clock/advance", needs="platform.clocks:write", scope="platform", status=202
 )
 async def advance_clock(ctx: Context, site: ID, body: NewTime, prepared: ClockState) -> ClockState:
-    """Have a test clock advance: all that is due on the way is done, in its order. `get_clock`
-    tells when it has arrived.
+    """Have a test clock advance: all that is due on the way is done, in its order. The answer
+    waits up to 5 s for it to arrive; `get_clock` tells how a longer way goes on.
 
     Raises NotFound, Conflict on a site without a test clock or while its clock is on its way, and
     Unprocessable and Invalid for an instant that it cannot go to.
@@ -60,5 +60,5 @@ async def _advance(ctx: Context, site: ID, body: NewTime) -> ClockState:
         to = check_aware(body.to)
     except ValueError as error:
         raise Unprocessable("The instant is refused.", errors=(Fault("/to", str(error)),)) from None
-    await clocks_of(ctx).advance(site, to)
-    return ClockState(*await clocks_of(ctx).read(site))
+    await advance_test_clock(ctx, site, to)
+    return ClockState(*await read_test_clock(ctx, site))

@@ -90,7 +90,7 @@ async def create_key(ctx: Context, site: ID, body: NewKey) -> CreatedKey:
     if body.expires_at is not None:
         checks.take("/expires_at", check_aware, body.expires_at, ctx.now)
     checks.done()
-    missing = secrets.not_held(ctx.principal.permissions, permissions)
+    missing = secrets.not_held(ctx.principal, permissions)
     if missing:
         raise Denied(f"Nobody can give what they do not have: {', '.join(missing)}.")
     secret = secrets.new_secret()

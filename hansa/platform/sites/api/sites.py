@@ -111,7 +111,7 @@ async def create_site(ctx: Context, body: NewSite) -> Site:
         created_at=ctx.now,
         changed_at=ctx.now,
     )
-    hosts = checks.take("/hosts", _check_new_hosts, body.hosts, ())
+    hosts = checks.take("/hosts", _check_new_hosts, body.hosts, body.hosts)
     if body.clock is not None:
         checks.take("/clock/now", check_aware, body.clock.now, ctx.now)
     checks.done()

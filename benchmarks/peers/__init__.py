@@ -1,0 +1,1 @@
+"""The peers in Python, run by an interpreter with their own pinned packages (requirements.txt)."""

@@ -1,0 +1,131 @@
+"""Assembly: one process of Hansa put together from where its rows are and what it serves.
+
+The command line, the tests and the torture all start from here, so that they run the same thing.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from hansa.business.commerce import commerce
+from hansa.business.commerce import api as _commerce_api  # noqa: F401  # declares its handlers
+from hansa.business.commerce.payments import Payments
+from hansa.business.commerce.testpay import Testpay
+from hansa.kernel import migrating
+from hansa.kernel.attempts import attempts
+from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
+from hansa.kernel.clock import Clock, MachineClock
+from hansa.kernel.compiler import Statements
+from hansa.kernel.http.app import HttpApp
+from hansa.kernel.migrating import Step
+from hansa.kernel.postgres import PostgresStorage
+from hansa.kernel.problems import Problem
+from hansa.kernel.runtime import Runtime
+from hansa.kernel.sealing import MASTER_KEY_ENV, Sealer, load_sealer
+from hansa.kernel.service import Service
+from hansa.kernel.sqlite import SqliteStorage
+from hansa.kernel.storage import PLATFORM, Storage
+from hansa.kernel.structs import RawBody
+from hansa.platform.sites import api as _sites_api  # noqa: F401  # declares its handlers
+from hansa.platform.sites import sites
+from hansa.platform.sites.api import Directory
+
+logger = logging.getLogger("hansa")
+
+SERVICES: Final[tuple[Service, ...]] = (attempts, sites, commerce)
+OPERATOR: Final = Caller(PLATFORM, SYSTEM)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell's rows are: a folder with a SQLite file, or a PostgreSQL database."""
+
+    folder: Path
+    database: str = ""
+    owner_database: str = ""
+    vfs: str | None = None
+    synchronous: str = "FULL"
+
+    def storage(self) -> Storage:
+        """Return the storage of this place, not yet opened."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.database:
+            return PostgresStorage(self.database, owner_dsn=self.owner_database)
+        return SqliteStorage(
+            self.folder / "hansa.db", vfs=self.vfs, synchronous=self.synchronous  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        )
+
+
+@dataclass
+class Cell:
+    """A running process: `open` it, use `runtime` and `app`, `close` it."""
+
+    place: Place
+    services: Sequence[Service] = SERVICES
+    as_if_remote: bool = False
+    background: bool = True
+    clock: Clock = field(default_factory=MachineClock)
+    storage: Storage = field(init=False)
+    runtime: Runtime = field(init=False)
+    directory: Directory = field(init=False)
+    app: HttpApp = field(init=False)
+    testpay: Testpay = field(init=False)
+    _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
+
+    async def open(self, *, migrate: bool = True) -> list[Step]:
+        """Connect, migrate if wanted, and start; return the revisions that were applied."""
+        self.storage = self.place.storage()
+        await self.storage.open()
+        done: list[Step] = []
+        if migrate:
+            done = await migrating.migrate(self.storage, self.services)
+        sealer = self._sealer()
+        statements = Statements(self.storage.dialect)
+        self.directory = Directory(self.storage, statements, self.clock, sealer)
+        self.testpay = Testpay(str(self.place.folder / "testpay.db"))
+        self.runtime = Runtime(
+            self.services,
+            self.storage,
+            self.directory,
+            sealer,
+            clock=self.clock,
+            resources={Payments: Payments(self.testpay)},
+            as_if_remote=self.as_if_remote,
+            statements=statements,
+        )
+        self.app = HttpApp(self.runtime)
+        await self.runtime.start(background=self.background)
+        if self.background:
+            self._pump = asyncio.create_task(
+                self.testpay.pump(self._deliver), name="hansa-testpay"
+            )
+        return done
+
+    def _sealer(self) -> Sealer:
+        return load_sealer(self.place.folder / "master.key", os.environ.get(MASTER_KEY_ENV))
+
+    async def _deliver(self, site: str, body: bytes, headers: dict[str, str]) -> bool:
+        """Bring a webhook of the test provider to the shop, as its server would."""
+        operation = self.runtime.by_id["commerce.receive_webhook"]
+        raw = RawBody(body, headers)
+        try:
+            await self.runtime.do(operation, Caller(site, PUBLIC_PRINCIPAL), {"raw": raw})
+        except Problem as problem:
+            logger.warning("a webhook was refused: %s", problem)
+            return problem.status < 500
+        except Exception:
+            logger.exception("a webhook failed; it is sent again")
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop and disconnect, in good order."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        await self.runtime.stop()
+        await self.storage.close()

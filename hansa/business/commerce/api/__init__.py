@@ -1,0 +1,70 @@
+"""What others may use of commerce: its operations by noun, their types, and its events."""
+
+from hansa.business.commerce.api.carts import (
+    Cart,
+    CartChange,
+    Line,
+    NewCart,
+    change_cart,
+    create_cart,
+    get_cart,
+)
+from hansa.business.commerce.api.checkout import Complete, complete
+from hansa.business.commerce.api.imports import (
+    Import,
+    ImportBatch,
+    get_import,
+    import_products,
+)
+from hansa.business.commerce.api.orders import (
+    NewRefund,
+    Order,
+    cancel,
+    get_order,
+    get_order_events,
+    list_orders,
+    refund,
+)
+from hansa.business.commerce.api.payments import receive_webhook
+from hansa.business.commerce.api.products import (
+    change_product,
+    create_product,
+    find_variant,
+    get_product,
+    list_products,
+)
+from hansa.business.commerce.api.stock import (
+    Demand,
+    Level,
+    Move,
+    get_stock,
+    move_stock,
+    reserve,
+)
+from hansa.business.commerce.catalogue import (
+    NewProduct,
+    NewVariant,
+    Product,
+    ProductChange,
+    ProductWithVariants,
+    Variant,
+)
+from hansa.business.commerce.events import (
+    OrderCancelled,
+    OrderPlaced,
+    OrderRefunded,
+    PaymentOrphaned,
+    ProductChanged,
+    ProductCreated,
+    StockMoved,
+)
+
+__all__ = [
+    "Cart", "CartChange", "Complete", "Demand", "Import", "ImportBatch", "Level", "Line", "Move",
+    "NewCart", "NewProduct", "NewRefund", "NewVariant", "Order", "OrderCancelled", "OrderPlaced",
+    "OrderRefunded", "PaymentOrphaned", "Product", "ProductChange", "ProductChanged",
+    "ProductCreated", "ProductWithVariants", "StockMoved", "Variant", "cancel", "change_cart",
+    "change_product", "complete", "create_cart", "create_product", "find_variant", "get_cart",
+    "get_import", "get_order", "get_order_events", "get_product", "get_stock", "import_products",
+    "list_orders", "list_products", "move_stock", "receive_webhook", "refund", "reserve",
+]  # fmt: skip

@@ -1,0 +1,164 @@
+"""Carts: what a visitor means to buy. A cart is found by its unguessable id, without a login."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from hansa.business.commerce import commerce, tables
+from hansa.business.commerce.pricing import Priced, PricedLine, price
+from hansa.business.commerce.stock import demand
+from hansa.kernel.compiler import param, select, update
+from hansa.kernel.context import Context
+from hansa.kernel.ids import ID
+from hansa.kernel.operation import PUBLIC
+from hansa.kernel.problems import Conflict, Unprocessable
+from hansa.kernel.structs import Struct
+
+LINES_MAX = 100
+CartState = Literal["open", "completing", "completed"]
+
+_c, _v = tables.carts.c, tables.variants.c
+_by_id = select(tables.carts).where(_c.id == param("id"))
+_priced = (
+    select(_v.id, _v.product_id, _v.sku, _v.price_minor, tables.products.c.title)
+    .join(tables.products, tables.products.c.id == _v.product_id)
+    .where(_v.id.in_(param("ids")), tables.products.c.status == "active")
+)
+_write = (
+    update(tables.carts)
+    .where(_c.id == param("id"), _c.version == param("before"), _c.state == "open")
+    .values(lines=param("lines"), email=param("email"), version=param("after"))
+)
+
+
+class Line(Struct):
+    """So many of a variant."""
+
+    variant_id: Annotated[str, Meta(max_length=90)]
+    quantity: Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class NewCart(Struct):
+    """What a cart begins with."""
+
+    lines: Annotated[tuple[Line, ...], Meta(max_length=LINES_MAX)] = ()
+    email: Annotated[str, Meta(max_length=254)] = ""
+
+
+class CartChange(Struct):
+    """The lines that the cart of `version` has from now on."""
+
+    version: int
+    lines: Annotated[tuple[Line, ...], Meta(max_length=LINES_MAX)]
+    email: Annotated[str, Meta(max_length=254)] | None = None
+
+
+class CartRow(Struct):
+    """A cart as it is kept."""
+
+    id: ID
+    version: int
+    state: CartState
+    email: str
+    lines: tuple[Line, ...]
+    order_id: ID | None
+    created_at: datetime
+
+
+class Cart(Struct):
+    """A cart with its prices as of now."""
+
+    id: ID
+    version: int
+    state: CartState
+    email: str
+    priced: Priced
+    order_id: ID | None = None
+
+
+class _Form(Struct):
+    id: ID
+    product_id: ID
+    sku: str
+    price_minor: int
+    title: str
+
+
+@commerce.command("POST /carts", needs=PUBLIC, status=201)
+async def create_cart(ctx: Context, body: NewCart) -> Cart:
+    """Make a cart. Two lines of one variant become one."""
+    lines = summed(body.lines)
+    cart = CartRow(ctx.new_id("cart"), 1, "open", body.email, lines, None, ctx.now)
+    await ctx.db.insert(tables.carts, cart)
+    return await shown(ctx, cart)
+
+
+@commerce.command("PUT /carts/{id}", needs=PUBLIC)
+async def change_cart(ctx: Context, id: ID, body: CartChange) -> Cart:
+    """Change the lines of a cart. Raises Conflict when it is not as it was read, or not open."""
+    cart = await find_cart(ctx, id)
+    email = cart.email if body.email is None else body.email
+    lines = summed(body.lines)
+    written = await ctx.db.run(
+        _write, id=id, before=body.version, after=body.version + 1, email=email, lines=lines
+    )
+    if not written:
+        raise changed(cart)
+    after = CartRow(id, body.version + 1, "open", email, lines, None, cart.created_at)
+    return await shown(ctx, after)
+
+
+@commerce.query("GET /carts/{id}", needs=PUBLIC)
+async def get_cart(ctx: Context, id: ID) -> Cart:
+    """Return a cart with its prices as of now."""
+    return await shown(ctx, await find_cart(ctx, id))
+
+
+def changed(cart: CartRow) -> Conflict:
+    """Return the refusal for a cart that is not as its reader thinks."""
+    return Conflict(
+        f"The cart is {cart.state}, at version {cart.version}: read it again.",
+        slug="cart-changed", version=cart.version, state=cart.state,
+    )  # fmt: skip
+
+
+def summed(lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Return lines with those of one variant together."""
+    together = demand((line.variant_id, line.quantity) for line in lines)
+    return tuple(Line(variant, quantity) for variant, quantity in together.items())
+
+
+async def find_cart(ctx: Context, id: ID) -> CartRow:
+    """Return a cart as it is kept. Raises NotFound."""
+    return await ctx.db.one(_by_id, CartRow, id=id)
+
+
+async def priced(ctx: Context, lines: tuple[Line, ...]) -> Priced:
+    """Return lines at the prices of now. Raises Unprocessable for what is not on sale."""
+    forms = {}
+    if lines:
+        found = await ctx.db.all(_priced, _Form, ids=[line.variant_id for line in lines])
+        forms = {form.id: form for form in found}
+    missing = [line.variant_id for line in lines if line.variant_id not in forms]
+    if missing:
+        raise Unprocessable(f"Not on sale: {', '.join(missing)[:500]}.", slug="not-on-sale")
+    return price(
+        ctx.settings.currency,
+        [
+            PricedLine(
+                form.id, form.product_id, form.sku, form.title, line.quantity, form.price_minor,
+                form.price_minor * line.quantity,
+            )
+            for line in lines
+            for form in (forms[line.variant_id],)
+        ],
+    )  # fmt: skip
+
+
+async def shown(ctx: Context, cart: CartRow) -> Cart:
+    """Return a kept cart as its visitor sees it."""
+    sums = await priced(ctx, cart.lines)
+    return Cart(cart.id, cart.version, cart.state, cart.email, sums, cart.order_id)
+
+

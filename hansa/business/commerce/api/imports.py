@@ -1,0 +1,75 @@
+"""Imports: a catalogue file, batch by batch. A batch moves the import's position with its rows, so a
+killed import goes on where it was, and a batch that is sent twice has effect once."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from hansa.business.commerce import commerce, tables
+from hansa.business.commerce.api.products import insert_products
+from hansa.business.commerce.catalogue import NewProduct
+from hansa.business.commerce.importing import BATCH_MAX
+from hansa.kernel.compiler import param, select, upsert
+from hansa.kernel.context import Context
+from hansa.kernel.problems import Conflict
+from hansa.kernel.structs import Struct
+
+_i = tables.imports.c
+_by_source = select(tables.imports).where(_i.source == param("source"))
+_move = upsert(
+    tables.imports,
+    key=("source",),
+    values={
+        "source": param("source"), "next_line": param("next_line"), "products": param("products"),
+        "at": param("at", tables.imports.c["at"].type),
+    },
+    change={
+        "next_line": param("next_line"), "products": _i.products + param("products"),
+        "at": param("at", tables.imports.c["at"].type),
+    },
+)  # fmt: skip
+
+
+class ImportBatch(Struct):
+    """Products of the lines `first_line` to before `next_line` of a source; faulty lines are left
+    out. `source` is a digest of the file's content."""
+
+    source: Annotated[str, Meta(min_length=1, max_length=120)]
+    first_line: int
+    next_line: int
+    products: Annotated[tuple[NewProduct, ...], Meta(max_length=BATCH_MAX)]
+
+
+class Import(Struct):
+    """How far an import is: the next line, and how many products it has made."""
+
+    source: str
+    next_line: int
+    products: int
+
+
+@commerce.query("GET /imports/{source}", needs="commerce.products:write")
+async def get_import(ctx: Context, source: str) -> Import:
+    """Return how far an import is; one never begun is at line 1."""
+    return await ctx.db.first(_by_source, Import, source=source) or Import(source, 1, 0)
+
+
+@commerce.command("POST /imports", needs="commerce.products:write", body_bytes_max=8 << 20)
+async def import_products(ctx: Context, body: ImportBatch) -> Import:
+    """Make a batch of products, all or none. Raises Conflict (`import-elsewhere`) for a batch that
+    is not the next one, naming the line that is."""
+    now = await ctx.db.first(_by_source, Import, source=body.source)
+    at = now.next_line if now else 1
+    if body.next_line == at and now:
+        return now  # sent a second time
+    if body.first_line != at:
+        raise Conflict(
+            f"The import goes on at line {at}.", slug="import-elsewhere", next_line=at
+        )
+    await insert_products(ctx, body.products)
+    await ctx.db.run(
+        _move, source=body.source, next_line=body.next_line, products=len(body.products), at=ctx.now
+    )
+    return Import(
+        body.source, body.next_line, (now.products if now else 0) + len(body.products)
+    )

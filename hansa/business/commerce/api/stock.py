@@ -1,0 +1,228 @@
+"""Stock: receive and adjust it, read it, and promise it to carts without ever selling it twice."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from hansa.business.commerce import commerce, tables
+from hansa.business.commerce.events import StockMoved
+from hansa.business.commerce.stock import Kind, demand, next_state
+from hansa.kernel.compiler import param, select, update
+from hansa.kernel.context import Context
+from hansa.kernel.ids import ID
+from hansa.kernel.operation import INTERNAL, PUBLIC
+from hansa.kernel.problems import Conflict, NotFound
+from hansa.kernel.structs import Struct
+
+_s, _r = tables.stock.c, tables.reservations.c
+_level = select(tables.stock).where(_s.variant_id == param("variant"))
+# The condition and the change are one statement: between a look and a write somebody may buy.
+_reserve = (
+    update(tables.stock)
+    .where(_s.variant_id == param("variant"), _s.on_hand - _s.reserved >= param("quantity", _s.on_hand.type))
+    .values(reserved=_s.reserved + param("quantity", _s.on_hand.type))
+)
+_unreserve = (
+    update(tables.stock)
+    .where(_s.variant_id == param("variant"), _s.reserved >= param("quantity", _s.on_hand.type))
+    .values(reserved=_s.reserved - param("quantity", _s.on_hand.type))
+)
+_claim = (
+    update(tables.stock)
+    .where(_s.variant_id == param("variant"), _s.reserved >= param("quantity", _s.on_hand.type))
+    .values(
+        reserved=_s.reserved - param("quantity", _s.on_hand.type),
+        on_hand=_s.on_hand - param("quantity", _s.on_hand.type),
+    )
+)
+_receive = (
+    update(tables.stock)
+    .where(
+        _s.variant_id == param("variant"),
+        _s.on_hand + param("quantity", _s.on_hand.type) >= _s.reserved,
+    )
+    .values(on_hand=_s.on_hand + param("quantity", _s.on_hand.type))
+)
+_of_ref = select(tables.reservations).where(_r.ref == param("ref")).order_by(_r.variant_id)
+_overdue = (
+    select(tables.reservations)
+    .where(
+        _r.variant_id == param("variant"),
+        _r.state == "held",
+        _r.expires_at <= param("now", _r.expires_at.type),
+    )
+    .order_by(_r.ref)
+    .limit(100)
+)
+_set_state = (
+    update(tables.reservations)
+    .where(_r.ref == param("ref"), _r.variant_id == param("variant"), _r.state == param("before"))
+    .values(state=param("after"))
+)
+_hold_again = (
+    update(tables.reservations)
+    .where(_r.ref == param("ref"), _r.variant_id == param("variant"), _r.state == "released")
+    .values(state="held")
+)
+
+
+class Level(Struct):
+    """What there is of a variant: on hand, of that promised, and the rest."""
+
+    variant_id: ID
+    on_hand: int
+    reserved: int
+
+
+class Move(Struct):
+    """A receipt (at least one) or an adjustment (up or down, for a reason)."""
+
+    kind: Literal["receive", "adjust"]
+    quantity: Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
+    ref: Annotated[str, Meta(max_length=200)] = ""
+
+
+class Reservation(Struct):
+    """A promise of a quantity, until it is claimed, released or over."""
+
+    ref: str
+    variant_id: ID
+    quantity: int
+    state: Literal["held", "claimed", "released"]
+    expires_at: datetime
+
+
+class Shortage(Conflict):
+    """There is less than was asked for."""
+
+    slug = "out-of-stock"
+    title = "There is not enough in stock"
+
+
+@commerce.command("POST /variants/{variant}/stock", needs="commerce.stock:write")
+async def move_stock(ctx: Context, variant: ID, body: Move) -> Level:
+    """Receive or adjust stock. Raises Conflict when less would remain than is promised."""
+    if body.quantity == 0 or (body.quantity < 0 and body.kind == "receive"):
+        raise Conflict("Receive at least one, or adjust by other than zero.", slug="bad-quantity")
+    await _known(ctx, variant)
+    if not await ctx.db.run(_receive, variant=variant, quantity=body.quantity):
+        raise Shortage("Less would remain than is promised already.")
+    await _note(ctx, variant, body.kind, body.quantity, body.ref)
+    ctx.emit(StockMoved(variant, body.kind, body.quantity))
+    return await ctx.db.one(_level, Level, variant=variant)
+
+
+@commerce.query("GET /variants/{variant}/stock", needs=PUBLIC)
+async def get_stock(ctx: Context, variant: ID) -> Level:
+    """Return what there is of a variant."""
+    return await ctx.db.one(_level, Level, variant=variant)
+
+
+class Demand(Struct):
+    """Items and quantities to be promised under a reference, until an instant."""
+
+    ref: str
+    lines: tuple[tuple[ID, int], ...]
+    until: datetime
+
+
+@commerce.command(needs=INTERNAL, serial_by=lambda: "stock")
+async def reserve(ctx: Context, body: Demand) -> None:
+    """Promise stock, all of a demand or nothing. Raises Conflict (`out-of-stock`)."""
+    await reserve_stock(ctx, body.ref, body.lines, body.until)
+
+
+async def reserve_stock(
+    ctx: Context, ref: str, lines: Iterable[tuple[ID, int]], until: datetime
+) -> None:
+    """Promise stock in the caller's transaction; what runs out undoes all of it."""
+    for variant, quantity in demand(lines).items():
+        await _promise(ctx, variant, quantity)
+        await ctx.db.insert(
+            tables.reservations, ref=ref, variant_id=variant, quantity=quantity, state="held",
+            expires_at=until,
+        )  # fmt: skip
+        await _note(ctx, variant, "reserve", quantity, ref)
+
+
+async def _promise(ctx: Context, variant: ID, quantity: int) -> None:
+    if await ctx.db.run(_reserve, variant=variant, quantity=quantity):
+        return
+    await _known(ctx, variant)
+    # Promises that are over but not yet swept are given back, for this one.
+    for old in await ctx.db.all(_overdue, Reservation, variant=variant, now=ctx.now):
+        await _release_one(ctx, old)
+    if not await ctx.db.run(_reserve, variant=variant, quantity=quantity):
+        raise Shortage(f"There are fewer than {quantity} of {variant}.")
+
+
+async def release_stock(ctx: Context, ref: str) -> None:
+    """Give back what a reference was promised; nothing happens the second time."""
+    for held in await ctx.db.all(_of_ref, Reservation, ref=ref):
+        if held.state == "held":
+            await _release_one(ctx, held)
+
+
+async def _release_one(ctx: Context, held: Reservation) -> None:
+    after = next_state(held.state, "release")
+    changed = await ctx.db.run(
+        _set_state, ref=held.ref, variant=held.variant_id, before=held.state, after=after
+    )
+    if changed:
+        await ctx.db.run(_unreserve, variant=held.variant_id, quantity=held.quantity)
+        await _note(ctx, held.variant_id, "release", held.quantity, held.ref)
+
+
+async def claim_stock(ctx: Context, ref: str) -> None:
+    """Take what a reference was promised off the shelf. A promise that was given back meanwhile is
+    made again if there is enough; else raises Conflict (`out-of-stock`)."""
+    for held in await ctx.db.all(_of_ref, Reservation, ref=ref):
+        if held.state == "released":
+            await _promise(ctx, held.variant_id, held.quantity)
+            await ctx.db.run(_hold_again, ref=ref, variant=held.variant_id)
+            await _note(ctx, held.variant_id, "reserve", held.quantity, ref)
+    for held in await ctx.db.all(_of_ref, Reservation, ref=ref):
+        after = next_state(held.state, "claim")
+        await ctx.db.run(
+            _set_state, ref=ref, variant=held.variant_id, before=held.state, after=after
+        )
+        if held.state == "held":
+            await ctx.db.run(_claim, variant=held.variant_id, quantity=held.quantity)
+            await _note(ctx, held.variant_id, "claim", held.quantity, ref)
+
+
+async def enough_for(ctx: Context, ref: str) -> bool:
+    """Tell whether what a reference asks for is promised, or could be promised again."""
+    for held in await ctx.db.all(_of_ref, Reservation, ref=ref):
+        if held.state == "released":
+            level = await ctx.db.one(_level, Level, variant=held.variant_id)
+            if level.on_hand - level.reserved < held.quantity:
+                return False
+    return True
+
+
+async def return_stock(ctx: Context, ref: str, lines: Iterable[tuple[ID, int]]) -> None:
+    """Put goods of a cancelled order back on the shelf."""
+    for variant, quantity in demand(lines).items():
+        await ctx.db.run(_receive, variant=variant, quantity=quantity)
+        await _note(ctx, variant, "return", quantity, ref)
+        ctx.emit(StockMoved(variant, "return", quantity))
+
+
+@commerce.due("commerce.release_hold")
+async def release_hold(ctx: Context, ref: str) -> None:
+    """Give back a promise whose time is over."""
+    await release_stock(ctx, ref)
+
+
+async def _known(ctx: Context, variant: ID) -> None:
+    if await ctx.db.first(_level, Level, variant=variant) is None:
+        raise NotFound(f"There is no variant {variant[:80]}.")
+
+
+async def _note(ctx: Context, variant: ID, kind: Kind, quantity: int, ref: str) -> None:
+    await ctx.db.insert(
+        tables.stock_moves, variant_id=variant, kind=kind, quantity=quantity, ref=ref, at=ctx.now
+    )

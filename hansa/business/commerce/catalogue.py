@@ -1,0 +1,82 @@
+"""Catalogue: products as they are described from outside, with every limit they have. Pure types."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from hansa.kernel.ids import ID
+from hansa.kernel.structs import Money, Struct
+
+Handle = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", min_length=1, max_length=120)]
+Title = Annotated[str, Meta(min_length=1, max_length=500)]
+Sku = Annotated[str, Meta(min_length=1, max_length=120)]
+Value = str | float | int | bool
+Attributes = Annotated[dict[Annotated[str, Meta(max_length=120)], Value], Meta(max_length=500)]
+"""What a product is described by: names to texts, numbers and truth values; 500 at most."""
+Status = Literal["active", "draft", "archived"]
+VARIANTS_MAX = 2_048
+
+
+class NewVariant(Struct):
+    """A form of a product that is sold at a price. `stock` is what is received with it."""
+
+    sku: Sku
+    price: Money
+    title: Annotated[str, Meta(max_length=500)] = ""
+    stock: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+
+    def __post_init__(self) -> None:
+        if self.price.minor < 0:
+            raise ValueError("a price is not negative")
+
+
+class NewProduct(Struct):
+    """A product to be made, with the forms it is sold in."""
+
+    handle: Handle
+    title: Title
+    variants: Annotated[tuple[NewVariant, ...], Meta(min_length=1, max_length=VARIANTS_MAX)]
+    description: Annotated[str, Meta(max_length=20_000)] = ""
+    status: Status = "active"
+    attributes: Attributes = {}
+
+
+class Variant(Struct):
+    """A form of a product as it is in the shop."""
+
+    id: ID
+    product_id: ID
+    sku: str
+    title: str
+    price: Money
+
+
+class Product(Struct):
+    """A product as it is in the shop; `version` rises with each change."""
+
+    id: ID
+    handle: str
+    title: str
+    description: str
+    status: Status
+    attributes: dict[str, Value]
+    version: int
+    created_at: datetime
+
+
+class ProductWithVariants(Struct):
+    """A product with the forms it is sold in."""
+
+    product: Product
+    variants: tuple[Variant, ...]
+
+
+class ProductChange(Struct):
+    """What is to change in a product of `version`; what is left out stays as it is."""
+
+    version: int
+    title: Title | None = None
+    description: Annotated[str, Meta(max_length=20_000)] | None = None
+    status: Status | None = None
+    attributes: Attributes | None = None

@@ -1,0 +1,232 @@
+"""HttpApp: from a request to its response, for whichever server brings it."""
+
+import logging
+import time
+from hashlib import blake2b
+from typing import Any, Final
+
+from hansa.kernel import codec
+from hansa.kernel.answer import Answer
+from hansa.kernel.http import body as bodies
+from hansa.kernel.http import openapi, replies
+from hansa.kernel.http.backend import Backend
+from hansa.kernel.http.endpoint import (
+    Endpoint,
+    check_media_type,
+    idempotency_key,
+    is_served,
+    seconds_until_deadline,
+)
+from hansa.kernel.http.limits import Gate, Limits
+from hansa.kernel.http.message import Request, Response
+from hansa.kernel.http.patience import Patience
+from hansa.kernel.http.refusals import LengthRequired, MethodNotAllowed, TooLong
+from hansa.kernel.http.routing import Router
+from hansa.kernel.http.trace import Trace, Tracer
+from hansa.kernel.problems import Invalid, Overloaded, Problem, TooLarge
+from hansa.kernel.structs import RawBody
+
+logger = logging.getLogger("hansa.http")
+
+PAGES: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
+SMALL_BODY_BYTES: Final = 1 << 16
+"""Bodies up to here are bounded by the count of requests; larger ones by their sum, too."""
+
+
+class HttpApp:
+    """The operations of a backend, served. One per process; it has no threads of its own."""
+
+    def __init__(self, backend: Backend, *, limits: Limits | None = None) -> None:
+        """Prepare all endpoints. Raises ValueError or TypeError for what cannot be served."""
+        self.backend = backend
+        self.limits = limits or Limits()
+        self.gate = Gate(self.limits)
+        self.draining = False
+        self.endpoints: list[Endpoint] = []
+        self.router: Router[Endpoint] = Router()
+        self._patience = Patience(self.limits.body_wait_s)
+        self._tracer = Tracer()
+        self._description = b""
+        for operation in backend.operations:
+            if is_served(operation):
+                endpoint = Endpoint(operation, self.limits)
+                self.router.add(operation.method, endpoint.path, endpoint)
+                self.endpoints.append(endpoint)
+
+    async def respond(self, request: Request) -> Response:
+        """Return the response to a request. Never raises for what a client can send."""
+        trace = self._tracer.trace(request.headers.get("traceparent", ""))
+        try:
+            if request.path in PAGES:
+                response = self._page(request, trace)
+            else:
+                response = await self._operate(request, trace)
+        except Problem as problem:
+            response = self._refuse(request, problem, trace)
+        except Exception as error:
+            response = replies.failed(trace.request_id, error)
+        return replies.headless(response) if request.method == "HEAD" else response
+
+    async def _operate(self, request: Request, trace: Trace) -> Response:
+        """Route, authenticate, bind, invoke, reply; undo every count on the way out."""
+        started = time.monotonic()
+        gate = self.gate
+        gate.enter()
+        site = None
+        held = 0
+        try:
+            path = request.path
+            if len(path) > self.limits.path_length_max:
+                raise TooLong(f"The path may have {self.limits.path_length_max} characters.")
+            endpoint, values = self.router.find(request.method, path)
+            operation = endpoint.operation
+            header = request.headers.get
+            caller = await self.backend.authenticate(
+                header("authorization", ""), request.host, header("hansa-site", "")
+            )
+            gate.enter_site(caller.site)
+            site = caller.site
+            arguments = endpoint.binding.arguments(values, request.query)
+            key = None
+            digest = ""
+            if not endpoint.reads:
+                if request.length:
+                    size = self._size(endpoint, request)
+                    gate.hold(size)
+                    held = size
+                body = await self._body(endpoint, request, arguments)
+                key = self._key(request)
+                if key is not None:
+                    digest = _digest(request, body)
+            allowed_s = operation.deadline_s
+            wanted = header("hansa-deadline-ms", "")
+            if wanted:
+                allowed_s = seconds_until_deadline(wanted, allowed_s)
+            answer = await self.backend.invoke(
+                operation,
+                caller,
+                arguments,
+                key=key,
+                request_hash=digest,
+                deadline=started + allowed_s,
+                trace=trace.parent,
+                token=header("hansa-position", ""),
+            )
+            return replies.answered(
+                answer,
+                endpoint.headers,
+                trace.request_id,
+                endpoint.reads,
+                header("if-none-match", "") if endpoint.reads else "",
+            )
+        finally:
+            gate.leave()
+            if site is not None:
+                gate.leave_site(site)
+            if held:
+                gate.release(held)
+
+    # ---- the body
+
+    def _size(self, endpoint: Endpoint, request: Request) -> int:
+        """Return the bytes to count for a body, none for a small one. Raises TooLarge."""
+        limit = endpoint.body_bytes_max
+        if request.length > limit:
+            raise TooLarge(f"The body may have {limit} bytes here.")
+        size = request.length if request.length >= 0 else limit
+        return size if size > SMALL_BODY_BYTES else 0
+
+    async def _body(self, endpoint: Endpoint, request: Request, arguments: dict[str, Any]) -> bytes:
+        """Read the body into the arguments and return its bytes. Raises Problem."""
+        binding = endpoint.binding
+        length = request.length
+        header = request.headers.get
+        if length:
+            if binding.body is not None:
+                check_media_type(header("content-type", ""), header("content-encoding", ""))
+            if binding.raw and length < 0:
+                raise LengthRequired("Its end must be told from a broken connection.")
+            body = await self._patience.wait(request.read(length, endpoint.body_bytes_max))
+        else:
+            body = b""
+        if binding.raw:
+            arguments[binding.raw] = RawBody(body, _plain(request))
+        if binding.body is not None:
+            if body:
+                if length < 0 and body[-1:].isdigit():
+                    raise LengthRequired("A number may have been cut short.")
+                decoder = endpoint.decoder
+                assert decoder is not None
+                arguments[binding.body.name] = bodies.decode(
+                    body, decoder, self.limits.body_depth_max
+                )
+            elif binding.body.required:
+                raise Invalid("The body is missing: send JSON.", slug="body-missing")
+        elif not binding.raw and body.strip() not in (b"", b"{}", b"null"):
+            raise Invalid("There is no body to send here.", slug="body-unexpected")
+        return body
+
+    @staticmethod
+    def _key(request: Request) -> str | None:
+        sent = request.headers.get("idempotency-key", "")
+        if not sent:
+            return None if not _has(request, "idempotency-key") else idempotency_key(sent)
+        if sum(name == "idempotency-key" for name, _ in request.headers.items()) > 1:
+            raise Invalid("Send one Idempotency-Key.", slug="invalid-idempotency-key")
+        return idempotency_key(sent)
+
+    # ---- what is no operation
+
+    def _refuse(self, request: Request, problem: Problem, trace: Trace) -> Response:
+        if request.method == "OPTIONS":
+            if isinstance(problem, MethodNotAllowed):
+                return _options(problem.allow, trace)
+            if request.path == "*":
+                return _options("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT", trace)
+        return replies.refused(problem, trace.request_id)
+
+    def _page(self, request: Request, trace: Trace) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(request.method, "GET, HEAD, OPTIONS")
+        if request.path == "/openapi.json":
+            return self._describe(request, trace)
+        state = "ok"
+        if request.path == "/readyz":
+            state = "ready"
+            reason = "draining" if self.draining else self.backend.ready()
+            if reason:
+                raise Overloaded(reason, slug="not-ready", retry_after_s=1)
+        headers = [replies.JSON, replies.NO_SNIFF, replies.NO_STORE]
+        return Response(200, headers, codec.encode({"status": state}))
+
+    def _describe(self, request: Request, trace: Trace) -> Response:
+        if not self._description:
+            self._description = codec.encode(
+                openapi.document(self.endpoints, self.backend.services)
+            )
+        answer = Answer(200, self._description)
+        wanted = request.headers.get("if-none-match", "")
+        return replies.answered(answer, (), trace.request_id, True, wanted)
+
+
+def _options(allow: str, trace: Trace) -> Response:
+    headers = [("allow", allow), replies.NO_STORE, ("hansa-request-id", trace.request_id)]
+    return Response(204, headers, b"")
+
+
+def _has(request: Request, wanted: str) -> bool:
+    return any(name == wanted for name, _ in request.headers.items())
+
+
+def _plain(request: Request) -> dict[str, str]:
+    """Return the headers by name; of one that came twice the first."""
+    plain: dict[str, str] = {}
+    for name, value in request.headers.items():
+        plain.setdefault(name, value)
+    return plain
+
+
+def _digest(request: Request, body: bytes) -> str:
+    """Return what tells two requests under one key apart."""
+    head = f"{request.method}\0{request.path}\0{request.query}\0".encode(errors="replace")
+    return blake2b(head + body, digest_size=16).hexdigest()

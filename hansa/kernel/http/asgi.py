@@ -1,0 +1,119 @@
+"""The ASGI face (ASGI 3.0, HTTP 2.4): for tests, and for being mounted in another server."""
+
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+from hansa.kernel.http.app import HttpApp
+from hansa.kernel.http.message import Request
+from hansa.kernel.http.mounts import Message, Mounts, Receive, Send
+from hansa.kernel.http.refusals import BodyIncomplete
+from hansa.kernel.problems import TooLarge
+
+
+class AsgiHeaders:
+    """The headers of an ASGI scope. Values that are not printable ASCII are left out, as granian
+    leaves them out."""
+
+    __slots__ = ("_first", "_pairs")
+
+    def __init__(self, raw: Any) -> None:
+        self._pairs: list[tuple[str, str]] = []
+        self._first: dict[str, str] = {}
+        for name, value in raw:
+            text = bytes(value).decode("latin-1")
+            if text.isascii() and (text.isprintable() or "\t" in text):
+                pair = bytes(name).decode("latin-1").lower(), text
+                self._pairs.append(pair)
+                self._first.setdefault(*pair)
+
+    def get(self, key: str, default: str, /) -> str:
+        """Return the first value of a header."""
+        return self._first.get(key, default)
+
+    def items(self) -> list[tuple[str, str]]:
+        """Return every header."""
+        return self._pairs
+
+
+class AsgiFace:
+    """An `HttpApp`, and what is mounted beside it, as an ASGI application."""
+
+    def __init__(self, app: HttpApp, mounts: Mounts) -> None:
+        self.app = app
+        self.mounts = mounts
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request. Lifespan events are acknowledged; nothing hangs on them."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        path = _path(scope)
+        mount = self.mounts.find(path) if self.mounts.present else None
+        if mount is not None:
+            await self.mounts.run(mount, scope, receive, send)
+            return
+        headers = AsgiHeaders(scope["headers"])
+        request = Request(
+            scope["method"],
+            path,
+            bytes(scope.get("query_string", b"")).decode("latin-1"),
+            headers.get("host", ""),
+            headers,
+            partial(read_body, receive),
+            _body_length(headers, scope),
+        )
+        response = await self.app.respond(request)
+        if scope["method"] != "HEAD" and response.status not in (204, 304):
+            response.headers.append(("content-length", str(len(response.body))))
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in response.headers]
+        await send({"type": "http.response.start", "status": response.status, "headers": raw})
+        await send({"type": "http.response.body", "body": response.body})
+
+
+def _path(scope: Message) -> str:
+    """Return the path below the mount point, decoded as granian decodes it."""
+    raw = scope.get("raw_path")
+    if raw is None:
+        path = str(scope["path"])
+    else:
+        path = unquote(bytes(raw).partition(b"?")[0].decode("latin-1"), errors="replace")
+    root = scope.get("root_path", "")
+    return path.removeprefix(root) if root else path
+
+
+def _body_length(headers: AsgiHeaders, scope: Message) -> int:
+    announced = headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit():
+        return int(announced)
+    chunked = bool(headers.get("transfer-encoding", ""))
+    return -1 if chunked or str(scope.get("http_version", "")).startswith("2") else 0
+
+
+async def read_body(receive: Receive, length: int, limit: int) -> bytes:
+    """Read a whole body, never more than `limit` bytes of it (see `message.ReadBody`)."""
+    pieces = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BodyIncomplete("The connection broke.")
+        pieces += message.get("body", b"")
+        if len(pieces) > limit:
+            raise TooLarge(f"The body may have {limit} bytes here.")
+        if not message.get("more_body", False):
+            break
+    if length >= 0 and len(pieces) != length:
+        raise BodyIncomplete(f"{len(pieces)} of {length} bytes came.")
+    return bytes(pieces)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,122 @@
+"""Mounts: ASGI applications beside the operations, such as pages made with Starlette.
+
+A mount owns the first part of the path. They take part in the count of requests in flight and get
+bodies up to a limit. They get no lifespan events: what they need is made before they are mounted.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from hansa.kernel.http.limits import Gate
+from hansa.kernel.problems import Overloaded
+
+logger = logging.getLogger("hansa.http")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
+
+TOO_LARGE = b"The body is too large.\n"
+BUSY = b"Too many requests at once.\n"
+FAILED = b"Something went wrong here.\n"
+TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One application, and the path below which it is; "" is the root."""
+
+    prefix: str
+    app: AsgiApp
+
+
+class Mounts:
+    """All applications of a process, by the first part of the path."""
+
+    def __init__(self, apps: Mapping[str, AsgiApp], taken: Iterable[str], gate: Gate) -> None:
+        """Take applications by prefix: ``/admin``, or ``/`` for what nobody else has.
+
+        `taken` are first parts that belong to services and pages. Raises ValueError for those.
+        """
+        self._taken = frozenset(taken)
+        self._gate = gate
+        self._by_first: dict[str, Mount] = {}
+        self._root: Mount | None = None
+        for prefix, app in apps.items():
+            first = prefix.strip("/")
+            if not first:
+                self._root = Mount("", app)
+            elif "/" in first or first in self._taken:
+                raise ValueError(f"mount {prefix!r}: one part of a path, and not a service's name")
+            else:
+                self._by_first[first] = Mount("/" + first, app)
+        self.present = bool(apps)
+
+    def find(self, path: str) -> Mount | None:
+        """Return the application for a path, None for the operations."""
+        _, _, rest = path.partition("/")
+        first = rest.partition("/")[0]
+        mount = self._by_first.get(first)
+        if mount is not None or first in self._taken:
+            return mount
+        return self._root
+
+    async def run(self, mount: Mount, scope: Message, receive: Receive, send: Send) -> None:
+        """Run an application for an ASGI request, within the limits."""
+        exchange = _Exchange(receive, send, self._gate.limits.mount_body_bytes_max)
+        try:
+            self._gate.enter()
+        except Overloaded:
+            await exchange.reply(503, BUSY)
+            return
+        try:
+            prefix = scope.get("root_path", "") + mount.prefix
+            await mount.app({**scope, "root_path": prefix}, exchange.receive, exchange.send)
+        except _BodyTooLarge:
+            await exchange.reply(413, TOO_LARGE)
+        except ClientGone:
+            return
+        except Exception:
+            logger.exception("the application at %r failed", mount.prefix or "/")
+            await exchange.reply(500, FAILED)
+        finally:
+            self._gate.leave()
+
+
+class ClientGone(OSError):
+    """What `send` raises when nobody is there any more (ASGI 2.4)."""
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+class _Exchange:
+    """Counts the bytes of a body, and answers in place of the application where that is left."""
+
+    def __init__(self, receive: Receive, send: Send, bytes_max: int) -> None:
+        self._receive = receive
+        self._send = send
+        self._left = bytes_max
+        self._begun = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                raise _BodyTooLarge
+        return message
+
+    async def send(self, message: Message) -> None:
+        self._begun = True
+        await self._send(message)
+
+    async def reply(self, status: int, text: bytes) -> None:
+        if self._begun:
+            return
+        await self.send({"type": "http.response.start", "status": status, "headers": [TEXT]})
+        await self.send({"type": "http.response.body", "body": text})

@@ -1,0 +1,107 @@
+"""Routing: from a method and a path to an endpoint and the values in the path.
+
+A path without parameters is one lookup. Others walk a tree by segment; where a literal and a
+parameter both match, the literal wins, and the parameter is tried when the literal leads nowhere.
+"""
+
+from typing import Generic, TypeVar
+
+from hansa.kernel.http.refusals import MethodNotAllowed
+from hansa.kernel.problems import NotFound
+
+E = TypeVar("E")
+
+
+class _Node(Generic[E]):
+    __slots__ = ("literals", "methods", "parameter")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node[E]] = {}
+        self.parameter: _Node[E] | None = None
+        self.methods: dict[str, E] = {}
+
+
+class Router(Generic[E]):
+    """Endpoints by method and path template, such as ``/products/{handle}``."""
+
+    def __init__(self) -> None:
+        self._static: dict[str, dict[str, E]] = {}
+        self._root: _Node[E] = _Node()
+
+    def add(self, method: str, template: str, endpoint: E) -> None:
+        """Add an endpoint. Raises ValueError for a bad template or a route that is taken."""
+        node = self._root
+        parts = template.split("/")
+        if parts[0] or "" in parts[1:]:
+            raise ValueError(f"route {template!r}: begins with '/', has no empty part")
+        plain = True
+        for part in parts[1:]:
+            if part.startswith("{") and part.endswith("}") and part[1:-1].isidentifier():
+                plain = False
+                if node.parameter is None:
+                    node.parameter = _Node()
+                node = node.parameter
+            elif "{" in part or "}" in part:
+                raise ValueError(f"route {template!r}: {part!r} must be a parameter as a whole")
+            else:
+                node = node.literals.setdefault(part, _Node())
+        if method in node.methods:
+            raise ValueError(f"route {method} {template} is taken by another operation")
+        node.methods[method] = endpoint
+        if method == "GET":
+            node.methods["HEAD"] = endpoint
+        if plain:
+            self._static[template] = node.methods
+
+    def find(self, method: str, path: str) -> tuple[E, list[str]]:
+        """Return the endpoint and the values of its parameters, in order.
+
+        Raises NotFound, or MethodNotAllowed with the methods that there are.
+        """
+        methods = self._static.get(path)
+        if methods is not None:
+            endpoint = methods.get(method)
+            if endpoint is not None:
+                return endpoint, []
+        values: list[str] = []
+        parts = path.split("/")
+        endpoint = None if parts[0] else self._walk(self._root, parts, 1, method, values)
+        if endpoint is None:
+            allowed = self.allowed(path)
+            if allowed:
+                raise MethodNotAllowed(method, ", ".join(allowed))
+            raise NotFound("No resource has this path.", slug="no-such-path")
+        return endpoint, values
+
+    def _walk(
+        self, node: _Node[E], parts: list[str], at: int, method: str, values: list[str]
+    ) -> E | None:
+        if at == len(parts):
+            return node.methods.get(method)
+        part = parts[at]
+        below = node.literals.get(part)
+        if below is not None:
+            found = self._walk(below, parts, at + 1, method, values)
+            if found is not None:
+                return found
+        if node.parameter is None or not part:
+            return None
+        values.append(part)
+        found = self._walk(node.parameter, parts, at + 1, method, values)
+        if found is None:
+            values.pop()
+        return found
+
+    def allowed(self, path: str) -> list[str]:
+        """Return the methods that a path takes, sorted; none for an unknown path."""
+        nodes = [self._root]
+        first, *parts = path.split("/")
+        if first:
+            return []
+        for part in parts:
+            below = [node.literals[part] for node in nodes if part in node.literals]
+            if part:
+                below += [node.parameter for node in nodes if node.parameter is not None]
+            nodes = below
+        methods = {method for node in nodes for method in node.methods}
+        return sorted(methods | {"OPTIONS"}) if methods else []

@@ -1,0 +1,124 @@
+"""Server: granian in our own process and loop, from listening to the last answer."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings, HTTP2Settings
+from granian.server.embed import Server
+
+from hansa.kernel.http.rsgi import RsgiFace
+
+logger = logging.getLogger("hansa.http")
+
+BACKLOG: Final = 4096
+CONNECTIONS_MAX: Final = 16_384
+HEAD_BYTES_MAX: Final = 1 << 16
+"""The start line and headers of a request together."""
+HEAD_WAIT_MS: Final = 15_000
+START_S: Final = 10.0
+
+
+class AddressTaken(Exception):
+    """Somebody listens already where the server should."""
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise AddressTaken, or OSError for another reason, unless a server can listen there.
+
+    granian listens with SO_REUSEPORT, so two servers would share a port and each get half of the
+    requests; hence this is asked first, before anything else is started.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise AddressTaken(f"Something else already listens on {host}:{port}.") from error
+            raise
+
+
+async def serve(
+    face: RsgiFace,
+    host: str,
+    port: int,
+    *,
+    on_started: Callable[[], None],
+    stop: asyncio.Event,
+    drain_s: float = 20.0,
+) -> None:
+    """Serve until `stop` is set and the requests under way are answered, at most `drain_s` later.
+
+    `on_started` is called when connections are accepted. Raises AddressTaken before anything
+    starts, and RuntimeError when the server ends by itself.
+    """
+    check_address(host, port)
+    server = _granian(face, host, port)
+    serving = asyncio.create_task(server.serve(), name="hansa-http")
+    stopping = asyncio.create_task(stop.wait(), name="hansa-http-stop")
+    try:
+        await _accepting(host, port, serving)
+        on_started()
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            raise RuntimeError("granian stopped by itself") from serving.exception()
+        await _drain(face, server, serving, drain_s)
+    finally:
+        stopping.cancel()
+        if not serving.done():
+            server.stop()
+            serving.cancel()
+
+
+def _granian(face: RsgiFace, host: str, port: int) -> Any:
+    return Server(
+        face,
+        address=host,
+        port=port,
+        interface=Interfaces.RSGI,
+        log_enabled=False,
+        websockets=False,
+        backlog=BACKLOG,
+        # granian's own default is the backlog: so many connections, and the others starve.
+        backpressure=CONNECTIONS_MAX,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=HEAD_WAIT_MS, max_buffer_size=HEAD_BYTES_MAX
+        ),
+        http2_settings=HTTP2Settings(max_headers_size=HEAD_BYTES_MAX, max_concurrent_streams=256),
+    )
+
+
+async def _accepting(host: str, port: int, serving: "asyncio.Task[None]") -> None:
+    """Return when a connection is accepted. Raises RuntimeError when none is in time."""
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    end = asyncio.get_running_loop().time() + START_S
+    while not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(target, port)
+        except OSError as error:
+            if asyncio.get_running_loop().time() > end:
+                raise RuntimeError(f"nothing accepts connections at {host}:{port}") from error
+            await asyncio.sleep(0.005)
+            continue
+        writer.close()
+        return
+    raise RuntimeError("granian did not start") from serving.exception()
+
+
+async def _drain(
+    face: RsgiFace, server: Any, serving: "asyncio.Task[None]", drain_s: float
+) -> None:
+    """Listen no more, answer what is under way, and close idle connections."""
+    face.app.draining = True
+    server.stop()
+    done, _ = await asyncio.wait([serving], timeout=drain_s)
+    if not done:
+        logger.warning("%d requests were not answered in %s s", face.app.gate.inside, drain_s)

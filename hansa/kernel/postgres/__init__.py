@@ -1,0 +1,11 @@
+"""PostgreSQL as a cell's storage: serializable transactions, row security, many processes.
+
+What must never happen here:
+- a statement under another site than the one it was asked for;
+- a commit reported that PostgreSQL rolled back, or one retried whose outcome is unknown;
+- a position given to an event before its transaction has committed.
+"""
+
+from hansa.kernel.postgres.storage import PostgresStorage
+
+__all__ = ["PostgresStorage"]
