@@ -18,7 +18,7 @@ help: ## tell what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 up: $(VENV)/.installed-run ## start Hansa with a demo shop, and say where (ARGS="--port 9000")
-	@exec $(BIN)/python -m hansa.cli up $(ARGS)
+	@exec $(BIN)/hansa up $(ARGS)
 
 test: check postgres ## check, then run every test (ARGS="-k stock")
 	$(BIN)/python -m pytest $(ARGS)

@@ -190,6 +190,7 @@ def make_target(name: str, engine: Engine, seed: Seed, folder: Path, dsns: Dsns 
         command += [where if dsns is None else dsns.application]
         command += [seed_file, str(port)]
         environment["HANSA_BENCH_OWNER_DSN"] = dsns.owner if dsns else ""
+        environment["HANSA_BENCH_FOLDER"] = str(folder / "hansa")
     elif name == "fastify":
         command = [str(node_of_fastify()), str(HERE / "fastify" / "server.js")]
         command += [where, seed_file, str(port)]

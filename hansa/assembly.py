@@ -19,7 +19,6 @@ from hansa.kernel import migrating
 from hansa.kernel.attempts import attempts
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
 from hansa.kernel.clock import Clock, MachineClock
-from hansa.kernel.compiler import Statements
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.migrating import Step
 from hansa.kernel.postgres import PostgresStorage
@@ -84,8 +83,7 @@ class Cell:
         if migrate:
             done = await migrating.migrate(self.storage, self.services)
         sealer = self._sealer()
-        statements = Statements(self.storage.dialect)
-        self.directory = Directory(self.storage, statements, self.clock, sealer)
+        self.directory = Directory(self.storage, sealer, self.clock)
         self.testpay = Testpay(str(self.place.folder / "testpay.db"))
         self.runtime = Runtime(
             self.services,
@@ -95,7 +93,6 @@ class Cell:
             clock=self.clock,
             resources={Payments: Payments(self.testpay)},
             as_if_remote=self.as_if_remote,
-            statements=statements,
         )
         self.app = HttpApp(self.runtime)
         await self.runtime.start(background=self.background)

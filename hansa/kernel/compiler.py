@@ -136,10 +136,12 @@ def _render_upsert(wanted: Upsert, walk: Walk, engine: Dialect) -> Any:
 
 class Compiled:
     """A statement ready for one engine: `sql`, the values for it by `arguments`, `decode` for a
-    row. `names` are its parameters by place, `tables` the names of what it touches."""
+    row. `names` are its parameters by place, `tables` the names of what it touches, `target` what it
+    writes to."""
 
     __slots__ = (
         "_count", "_defaults", "_encoders", "_pick", "decode", "names", "reads", "sql", "tables",
+        "target",
     )  # fmt: skip
 
     def __init__(
@@ -151,12 +153,14 @@ class Compiled:
         decode: Decode,
         reads: bool,
         tables: frozenset[str],
+        target: Table | None,
     ) -> None:
         self.sql = sql
         self.names = names
         self.decode = decode
         self.reads = reads
         self.tables = tables
+        self.target = target
         self._defaults = {
             name: encoders[name](value) if name in encoders else value
             for name, value in defaults.items()
@@ -196,8 +200,9 @@ class Compiled:
     ) -> "Compiled":
         """Return the same statement with other values of its own."""
         return Compiled(
-            self.sql, self.names, encoders, defaults, self.decode, self.reads, self.tables
-        )
+            self.sql, self.names, encoders, defaults, self.decode, self.reads, self.tables,
+            self.target,
+        )  # fmt: skip
 
     def _check(self, given: Mapping[str, Any]) -> None:
         wanted = set(self.names) - self._defaults.keys() - {SITE_PARAMETER}
@@ -316,8 +321,8 @@ class Statements:
         else:
             walk.statement(statement)
             rendered = statement
-        reads = not isinstance(rendered, dml.UpdateBase)
-        if across and not reads:
+        target = rendered.table if isinstance(rendered, dml.UpdateBase) else None
+        if across and target is not None:
             raise StatementRefused("a write across sites; emit an event to each site instead")
         if bounded and isinstance(rendered, (selectable.Select, selectable.CompoundSelect)):
             rendered = rendered if rendered._limit_clause is not None else rendered.limit(_ALL)
@@ -325,7 +330,7 @@ class Statements:
             made = rendered.compile(dialect=dialect_of(self.dialect, scoped=self._keeps(across)))
         except SQLAlchemyError as error:
             raise StatementRefused(f"SQLAlchemy cannot render it: {error}") from error
-        return self._finish(made, into, reads, walk.tables, bindparams)
+        return self._finish(made, into, target, walk.tables, bindparams)
 
     def _keeps(self, across: bool) -> bool:
         return self.scoped and not across
@@ -334,7 +339,7 @@ class Statements:
         self,
         made: Any,
         into: Any,
-        reads: bool,
+        target: Table | None,
         tables: Iterable[Table],
         bindparams: Sequence[BindParameter[Any]],
     ) -> _Structure:
@@ -359,8 +364,8 @@ class Statements:
         ]
         decode = row_decoder(results, into, self.dialect) if results else tuple
         compiled = Compiled(
-            str(made.string), tuple(made.positiontup or ()), encoders, defaults, decode, reads,
-            frozenset(table.name for table in tables),
+            str(made.string), tuple(made.positiontup or ()), encoders, defaults, decode, target is None,
+            frozenset(table.name for table in tables), target,
         )  # fmt: skip
         by_key = {bound.key: name for name, bound in bounds.items()}
         slots = tuple(by_key.get(bound.key, "") for bound in bindparams)

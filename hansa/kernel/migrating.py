@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import MetaData, Table
 
+from hansa.kernel import row_security
 from hansa.kernel import tables as kernel_tables
 from hansa.kernel.revisions import Migrated, Phase, Revision, RevisionsInvalid, chain_of
 from hansa.kernel.storage import PLATFORM, Dialect, Session, Storage
@@ -107,8 +108,7 @@ async def migrate(
             return done
         service = next(service for service in every if service.name == todo[0].service)
         batch = [revision for revision in todo if revision.service == service.name]
-        upto = chains[service.name].index(batch[-1]) + 1
-        script = _script(storage.dialect, service, chains[service.name][:upto], batch, now_us())
+        script = _script(storage.dialect, service, chains[service.name], batch, now_us())
         try:
             await storage.apply(script)
         except Exception as error:
@@ -204,7 +204,7 @@ def _script(
     batch: Sequence[Revision],
     at_us: int,
 ) -> list[str]:
-    """Return the statements of one service's transaction; `chain` ends with the `batch`."""
+    """Return the statements of one service's transaction; `batch` is a part of its `chain`."""
     # Alembic is loaded only here, when there is something to do.
     from hansa.kernel import migration_sql
 
@@ -223,21 +223,26 @@ def _script(
     ]
     for revision in batch:
         script += migration_sql.statements_of(revision, dialect)
-    script += _secured(dialect, service, migration_sql.tables_after(chain, dialect))
-    return script
+    made = {"hansa_migrations"}
+    made |= migration_sql.tables_after(chain[: chain.index(batch[-1]) + 1], dialect)
+    missing = [table.name for table in service.tables.values() if table.name not in made]
+    if missing and batch[-1] is chain[-1]:
+        raise RevisionsInvalid(
+            f"{service.name} declares {', '.join(missing)}, but no revision makes it"
+        )
+    return script + _secured(dialect, service, made)
 
 
 def _secured(dialect: Dialect, service: Migrated, made: set[str]) -> list[str]:
     """Return what stands behind the declared tables on PostgreSQL: row security and grants."""
     if dialect != "postgresql":
         return []
-    from hansa.kernel import row_security
-
-    script: list[str] = []
-    for table in service.tables.values():
-        if table.name in made or table.name == "hansa_migrations":
-            script += row_security.secure(table)
-    return script
+    return [
+        statement
+        for table in service.tables.values()
+        if table.name in made
+        for statement in row_security.secure(table)
+    ]
 
 
 def step_of(revision: Revision) -> Step:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as PostgresDialect
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as SqliteDialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from hansa.kernel.revisions import Revision, RevisionsInvalid
+from hansa.kernel.revisions import Migrated, Revision, RevisionsInvalid, chain_of
 from hansa.kernel.storage import Dialect
 
 
@@ -124,6 +124,13 @@ def lint(revision: Revision) -> list[Fault]:
     known = {fault.advice for fault in found}
     on_sqlite = _faults(revision, statements_of(revision, "sqlite"))
     return found + [fault for fault in on_sqlite if fault.advice not in known]
+
+
+def lint_all(services: Sequence[Migrated]) -> list[Fault]:
+    """Return what is wrong with any revision of the services. Raises RevisionsInvalid."""
+    return [
+        fault for service in services for revision in chain_of(service) for fault in lint(revision)
+    ]
 
 
 def _faults(revision: Revision, statements: Sequence[str]) -> list[Fault]:

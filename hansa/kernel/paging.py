@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Double, LargeBinary, Table, Text, and_, or_, tuple_
+from sqlalchemy import BigInteger, Column, Double, LargeBinary, Select, Table, Text, and_, or_, tuple_
 from sqlalchemy import Boolean as BooleanKind
 from sqlalchemy import bindparam as bind
 from sqlalchemy.schema import PrimaryKeyConstraint, UniqueConstraint
@@ -88,6 +88,8 @@ def pages_of(statement: Any, order: Sequence[ColumnElement[Any]]) -> Pages:
     the table's key is added behind them. Raises StatementRefused for an order by anything else, by
     nullable columns, and for a statement with an order or limit of its own.
     """
+    if not isinstance(statement, Select):
+        raise StatementRefused("pages of something else than a select; make it a subquery")
     if statement._order_by_clauses or statement._limit_clause is not None:
         raise StatementRefused("a list in pages with an order or limit of its own; use order=")
     wanted = _unique([_direction(one) for one in order])

@@ -59,7 +59,6 @@ class Runtime:
         authorizer: Authorizer | None = None,
         resources: Mapping[type, Any] | None = None,
         as_if_remote: bool = False,
-        statements: Statements | None = None,
     ) -> None:
         """Put the parts together; `start` brings them to life.
 
@@ -74,7 +73,7 @@ class Runtime:
         self.authorizer: Authorizer = authorizer or RelationAuthorizer()
         self.resources: dict[type, Any] = dict(resources or {})
         self.as_if_remote = as_if_remote
-        self.statements = statements or Statements(storage.dialect)
+        self.statements = Statements(storage.dialect)
         self.operations = [op for one in self.services for op in one.operations.values()]
         self.by_id: dict[str, Operation[..., Any]] = {op.id: op for op in self.operations}
         self.actions = {a.id: a for one in self.services for a in one.actions.values()}

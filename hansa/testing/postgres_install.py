@@ -41,13 +41,10 @@ def _candidates() -> Iterator[Path]:
     named = os.environ.get("PG_BIN")
     if named:
         yield Path(named)
-    debian = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
-    versions = {
-        folder: int(folder.parent.name) for folder in debian if folder.parent.name.isdigit()
-    }
-    for folder, version in sorted(versions.items(), key=lambda item: -item[1]):
-        if version >= VERSION_MIN:
-            yield folder
+    debian = [one for one in Path("/usr/lib/postgresql").glob("*") if one.name.isdigit()]
+    for folder in sorted(debian, key=lambda one: -int(one.name)):
+        if int(folder.name) >= VERSION_MIN:
+            yield folder / "bin"
     config = shutil.which("pg_config")
     if config is not None:
         asked = subprocess.run(

@@ -53,6 +53,12 @@ class HttpApp:
                 self.router.add(operation.method, endpoint.path, endpoint)
                 self.endpoints.append(endpoint)
 
+    @property
+    def first_parts(self) -> frozenset[str]:
+        """The first parts of the paths that are answered here."""
+        paths = [*PAGES, *(endpoint.path for endpoint in self.endpoints)]
+        return frozenset(path.split("/")[1] for path in paths)
+
     async def respond(self, request: Request) -> Response:
         """Return the response to a request. Never raises for what a client can send."""
         trace = self._tracer.trace(request.headers.get("traceparent", ""))

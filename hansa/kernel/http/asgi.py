@@ -1,12 +1,13 @@
 """The ASGI face (ASGI 3.0, HTTP 2.4): for tests, and for being mounted in another server."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.message import Request
-from hansa.kernel.http.mounts import Message, Mounts, Receive, Send
+from hansa.kernel.http.mounts import AsgiApp, Message, Mounts, Receive, Send
 from hansa.kernel.http.refusals import BodyIncomplete
 from hansa.kernel.problems import TooLarge
 
@@ -39,9 +40,10 @@ class AsgiHeaders:
 class AsgiFace:
     """An `HttpApp`, and what is mounted beside it, as an ASGI application."""
 
-    def __init__(self, app: HttpApp, mounts: Mounts) -> None:
+    def __init__(self, app: HttpApp, mounts: Mapping[str, AsgiApp] | None = None) -> None:
+        """Serve `app`, and applications by prefix (see `Mounts`)."""
         self.app = app
-        self.mounts = mounts
+        self.mounts = Mounts(mounts or {}, app.first_parts, app.gate)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request. Lifespan events are acknowledged; nothing hangs on them."""

@@ -5,6 +5,7 @@ whose names it does not tell; those are found again by decoding with one member 
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,8 +14,8 @@ from hansa.kernel.problems import Fault
 
 TEXT_LENGTH_MAX = 300
 """Characters of a detail or pointer at most: they may quote what was sent."""
-MEMBERS_MAX = 64
-"""How many members of a free-form object are tried to find the one at fault."""
+SEARCH_BYTES_MAX = 1 << 20
+"""Bytes decoded at most to find a member at fault; it stays unnamed in a body that needs more."""
 
 _PLACE = re.compile(r"(.*?)(?: - at (?:`key` in )?`\$([^`]*)`)?", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
@@ -41,62 +42,79 @@ def fault_of(error: msgspec.ValidationError, body: bytes, decoder: Any) -> Fault
         name if name else None if index == "..." else int(index)
         for name, index in _STEP.findall(place or "")
     ]
-    found = _resolve(steps, body, decoder, message)
+    found = _Search(body, decoder, message).resolve(steps)
     field = _FIELD.fullmatch(what)
     if field is not None:
         found.append(field[1])
     return Fault(pointer_of(found), shorten(what))
 
 
-def _resolve(
-    steps: list[str | int | None], body: bytes, decoder: Any, message: str
-) -> list[str | int]:
-    """Return the steps with each unknown member named; they end before one that is not found."""
-    found: list[str | int] = []
-    document: Any = msgspec.json.decode(body) if None in steps else None
-    holder: Any = [document]
-    key: Any = 0
-    for step in steps:
-        value = holder[key]
-        if step is None:
-            name = _culprit(value, holder, key, document, decoder, message)
-            if name is None:
+class _Search:
+    """Finds the members at fault: a body with only one of them still brings the same message."""
+
+    def __init__(self, body: bytes, decoder: Any, message: str) -> None:
+        self._body = body
+        self._decoder = decoder
+        self._message = message
+        self._tries = SEARCH_BYTES_MAX // len(body)
+        self._root: list[Any] = []
+
+    def resolve(self, steps: list[str | int | None]) -> list[str | int]:
+        """Return the steps with each unknown member named, or those before one not found."""
+        known = [step for step in steps if step is not None]
+        if len(known) == len(steps):
+            return known
+        try:
+            self._root = [msgspec.json.decode(self._body)]
+        except (ValueError, RecursionError):  # what follows the fault is malformed
+            return known[: steps.index(None)]
+        found: list[str | int] = []
+        holder: Any = self._root
+        key: Any = 0
+        for step in steps:
+            member = self._culprit(holder, key) if step is None else step
+            if member is None:
                 return found
-            step = name
-        found.append(step)
-        if document is not None:
-            holder, key = value, step
+            found.append(member)
+            holder, key = holder[key], member
             if not _has(holder, key):
                 return found
-    return found
+        return found
+
+    def _culprit(self, holder: Any, key: Any) -> Any:
+        """Return the name or index of the member of `holder[key]` that is at fault, or None."""
+        value = holder[key]
+        try:
+            for member, alone in _alone(value):
+                if self._tries <= 0:
+                    return None
+                self._tries -= 1
+                holder[key] = alone
+                if self._refused():
+                    return member
+        finally:
+            holder[key] = value
+        return None
+
+    def _refused(self) -> bool:
+        try:
+            self._decoder.decode(msgspec.json.encode(self._root[0]))
+        except msgspec.ValidationError as error:
+            return str(error) == self._message
+        return False
+
+
+def _alone(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each member's name or index, and the value as it is with that member only."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            yield name, {name: member}
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield index, [member]
 
 
 def _has(holder: Any, key: Any) -> bool:
     if isinstance(holder, dict):
         return key in holder
-    return isinstance(holder, list) and isinstance(key, int) and key < len(holder)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _culprit(
-    value: Any, holder: Any, key: Any, document: Any, decoder: Any, message: str
-) -> str | int | None:
-    """Return the member of `value` that alone still brings the same message."""
-    if isinstance(value, dict):
-        members: list[tuple[Any, Any]] = [(name, {name: value[name]}) for name in value]  # pyright: ignore[reportUnknownVariableType]
-    elif isinstance(value, list):
-        members = [(place, [one]) for place, one in enumerate(value)]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    else:
-        return None
-    try:
-        for name, alone in members[:MEMBERS_MAX]:
-            holder[key] = alone
-            whole = alone if holder[0] is alone and document is value else document
-            try:
-                decoder.decode(msgspec.json.encode(whole))
-            except msgspec.ValidationError as error:
-                if str(error) == message:
-                    found: str | int = name
-                    return found
-    finally:
-        holder[key] = value
-    return None
+    return isinstance(holder, list) and isinstance(key, int) and key < len(holder)

@@ -39,7 +39,7 @@ class Mounts:
     def __init__(self, apps: Mapping[str, AsgiApp], taken: Iterable[str], gate: Gate) -> None:
         """Take applications by prefix: ``/admin``, or ``/`` for what nobody else has.
 
-        `taken` are first parts that belong to services and pages. Raises ValueError for those.
+        `taken` are first parts that operations and pages have. Raises ValueError for those.
         """
         self._taken = frozenset(taken)
         self._gate = gate

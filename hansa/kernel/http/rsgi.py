@@ -1,5 +1,6 @@
 """The RSGI face: requests as granian brings them (RSGI 1.6)."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,7 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.bridge import Bridge, asgi_scope
 from hansa.kernel.http.message import Request
-from hansa.kernel.http.mounts import Mounts
+from hansa.kernel.http.mounts import AsgiApp, Mounts
 from hansa.kernel.http.refusals import BodyIncomplete
 from hansa.kernel.problems import TooLarge
 
@@ -16,9 +17,10 @@ from hansa.kernel.problems import TooLarge
 class RsgiFace:
     """An `HttpApp`, and what is mounted beside it, as an RSGI application."""
 
-    def __init__(self, app: HttpApp, mounts: Mounts) -> None:
+    def __init__(self, app: HttpApp, mounts: Mapping[str, AsgiApp] | None = None) -> None:
+        """Serve `app`, and applications by prefix (see `Mounts`)."""
         self.app = app
-        self.mounts = mounts
+        self.mounts = Mounts(mounts or {}, app.first_parts, app.gate)
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """Answer one request."""

@@ -4,13 +4,15 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
+from hansa.kernel.http.app import HttpApp
+from hansa.kernel.http.mounts import AsgiApp
 from hansa.kernel.http.rsgi import RsgiFace
 
 logger = logging.getLogger("hansa.http")
@@ -47,21 +49,22 @@ def check_address(host: str, port: int) -> None:
 
 
 async def serve(
-    face: RsgiFace,
+    app: HttpApp,
     host: str,
     port: int,
     *,
+    mounts: Mapping[str, AsgiApp] | None = None,
     on_started: Callable[[], None],
     stop: asyncio.Event,
     drain_s: float = 20.0,
 ) -> None:
     """Serve until `stop` is set and the requests under way are answered, at most `drain_s` later.
 
-    `on_started` is called when connections are accepted. Raises AddressTaken before anything
+    `mounts` are applications by prefix (see `Mounts`). `on_started` is called when connections are accepted. Raises AddressTaken before anything
     starts, and RuntimeError when the server ends by itself.
     """
     check_address(host, port)
-    server = _granian(face, host, port)
+    server = _granian(RsgiFace(app, mounts), host, port)
     serving = asyncio.create_task(server.serve(), name="hansa-http")
     stopping = asyncio.create_task(stop.wait(), name="hansa-http-stop")
     try:
@@ -70,7 +73,7 @@ async def serve(
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             raise RuntimeError("granian stopped by itself") from serving.exception()
-        await _drain(face, server, serving, drain_s)
+        await _drain(app, server, serving, drain_s)
     finally:
         stopping.cancel()
         if not serving.done():
@@ -114,11 +117,11 @@ async def _accepting(host: str, port: int, serving: "asyncio.Task[None]") -> Non
 
 
 async def _drain(
-    face: RsgiFace, server: Any, serving: "asyncio.Task[None]", drain_s: float
+    app: HttpApp, server: Any, serving: "asyncio.Task[None]", drain_s: float
 ) -> None:
     """Listen no more, answer what is under way, and close idle connections."""
-    face.app.draining = True
+    app.draining = True
     server.stop()
     done, _ = await asyncio.wait([serving], timeout=drain_s)
     if not done:
-        logger.warning("%d requests were not answered in %s s", face.app.gate.inside, drain_s)
+        logger.warning("%d requests were not answered in %s s", app.gate.inside, drain_s)

@@ -7,7 +7,7 @@ import msgspec
 
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.asgi import AsgiFace
-from hansa.kernel.http.mounts import Message, Mounts
+from hansa.kernel.http.mounts import AsgiApp, Message
 from hansa.kernel.problems import TYPE_ROOT
 
 
@@ -39,8 +39,8 @@ JSON = {"content-type": "application/json"}
 
 
 class AsgiClient:
-    def __init__(self, app: HttpApp, mounts: Mounts | None = None) -> None:
-        self.face = AsgiFace(app, mounts or Mounts({}, (), app.gate))
+    def __init__(self, app: HttpApp, mounts: dict[str, AsgiApp] | None = None) -> None:
+        self.face = AsgiFace(app, mounts)
 
     async def send(
         self,

@@ -45,7 +45,7 @@ def basket(**fields: Any) -> bytes:
         (basket(free=[1, {"a": 10**300}]), "number-too-large", "64 bits"),
         (b"[" * 40, "too-deep", "32 deep"),
         (b"[" * 60_000, "too-deep", "32 deep"),
-        (b'{"lines":[],"free":' + b'{"a":' * 31 + b"1" + b"}" * 32, "too-deep", "32 deep"),
+        (b'{"lines":[],"free":' + b'{"a":' * 32 + b"1" + b"}" * 33, "too-deep", "32 deep"),
         (b"x" * 65_537, "too-large", "65536 bytes"),
     ],
 )
@@ -70,6 +70,7 @@ def test_malformed(body: bytes, slug: str, detail: str) -> None:
         (basket(price={"minor": 1, "currency": "eur"}), "/price", "ISO 4217"),
         (basket(price={"minor": 1.5, "currency": "EUR"}), "/price/minor", "got `float`"),
         (basket(attributes={"a": 1, "b/c~": "x", "d": 2}), "/attributes/b~1c~0", "got `str`"),
+        (b'{"attributes":{"a":"x"},}', "/attributes", "got `str`"),
         (b'{"lines":[],"weight":1e999}', "", "out of range"),
         (basket(**{"x" * 5000: 1}), "/" + "x" * 298 + "…", "unknown field"),
     ],

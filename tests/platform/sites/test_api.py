@@ -75,7 +75,9 @@ class World:
         """Return the names and the data of all events."""
 
         async def body(session: Session) -> list[tuple[str, Any]]:
-            rows = await session.fetch("SELECT type, data FROM hansa_events ORDER BY id")
+            rows = await session.fetch(
+                "SELECT type, data FROM hansa_events ORDER BY at_us, aggregate, seq"
+            )
             return [(row[0], msgspec.json.decode(row[1])) for row in rows]
 
         return await self.storage.read(body, site=PLATFORM, deadline=time.monotonic() + 10)

@@ -1,0 +1,102 @@
+"""Hansa as a target: the shelf with sites and the kernel, served as `hansa serve` serves.
+
+    python -m benchmarks.hansa_app sqlite|postgresql <file or DSN> <seed.json> <port>
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from benchmarks.shelf import api as _shelf_api  # noqa: F401  # declares its handlers
+from benchmarks.shelf import shelf
+from benchmarks.shelf import tables as shelf_tables
+from benchmarks.workload import Seed, read_seed
+from hansa.assembly import Cell, Place
+from hansa.kernel.attempts import attempts
+from hansa.kernel.context import Context
+from hansa.kernel.http.server import serve
+from hansa.kernel.service import Service
+from hansa.kernel.site import EPOCH_FIRST, slot_of
+from hansa.kernel.storage import PLATFORM, Session
+from hansa.kernel.structs import Money
+from hansa.platform.sites import sites
+from hansa.platform.sites import tables as sites_tables
+
+SERVICES: Final[tuple[Service, ...]] = (attempts, sites, shelf)
+PERMISSIONS: Final = ("bench.products:read", "bench.products:write")
+
+
+def place(engine: str, where: str, owner: str) -> Place:
+    """Return where the cell's rows are."""
+    if engine == "sqlite":
+        folder = Path(where).with_suffix("")
+        return Place(folder)
+    folder = Path(os.environ.get("HANSA_BENCH_FOLDER", "."))
+    return Place(folder, where, owner)
+
+
+async def fill(cell: Cell, seed: Seed) -> None:
+    """Write the seed into an empty cell, as the services' own rows."""
+
+    async def write_sites(ctx: Context, _: Session) -> None:
+        for site in seed.sites:
+            await ctx.db.insert(
+                sites_tables.sites, id=site.id, name="Bench", state="active", locale="en",
+                currency="EUR", zone="UTC", test_clock=False, slot=slot_of(site.id),
+                epoch=EPOCH_FIRST, created_at=ctx.now, changed_at=ctx.now,
+            )  # fmt: skip
+            await ctx.db.insert(
+                sites_tables.keys, id=site.key_id, site_id=site.id, name="bench",
+                hash=site.key_hash, permissions=PERMISSIONS, created_at=ctx.now,
+                expires_at=None, revoked_at=None,
+            )  # fmt: skip
+
+    await cell.runtime.commit(write_sites, site=PLATFORM, cause="bench.fill", service="sites")
+    for site in seed.sites:
+        rows = [
+            {
+                "id": one.id, "handle": one.handle, "title": one.title,
+                "description": one.description,
+                "price": Money(one.price.minor, one.price.currency), "stock": one.stock,
+                "tags": one.tags, "attributes": one.attributes,
+                "created_at": datetime.fromisoformat(one.created_at),
+            }
+            for one in seed.products[site.id]
+        ]  # fmt: skip
+
+        async def write_products(
+            ctx: Context, _: Session, rows: list[dict[str, object]] = rows
+        ) -> None:
+            await ctx.db.insert_all(shelf_tables.products, rows)
+
+        await cell.runtime.commit(
+            write_products, site=site.id, cause="bench.fill", service="bench"
+        )
+
+
+async def main(engine: str, where: str, seed_file: Path, port: int) -> None:
+    """Serve until SIGTERM."""
+    owner = os.environ.get("HANSA_BENCH_OWNER_DSN", "")
+    cell = Cell(place(engine, where, owner), SERVICES)
+    await cell.open()
+    seed = read_seed(seed_file)
+    if await cell.directory.by_id(seed.sites[0].id) is None:
+        await fill(cell, seed)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    try:
+        await serve(cell.app, "127.0.0.1", port, on_started=lambda: None, stop=stop)
+    finally:
+        await cell.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])))
