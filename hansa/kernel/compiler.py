@@ -1,8 +1,9 @@
+# pyright: reportPrivateUsage=false
 """Compiler: a SQLAlchemy Core statement becomes SQL text, an order of parameters and a decoder.
 
-It happens once per statement; on the request path there is no SQLAlchemy left, only a look-up by the
-statement's identity. A statement built per request is found again by its structure. What may stand
-in a statement is said in `grammar`, how it is kept to the site in `scoping`.
+It happens once per statement; on the request path there is no SQLAlchemy left, only a look-up by
+the statement's identity. A statement built per request is found again by its structure. What may
+stand in a statement is said in `grammar`, how it is kept to the site in `scoping`.
 
 What must never happen here: the compiled form of one statement, or the values of one request, used
 for another.
@@ -106,7 +107,7 @@ def upsert(
         if isinstance(one, (PrimaryKeyConstraint, UniqueConstraint))
     }
     if not any(sorted(one) == sorted((*head, *key)) for one in keys):
-        known = " or ".join(sorted(f"({', '.join(one[len(head):])})" for one in keys))
+        known = " or ".join(sorted(f"({', '.join(one[len(head) :])})" for one in keys))
         raise StatementRefused(f"{table.name} has the keys {known}, not ({', '.join(key)})")
     return Upsert(table, tuple(key), dict(values), dict(change or {}), tuple(returning))
 
@@ -123,9 +124,7 @@ def _render_upsert(wanted: Upsert, walk: Walk, engine: Dialect) -> Any:
     head = [SITE] if table.info["scope"] == "site" else []
     target = [table.c[name] for name in (*head, *wanted.key)]
     if wanted.change:
-        statement = statement.on_conflict_do_update(
-            index_elements=target, set_=dict(wanted.change)
-        )
+        statement = statement.on_conflict_do_update(index_elements=target, set_=dict(wanted.change))
     else:
         statement = statement.on_conflict_do_nothing(index_elements=target)
     return statement.returning(*wanted.returning) if wanted.returning else statement
@@ -136,8 +135,8 @@ def _render_upsert(wanted: Upsert, walk: Walk, engine: Dialect) -> Any:
 
 class Compiled:
     """A statement ready for one engine: `sql`, the values for it by `arguments`, `decode` for a
-    row. `names` are its parameters by place, `tables` the names of what it touches, `target` what it
-    writes to."""
+    row. `names` are its parameters by place, `tables` the names of what it touches, `target` what
+    it writes to."""
 
     __slots__ = (
         "_count", "_defaults", "_encoders", "_pick", "decode", "names", "reads", "sql", "tables",
@@ -321,7 +320,7 @@ class Statements:
         else:
             walk.statement(statement)
             rendered = statement
-        target = rendered.table if isinstance(rendered, dml.UpdateBase) else None
+        target: Any = rendered.table if isinstance(rendered, dml.UpdateBase) else None
         if across and target is not None:
             raise StatementRefused("a write across sites; emit an event to each site instead")
         if bounded and isinstance(rendered, (selectable.Select, selectable.CompoundSelect)):
@@ -364,8 +363,8 @@ class Statements:
         ]
         decode = row_decoder(results, into, self.dialect) if results else tuple
         compiled = Compiled(
-            str(made.string), tuple(made.positiontup or ()), encoders, defaults, decode, target is None,
-            frozenset(table.name for table in tables), target,
+            str(made.string), tuple(made.positiontup or ()), encoders, defaults, decode,
+            target is None, frozenset(table.name for table in tables), target,
         )  # fmt: skip
         by_key = {bound.key: name for name, bound in bounds.items()}
         slots = tuple(by_key.get(bound.key, "") for bound in bindparams)

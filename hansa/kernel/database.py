@@ -119,8 +119,9 @@ class Db:
         order: Sequence[ColumnElement[Any]],
         **parameters: Any,
     ) -> Page[T]:
-        """Return one page, ordered by columns or their `.desc()`, none of them nullable; the table's
-        key decides between equal ones. An index that begins with them makes every page cheap.
+        """Return one page, ordered by columns or their `.desc()`, none of them nullable; the
+        table's key decides between equal ones. An index that begins with them makes every page
+        cheap.
 
         Raises Invalid: `invalid-cursor` for a cursor that this list did not give, `invalid-limit`
         for a limit outside of 1 to 100.
@@ -176,7 +177,13 @@ class Db:
     ) -> T: ...
 
     async def insert(
-        self, table: Table, body: msgspec.Struct | None = None, /, *, into: Any = None, **values: Any
+        self,
+        table: Table,
+        body: msgspec.Struct | None = None,
+        /,
+        *,
+        into: Any = None,
+        **values: Any,
     ) -> Any:
         """Insert a row from the fields of `body` and from `values`.
 
@@ -209,7 +216,7 @@ class Db:
         if len(rows) > ROWS_MAX:
             raise ValueError(f"at most {ROWS_MAX} rows at once")
         full = [
-            _row_of(table, row, {}) if isinstance(row, msgspec.Struct) else _row_of(table, None, row)
+            _row_of(table, *((row, {}) if isinstance(row, msgspec.Struct) else (None, row)))
             for row in rows
         ]
         if not full:
@@ -220,9 +227,7 @@ class Db:
         names = tuple(sorted(full[0]))
         if any(row.keys() != full[0].keys() for row in full):
             raise TypeError(f"insert_all into {table.name}: every row needs the same columns")
-        compiled = self._find(
-            self._insert_of(table, names, False), None, self._owner, self._across
-        )
+        compiled = self._find(self._insert_of(table, names, False), None, self._owner, self._across)
         try:
             if self._session.dialect == "postgresql":
                 arrays = self._arrays(table, names)

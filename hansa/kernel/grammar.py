@@ -1,9 +1,10 @@
+# pyright: reportPrivateUsage=false
 """Grammar: what a statement may be made of. Everything else is refused, whatever it is.
 
 A statement is walked through all the attributes that SQLAlchemy itself declares for each node
 (`_traverse_internals`, which its own cache depends on). A node of an unknown class, an attribute of
-an unknown kind that is not empty, an operator, function or type that is not listed: refused, so that
-neither a new release of SQLAlchemy nor a clever author brings in text that nobody thought of.
+an unknown kind that is not empty, an operator, function or type that is not listed: refused, so
+that neither a new release of SQLAlchemy nor a clever author brings in what nobody thought of.
 
 What must never happen here: a table of another service, raw text, or a value for the site.
 """
@@ -70,7 +71,7 @@ _FREE: Final = frozenset({
     "_correlate_mode", "_fetch_clause_options", "_maintain_values_ordering",
     "include_insert_from_select_defaults",
 })  # fmt: skip
-"""Attributes that may say what they like: both engines render them from a few words of their own."""
+"""Attributes that may say what they like: they choose between a few words of the compiler's own."""
 
 _INSTEAD: Final = {
     "_multi_values": "ctx.db.insert_all for several rows",

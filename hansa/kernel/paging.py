@@ -1,8 +1,9 @@
+# pyright: reportPrivateUsage=false
 """Paging: a list in parts, each beginning after the last row of the one before (a keyset).
 
 A page costs the same however deep it is, and rows that come or go in between neither repeat others
-nor hide them. A cursor holds the order columns of the last row and a mark of the list it belongs to;
-it is not secret, and what it says only chooses a place within what the caller may see anyhow.
+nor hide them. A cursor holds the order columns of the last row and a mark of its list; it is not
+secret, and what it says only chooses a place within what the caller may see anyhow.
 
 What must never happen here: a cursor that is not checked reaching the database.
 """
@@ -15,7 +16,18 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Double, LargeBinary, Select, Table, Text, and_, or_, tuple_
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    LargeBinary,
+    Select,
+    Table,
+    Text,
+    and_,
+    or_,
+    tuple_,
+)
 from sqlalchemy import Boolean as BooleanKind
 from sqlalchemy import bindparam as bind
 from sqlalchemy.schema import PrimaryKeyConstraint, UniqueConstraint
@@ -126,9 +138,11 @@ def _unique(wanted: list[tuple[Column[Any], bool]]) -> list[tuple[Column[Any], b
     if not isinstance(table, Table):
         return wanted
     names = {column.name for column, _ in wanted if column.table is source} | {SITE}
-    rules = [c for c in table.constraints if isinstance(c, (PrimaryKeyConstraint, UniqueConstraint))]
-    if any({column.name for column in rule.columns} <= names for rule in rules):
-        return wanted
+    for rule in table.constraints:
+        if isinstance(rule, (PrimaryKeyConstraint, UniqueConstraint)) and names >= {
+            column.name for column in rule.columns
+        }:
+            return wanted
     down = wanted[-1][1]
     key = [source.c[column.name] for column in table.primary_key.columns]
     return [*wanted, *((column, down) for column in key if column.name not in names)]

@@ -1,9 +1,10 @@
+# pyright: reportPrivateUsage=false
 """Scoping: no statement reaches another site's row, by construction.
 
-Wherever SQLAlchemy puts a table into a FROM, in whatever depth, it asks the compiler for the table's
-text; here the compiler answers with a subquery of the site's rows, and there is no other text to be
-had. The target of an UPDATE or DELETE gets the site as a condition, an INSERT gets it as a value,
-at the moment they are rendered. Which statements get here at all is said in `grammar`.
+Wherever SQLAlchemy puts a table into a FROM, in whatever depth, it asks the compiler for the
+table's text; here the compiler answers with a subquery of the site's rows, and there is no other
+text to be had. The target of an UPDATE or DELETE gets the site as a condition, an INSERT gets it as
+a value, at the moment they are rendered. Which statements get here at all is said in `grammar`.
 
 What must never happen here: a site's table rendered bare because of where it stands.
 """
@@ -11,11 +12,12 @@ What must never happen here: a site's table rendered bare because of where it st
 from typing import Any, Final
 
 from sqlalchemy import Table, Text, bindparam
-from sqlalchemy.dialects.postgresql.asyncpg import dialect as AsyncpgDialect
-from sqlalchemy.dialects.sqlite import dialect as SqliteDialect
-from sqlalchemy.sql import dml, operators
+from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter
-from sqlalchemy.sql.operators import in_op, not_in_op
 
 from hansa.kernel.columns import SITE
 from hansa.kernel.storage import Dialect
@@ -36,17 +38,16 @@ def _is_scoped(table: Any) -> bool:
     return isinstance(table, Table) and table.info.get("scope", "site") == "site"
 
 
-class _Scoped:
-    """What the compilers of both engines do differently from SQLAlchemy's, to keep to the site."""
+class _Scoped(SQLCompiler):
+    """What keeps a statement to the site, on both engines."""
 
     def visit_table(self, table: Table, asfrom: bool = False, **kwargs: Any) -> str:
         """Render a table in a FROM: a site's table as the site's rows of it."""
-        plain: str = super().visit_table(table, asfrom=asfrom, **kwargs)  # type: ignore[misc]
+        plain: str = _above(super()).visit_table(table, asfrom=asfrom, **kwargs)
         if not plain or not _is_scoped(table):
             return plain
-        name = self.preparer.quote(table.name)  # type: ignore[attr-defined]
-        site = self.process(_site())  # type: ignore[attr-defined]
-        rows = f"(SELECT * FROM {name} WHERE {name}.{SITE} = {site})"
+        name = self.preparer.quote(table.name)
+        rows = f"(SELECT * FROM {name} WHERE {name}.{SITE} = {self.process(_site())})"
         enclosing = kwargs.get("enclosing_alias")
         if enclosing is not None and enclosing.element is table:
             return rows  # the alias adds its own name
@@ -55,48 +56,78 @@ class _Scoped:
     # The targets of writes are the only tables rendered bare, each beside its restriction.
 
     def update_tables_clause(
-        self, statement: Any, table: Any, extra_froms: Any, **kwargs: Any
+        self, update_stmt: Any, from_table: Any, extra_froms: Any, **kwargs: Any
     ) -> str:
         """Render the target of an UPDATE."""
-        return self.preparer.quote(table.name)  # type: ignore[attr-defined,no-any-return]
+        return self.preparer.quote(from_table.name)
 
     def delete_table_clause(
-        self, statement: Any, table: Any, extra_froms: Any, **kwargs: Any
+        self, delete_stmt: Any, from_table: Any, extra_froms: Any, **kwargs: Any
     ) -> str:
         """Render the target of a DELETE."""
-        return self.preparer.quote(table.name)  # type: ignore[attr-defined,no-any-return]
+        return self.preparer.quote(from_table.name)
 
-    def visit_update(self, statement: Any, visiting_cte: Any = None, **kwargs: Any) -> str:
+    def visit_update(self, update_stmt: Any, visiting_cte: Any = None, **kwargs: Any) -> str:
         """Render an UPDATE of the site's rows."""
-        _must_be_whole(self, statement, visiting_cte)
-        text: str = super().visit_update(_restricted(statement), **kwargs)  # type: ignore[misc]
+        _must_be_whole(self, update_stmt, visiting_cte)
+        text: str = _above(super()).visit_update(_restricted(update_stmt), **kwargs)
         return text
 
-    def visit_delete(self, statement: Any, visiting_cte: Any = None, **kwargs: Any) -> str:
+    def visit_delete(self, delete_stmt: Any, visiting_cte: Any = None, **kwargs: Any) -> str:
         """Render a DELETE of the site's rows."""
-        _must_be_whole(self, statement, visiting_cte)
-        text: str = super().visit_delete(_restricted(statement), **kwargs)  # type: ignore[misc]
+        _must_be_whole(self, delete_stmt, visiting_cte)
+        text: str = _above(super()).visit_delete(_restricted(delete_stmt), **kwargs)
         return text
 
 
-def _must_be_whole(compiler: Any, statement: Any, visiting_cte: Any) -> None:
+def _above(compiler: Any) -> Any:
+    """Return a compiler's parent as what it is to the type checkers: not typed in full."""
+    return compiler
+
+
+def _must_be_whole(compiler: SQLCompiler, statement: Any, visiting_cte: Any) -> None:
     if visiting_cte is not None or compiler.stack:
         raise StatementRefused("a write inside another statement; run it by itself")
     if not isinstance(statement.table, Table):
         raise StatementRefused("a write to an alias or a join; write to a declared table")
 
 
-def _restricted(statement: dml.Update | dml.Delete) -> dml.Update | dml.Delete:
+def _restricted(statement: Any) -> Any:
     if _is_scoped(statement.table):
         return statement.where(statement.table.c[SITE] == _site())
     return statement
 
 
-class _Portable:
-    """What means the same on both engines, and is one static text whatever the values are."""
+# ---- what means the same on both engines
 
-    contains: str
-    """How an engine finds one text in another."""
+_CONTAINS: Final = "{find}({left}, {right}) > 0"
+_STARTS: Final = "substr({left}, 1, length({right})) = {right}"
+_ENDS: Final = (
+    "length({left}) >= length({right}) AND "
+    "substr({left}, length({left}) - length({right}) + 1) = {right}"
+)
+_SEARCHES: Final[dict[Any, tuple[str, bool, bool]]] = {
+    operators.contains_op: (_CONTAINS, False, False),
+    operators.not_contains_op: (_CONTAINS, False, True),
+    operators.icontains_op: (_CONTAINS, True, False),
+    operators.not_icontains_op: (_CONTAINS, True, True),
+    operators.startswith_op: (_STARTS, False, False),
+    operators.not_startswith_op: (_STARTS, False, True),
+    operators.istartswith_op: (_STARTS, True, False),
+    operators.not_istartswith_op: (_STARTS, True, True),
+    operators.endswith_op: (_ENDS, False, False),
+    operators.not_endswith_op: (_ENDS, False, True),
+    operators.iendswith_op: (_ENDS, True, False),
+    operators.not_iendswith_op: (_ENDS, True, True),
+}
+"""How each search is written, whether both sides are made lower case, whether it is negated."""
+
+
+class _Portable(SQLCompiler):
+    """What has one meaning on both engines, and one text whatever the values are."""
+
+    find_function: str
+    """What an engine calls the function that finds one text in another."""
     list_keys: frozenset[str] = frozenset()
     """The parameters met so far that stand for lists."""
 
@@ -106,16 +137,16 @@ class _Portable:
 
     def visit_insert(
         self,
-        statement: Any,
+        insert_stmt: Any,
         visited_bindparam: Any = None,
         visiting_cte: Any = None,
         **kwargs: Any,
     ) -> str:
         """Render an INSERT; on a site's table of a row of the site."""
-        _must_be_whole(self, statement, visiting_cte)
-        if _is_scoped(statement.table):
-            statement = statement.values({SITE: _site()})
-        text: str = super().visit_insert(statement, **kwargs)  # type: ignore[misc]
+        _must_be_whole(self, insert_stmt, visiting_cte)
+        if _is_scoped(insert_stmt.table):
+            insert_stmt = insert_stmt.values({SITE: _site()})
+        text: str = _above(super()).visit_insert(insert_stmt, **kwargs)
         return text
 
     def update_from_clause(self, *args: Any, **kwargs: Any) -> str:
@@ -131,13 +162,14 @@ class _Portable:
         operator = override_operator or binary.operator
         if operator in _SEARCHES:
             return self._search(binary, *_SEARCHES[operator], **kwargs)
-        if operator in (in_op, not_in_op) and isinstance(binary.right, BindParameter):
+        lists = operator in (operators.in_op, operators.not_in_op)
+        if lists and isinstance(binary.right, BindParameter):
             plain = binary.right._clone(maintain_key=True)
             plain.expanding = False
             self.list_keys = self.list_keys | {plain.key}
-            left, bound = self.process(binary.left, **kwargs), self.process(plain)  # type: ignore[attr-defined]
-            return self.list_text(left, bound, operator is not_in_op)
-        text: str = super().visit_binary(  # type: ignore[misc]
+            left, bound = self.process(binary.left, **kwargs), self.process(plain)
+            return self.list_text(left, bound, operator is operators.not_in_op)
+        text: str = _above(super()).visit_binary(
             binary, override_operator=override_operator, **kwargs
         )
         return text
@@ -145,89 +177,59 @@ class _Portable:
     def _search(self, binary: Any, shape: str, folded: bool, negated: bool, **kwargs: Any) -> str:
         """Render a search without LIKE, which is blind to case on SQLite only, and would read the
         % and _ in what a visitor typed."""
-        left: str = self.process(binary.left, **kwargs)  # type: ignore[attr-defined]
-        right: str = self.process(binary.right, **kwargs)  # type: ignore[attr-defined]
+        left, right = self.process(binary.left, **kwargs), self.process(binary.right, **kwargs)
         if folded:
             left, right = f"lower({left})", f"lower({right})"
-        found = (shape or self.contains).format(left=left, right=right)
+        found = shape.format(find=self.find_function, left=left, right=right)
         return f"(NOT ({found}))" if negated else f"({found})"
 
 
-_STARTS: Final = "substr({left}, 1, length({right})) = {right}"
-_ENDS: Final = (
-    "length({left}) >= length({right}) AND "
-    "substr({left}, length({left}) - length({right}) + 1) = {right}"
-)
-_SEARCHES: Final[dict[Any, tuple[str, bool, bool]]] = {
-    operators.contains_op: ("", False, False),
-    operators.not_contains_op: ("", False, True),
-    operators.icontains_op: ("", True, False),
-    operators.not_icontains_op: ("", True, True),
-    operators.startswith_op: (_STARTS, False, False),
-    operators.not_startswith_op: (_STARTS, False, True),
-    operators.istartswith_op: (_STARTS, True, False),
-    operators.not_istartswith_op: (_STARTS, True, True),
-    operators.endswith_op: (_ENDS, False, False),
-    operators.not_endswith_op: (_ENDS, False, True),
-    operators.iendswith_op: (_ENDS, True, False),
-    operators.not_iendswith_op: (_ENDS, True, True),
-}
-"""How each search is written, whether both sides are folded to lower case, whether it is negated."""
+# ---- the engines
 
 
-class _Sqlite(_Portable):
-    contains = "instr({left}, {right}) > 0"
+class _SqliteOpen(_Portable, SQLiteCompiler):
+    """SQLite, across all sites."""
+
+    find_function = "instr"
 
     def list_text(self, left: str, bound: str, negated: bool) -> str:
         """Return the condition over a JSON array."""
         return f"{left} {'NOT IN' if negated else 'IN'} (SELECT value FROM json_each({bound}))"
 
     def _process_numeric(self) -> None:
-        self._numeric_binds_identifier_char = "?"  # ?1, not $1, which is a name to SQLite
-        super()._process_numeric()  # type: ignore[misc]
+        self._numeric_binds_identifier_char = "?"  # ?1, since $1 is a name to SQLite
+        _above(super())._process_numeric()
 
 
-class _Postgres(_Portable):
-    contains = "strpos({left}, {right}) > 0"
+class _PostgresOpen(_Portable, PGCompiler_asyncpg):
+    """PostgreSQL, across all sites."""
+
+    find_function = "strpos"
 
     def list_text(self, left: str, bound: str, negated: bool) -> str:
         """Return the condition over an array; `bound` ends in a cast to the element's type."""
         return f"{left} {'<> ALL' if negated else '= ANY'} ({bound}[])"
 
 
-class _SqliteScoped(SqliteDialect):
-    supports_statement_cache = False
-
-    class statement_compiler(_Scoped, _Sqlite, SqliteDialect.statement_compiler):  # type: ignore[misc,name-defined]
-        """SQLite, kept to the site."""
+class _SqliteScoped(_Scoped, _SqliteOpen):
+    """SQLite, kept to the site."""
 
 
-class _SqliteOpen(SqliteDialect):
-    supports_statement_cache = False
-
-    class statement_compiler(_Sqlite, SqliteDialect.statement_compiler):  # type: ignore[misc,name-defined]
-        """SQLite, across all sites."""
+class _PostgresScoped(_Scoped, _PostgresOpen):
+    """PostgreSQL, kept to the site."""
 
 
-class _PostgresScoped(AsyncpgDialect):
-    supports_statement_cache = False
-
-    class statement_compiler(_Scoped, _Postgres, AsyncpgDialect.statement_compiler):  # type: ignore[misc,name-defined]
-        """PostgreSQL, kept to the site."""
-
-
-class _PostgresOpen(AsyncpgDialect):
-    supports_statement_cache = False
-
-    class statement_compiler(_Postgres, AsyncpgDialect.statement_compiler):  # type: ignore[misc,name-defined]
-        """PostgreSQL, across all sites."""
+def _dialect(kind: Any, compiler: type[SQLCompiler]) -> Any:
+    made = kind(paramstyle="numeric_dollar")
+    made.statement_compiler = compiler
+    return made
 
 
 _DIALECTS: Final[dict[tuple[Dialect, bool], Any]] = {
-    ("sqlite", True): _SqliteScoped(paramstyle="numeric_dollar"),
-    ("sqlite", False): _SqliteOpen(paramstyle="numeric_dollar"),
-    ("postgresql", True): _PostgresScoped(paramstyle="numeric_dollar"),
-    ("postgresql", False): _PostgresOpen(paramstyle="numeric_dollar"),
+    ("sqlite", True): _dialect(SQLiteDialect_pysqlite, _SqliteScoped),
+    ("sqlite", False): _dialect(SQLiteDialect_pysqlite, _SqliteOpen),
+    ("postgresql", True): _dialect(PGDialect_asyncpg, _PostgresScoped),
+    ("postgresql", False): _dialect(PGDialect_asyncpg, _PostgresOpen),
 }
 
 

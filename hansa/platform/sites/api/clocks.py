@@ -32,7 +32,7 @@ async def _check_has_clock(ctx: Context, site: ID) -> None:
         )
 
 
-@service.query("GET /sites/{site}/clock", needs="platform.clocks:read", scope="platform")
+@service.query("GET /{site}/clock", needs="platform.clocks:read", scope="platform")
 async def get_clock(ctx: Context, site: ID) -> ClockState:
     """Return a site's test clock. Raises NotFound, and Conflict on a site that has none."""
     await _check_has_clock(ctx, site)
@@ -40,7 +40,7 @@ async def get_clock(ctx: Context, site: ID) -> ClockState:
 
 
 @service.command(
-    "POST /sites/{site}/clock/advance", needs="platform.clocks:write", scope="platform", status=202
+    "POST /{site}/clock/advance", needs="platform.clocks:write", scope="platform", status=202
 )
 async def advance_clock(ctx: Context, site: ID, body: NewTime, prepared: ClockState) -> ClockState:
     """Have a test clock advance: all that is due on the way is done, in its order. The answer

@@ -36,9 +36,7 @@ _remove = delete(tables.hosts).where(
 )
 
 
-@service.command(
-    "POST /sites/{site}/hosts", needs="platform.sites:write", scope="platform", status=201
-)
+@service.command("POST /{site}/hosts", needs="platform.sites:write", scope="platform", status=201)
 async def add_host(ctx: Context, site: ID, body: NewHost) -> Host:
     """Have a site reached under a host.
 
@@ -55,7 +53,7 @@ async def add_host(ctx: Context, site: ID, body: NewHost) -> Host:
     return host
 
 
-@service.query("GET /sites/{site}/hosts", needs="platform.sites:read", scope="platform")
+@service.query("GET /{site}/hosts", needs="platform.sites:read", scope="platform")
 async def list_hosts(ctx: Context, site: ID, page: PageRequest) -> Page[Host]:
     """List a site's hosts by name. Raises NotFound."""
     await find_site(ctx, site)
@@ -66,7 +64,7 @@ async def list_hosts(ctx: Context, site: ID, page: PageRequest) -> Page[Host]:
 
 
 @service.command(
-    "DELETE /sites/{site}/hosts/{host}", needs="platform.sites:write", scope="platform", status=204
+    "DELETE /{site}/hosts/{host}", needs="platform.sites:write", scope="platform", status=204
 )
 async def remove_host(ctx: Context, site: ID, host: str) -> None:
     """Have a site not reached under a host any more. Raises NotFound."""

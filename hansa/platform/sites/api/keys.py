@@ -73,9 +73,7 @@ async def _check_site(ctx: Context, site: ID) -> None:
         await find_site(ctx, site)
 
 
-@service.command(
-    "POST /sites/{site}/keys", needs="platform.keys:write", scope="platform", status=201
-)
+@service.command("POST /{site}/keys", needs="platform.keys:write", scope="platform", status=201)
 async def create_key(ctx: Context, site: ID, body: NewKey) -> CreatedKey:
     """Make a key. Its text is in this answer and nowhere else.
 
@@ -113,7 +111,7 @@ async def create_key(ctx: Context, site: ID, body: NewKey) -> CreatedKey:
     return made
 
 
-@service.query("GET /sites/{site}/keys", needs="platform.keys:read", scope="platform")
+@service.query("GET /{site}/keys", needs="platform.keys:read", scope="platform")
 async def list_keys(ctx: Context, site: ID, page: PageRequest) -> Page[Key]:
     """List a site's keys, the oldest first, without anything that opens. Raises NotFound."""
     await _check_site(ctx, site)
@@ -124,7 +122,7 @@ async def list_keys(ctx: Context, site: ID, page: PageRequest) -> Page[Key]:
 
 
 @service.command(
-    "DELETE /sites/{site}/keys/{key}", needs="platform.keys:write", scope="platform", status=204
+    "DELETE /{site}/keys/{key}", needs="platform.keys:write", scope="platform", status=204
 )
 async def revoke_key(ctx: Context, site: ID, key: ID) -> None:
     """Make a key no good from now on; once more changes nothing. Raises NotFound.

@@ -67,7 +67,7 @@ def _shown(one: Setting[Any], kept: bytes | None) -> SettingValue:
     return SettingValue(one.name, one.summary, one.secret, kept is not None, value)
 
 
-@service.query("GET /sites/{site}/settings", needs="platform.settings:read", scope="platform")
+@service.query("GET /{site}/settings", needs="platform.settings:read", scope="platform")
 async def list_settings(ctx: Context, site: ID) -> list[SettingValue]:
     """Return all settings that there are, with a site's values; never a secret one's. Raises
     NotFound."""
@@ -76,9 +76,7 @@ async def list_settings(ctx: Context, site: ID) -> list[SettingValue]:
     return [_shown(one, kept.get(one.name)) for one in declared]
 
 
-@service.query(
-    "GET /sites/{site}/settings/{name}", needs="platform.settings:read", scope="platform"
-)
+@service.query("GET /{site}/settings/{name}", needs="platform.settings:read", scope="platform")
 async def get_setting(ctx: Context, site: ID, name: str) -> SettingValue:
     """Return one setting of a site; never a secret value. Raises NotFound."""
     one = _find(name)
@@ -87,9 +85,7 @@ async def get_setting(ctx: Context, site: ID, name: str) -> SettingValue:
     return _shown(one, kept.get(one.name))
 
 
-@service.command(
-    "PUT /sites/{site}/settings/{name}", needs="platform.settings:write", scope="platform"
-)
+@service.command("PUT /{site}/settings/{name}", needs="platform.settings:write", scope="platform")
 async def set_setting(ctx: Context, site: ID, name: str, body: NewValue) -> SettingValue:
     """Set a setting. A secret one is sealed before it is kept.
 
@@ -113,7 +109,7 @@ async def set_setting(ctx: Context, site: ID, name: str, body: NewValue) -> Sett
 
 
 @service.command(
-    "DELETE /sites/{site}/settings/{name}",
+    "DELETE /{site}/settings/{name}",
     needs="platform.settings:write",
     scope="platform",
     status=204,

@@ -93,7 +93,7 @@ async def find_site(ctx: Context, site: ID) -> Site:
     return found
 
 
-@service.command("POST /sites", needs="platform.sites:write", scope="platform", status=201)
+@service.command("POST /", needs="platform.sites:write", scope="platform", status=201)
 async def create_site(ctx: Context, body: NewSite) -> Site:
     """Make a site.
 
@@ -147,20 +147,20 @@ def check_aware(instant: datetime) -> datetime:
     return instant
 
 
-@service.query("GET /sites", needs="platform.sites:read", scope="platform")
+@service.query("GET /", needs="platform.sites:read", scope="platform")
 async def list_sites(ctx: Context, page: PageRequest) -> Page[Site]:
     """List all sites, the oldest first."""
     found: Page[Site] = await ctx.db.page(_every, Site, page, order=(tables.sites.c.id,))
     return found
 
 
-@service.query("GET /sites/{site}", needs="platform.sites:read", scope="platform")
+@service.query("GET /{site}", needs="platform.sites:read", scope="platform")
 async def get_site(ctx: Context, site: ID) -> Site:
     """Return a site. Raises NotFound."""
     return await find_site(ctx, site)
 
 
-@service.command("PATCH /sites/{site}", needs="platform.sites:write", scope="platform")
+@service.command("PATCH /{site}", needs="platform.sites:write", scope="platform")
 async def change_site(ctx: Context, site: ID, body: SiteChange) -> Site:
     """Change a site. Raises NotFound, and Unprocessable for values that are none."""
     before = await find_site(ctx, site)

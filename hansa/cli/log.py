@@ -1,0 +1,118 @@
+"""Log: look at what happened and at what hangs, and skip or replay it by hand.
+
+Reading works beside a running server; skipping and replaying need a cell that nobody has open, or
+PostgreSQL, where any process may.
+"""
+
+import argparse
+from datetime import UTC, datetime
+from typing import Any
+
+import apsw
+import uvloop
+
+from hansa.assembly import Cell
+from hansa.cli.serving import failed
+from hansa.kernel import deliveries, due
+from hansa.kernel.problems import Problem, StorageFailed
+from hansa.kernel.storage import PLATFORM, Session
+
+_EVENTS = """SELECT position, recorded_at_us, site, type, aggregate, seq, data FROM hansa_events
+WHERE position IS NOT NULL {where} ORDER BY position DESC LIMIT {limit}"""
+_DELIVERIES = """SELECT subscriber, event, site, aggregate, state, attempt, trace, error
+FROM hansa_deliveries ORDER BY position LIMIT 200"""
+_DUE = """SELECT site, id, name, state, attempt, run_at_us, error FROM hansa_due
+ORDER BY run_at_us LIMIT 200"""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the verb says."""
+    try:
+        return uvloop.run(_run(options))
+    except StorageFailed as error:
+        return failed(error.detail)
+    except Problem as problem:
+        return failed(f"{problem.title}: {problem.detail}")
+
+
+async def _run(options: argparse.Namespace) -> int:
+    if options.verb in ("events", "deliveries", "due"):
+        for line in _lines(options.verb, await _rows(options, _statement(options))):
+            print(line)
+        return 0
+    from hansa.cli.main import place_of
+
+    cell = Cell(place_of(options), background=False)
+    await cell.open(migrate=False)
+    try:
+        if options.verb == "replay-due":
+            await due.replay(cell.runtime, options.site, options.id)
+        else:
+            await deliveries.by_hand(
+                cell.runtime, options.site, options.subscriber, options.event, options.verb
+            )
+    finally:
+        await cell.close()
+    print("done")
+    return 0
+
+
+def _statement(options: argparse.Namespace) -> str:
+    if options.verb == "deliveries":
+        return _DELIVERIES
+    if options.verb == "due":
+        return _DUE
+    site = options.site
+    if site and not site.replace("_", "").isalnum():
+        raise StorageFailed("A site's id is made of letters, digits and underscores.")
+    where = f"AND site = '{site}'" if site else ""
+    return _EVENTS.format(where=where, limit=max(1, min(options.limit, 10_000)))
+
+
+async def _rows(options: argparse.Namespace, statement: str) -> list[tuple[Any, ...]]:
+    """Read beside whoever has the cell open: SQLite's file read-only, or PostgreSQL."""
+    from hansa.cli.main import place_of
+
+    place = place_of(options)
+    if not place.database:
+        file = place.folder / "hansa.db"
+        if not file.exists():
+            raise StorageFailed(f"There is no cell in {place.folder}.")
+        connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
+        return list(connection.execute(statement))
+    storage = place.storage()
+    await storage.open()
+
+    async def body(session: Session) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await session.fetch(statement)]
+
+    try:
+        return await storage.read(
+            body, site=PLATFORM, deadline=deliveries.deadline_in(30), across=True
+        )
+    finally:
+        await storage.close()
+
+
+def _lines(verb: str, rows: list[tuple[Any, ...]]) -> list[str]:
+    if verb == "events":
+        return [
+            f"{position:>8}  {_at(at_us)}  {kind:<28}  {aggregate} #{seq}  {bytes(data).decode()}"
+            for position, at_us, _, kind, aggregate, seq, data in reversed(rows)
+        ]
+    if verb == "due":
+        return [
+            f"{_at(run_at_us)}  {state:<8}  {name:<28}  {site}  {identity}  tries {attempt}"
+            + (f"\n    {error.strip().splitlines()[-1]}" if error else "")
+            for site, identity, name, state, attempt, run_at_us, error in rows
+        ]
+    return [
+        f"{state:<8}  {subscriber:<28}  {site}  {event}  {aggregate}  tries {attempt}"
+        + (f"  trace {trace}" if trace else "")
+        + (f"\n    {error.strip().splitlines()[-1]}" if error else "")
+        for subscriber, event, site, aggregate, state, attempt, trace, error in rows
+    ]
+
+
+def _at(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,145 @@
+"""Main: the commands and their options. What they do is in the module of their name."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from hansa.assembly import Place
+
+PORT: Final = 8400
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; return the exit status: 0, 1 for a failure, 2 for a wrong command."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def place_of(options: argparse.Namespace) -> Place:
+    """Return where the cell of a command line is."""
+    return Place(Path(options.folder), options.database or "", options.owner_database or "")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hansa", description="A backend platform: small services, and a shop written on them."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument(
+        "--folder", default=os.environ.get("HANSA_FOLDER", ".hansa"),
+        help="where SQLite's file and the keys are (default: .hansa)",
+    )  # fmt: skip
+    where.add_argument(
+        "--database", default=os.environ.get("HANSA_DATABASE"),
+        help="postgresql://... of the application's role, in place of SQLite",
+    )  # fmt: skip
+    where.add_argument(
+        "--owner-database", default=os.environ.get("HANSA_OWNER_DATABASE"),
+        help="postgresql://... of the role that owns the tables, to migrate",
+    )  # fmt: skip
+    listen = argparse.ArgumentParser(add_help=False)
+    listen.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    listen.add_argument("--port", type=int, default=PORT, help=f"port (default: {PORT})")
+    _serving(commands, where, listen)
+    _working(commands, where)
+    return parser
+
+
+def _serving(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    where: argparse.ArgumentParser,
+    listen: argparse.ArgumentParser,
+) -> None:
+    from hansa.cli import migrate, serving, up
+
+    one = commands.add_parser(
+        "up", parents=[where, listen], help="serve, with a demo shop on the first run"
+    )
+    one.add_argument("--reload", action="store_true", help="start again when a file is saved")
+    one.set_defaults(run=up.run)
+    one = commands.add_parser("serve", parents=[where, listen], help="serve what is there")
+    one.set_defaults(run=serving.run)
+    one = commands.add_parser("migrate", parents=[where], help="bring the schema up to date")
+    one.add_argument("--plan", action="store_true", help="show what would be applied")
+    one.add_argument(
+        "--until", choices=("expand", "contract"), default="contract",
+        help="stop before what takes something away",
+    )  # fmt: skip
+    one.set_defaults(run=migrate.run)
+    one = commands.add_parser("contracts", help="compare what is stored with contracts.lock")
+    one.add_argument("--update", action="store_true", help="write what is new to the lock")
+    one.set_defaults(run=migrate.contracts)
+
+
+def _working(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    where: argparse.ArgumentParser,
+) -> None:
+    from hansa.cli import importing, log, sites, torture
+
+    remote = argparse.ArgumentParser(add_help=False)
+    remote.add_argument(
+        "--url", default=os.environ.get("HANSA_URL"),
+        help="a running server to work through; without it the cell is opened here",
+    )  # fmt: skip
+    remote.add_argument(
+        "--key", default=os.environ.get("HANSA_KEY"), help="the API key for --url"
+    )
+    one = commands.add_parser(
+        "import", parents=[where, remote], help="import products, one JSON object a line"
+    )
+    one.add_argument("file", help="an .ndjson or .ndjson.gz file")
+    one.add_argument("--site", default="", help="id or host of the site (default: the only one)")
+    one.add_argument("--stock", type=int, default=0, help="received of each product that says none")
+    one.add_argument("--faults", default="", help="write lines that are no products to this file")
+    one.set_defaults(run=importing.run)
+    one = commands.add_parser("sites", parents=[where, remote], help="list and make sites and keys")
+    verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("list", help="all sites")
+    new = verbs.add_parser("create", help="make a site")
+    new.add_argument("name")
+    for name, default in (("locale", "en"), ("currency", "EUR"), ("zone", "UTC")):
+        new.add_argument(f"--{name}", default=default)
+    new.add_argument("--host", action="append", default=[], help="a host name of the site")
+    new.add_argument("--test-clock", default="", help="an instant where its own clock stands")
+    key = verbs.add_parser("key", help="make a key; its text is shown once")
+    key.add_argument("site", help="the site's id, or platform")
+    key.add_argument("permissions", nargs="+", help="such as commerce.*")
+    key.add_argument("--name", default="key")
+    clock = verbs.add_parser("advance", help="move a test clock")
+    clock.add_argument("site")
+    clock.add_argument("to", help="an instant such as 2027-01-01T00:00:00Z")
+    one.set_defaults(run=sites.run)
+    one = commands.add_parser("log", parents=[where], help="the log, deliveries and due work")
+    verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
+    show = verbs.add_parser("events", help="the last events")
+    show.add_argument("--site", default="")
+    show.add_argument("--limit", type=int, default=20)
+    verbs.add_parser("deliveries", help="events that wait or are parked, with their errors")
+    verbs.add_parser("due", help="due work that waits or is parked")
+    for verb in ("skip", "replay"):
+        hand = verbs.add_parser(verb, help=f"{verb} an event at a subscriber")
+        hand.add_argument("site")
+        hand.add_argument("subscriber")
+        hand.add_argument("event")
+    hand = verbs.add_parser("replay-due", help="have parked due work tried again")
+    hand.add_argument("site")
+    hand.add_argument("id")
+    one.set_defaults(run=log.run)
+    one = commands.add_parser("torture", help="kill it at random under load, and check everything")
+    torture.arguments(one)
+    one.set_defaults(run=torture.run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Serve: a cell behind HTTP until it is told to stop."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from hansa.assembly import Cell
+from hansa.kernel.http.server import AddressTaken, check_address, serve
+from hansa.kernel.migrating import MigrationFailed, MigrationRefused
+from hansa.kernel.problems import StorageFailed
+
+Ready = Callable[[Cell], Awaitable[None]]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve what is there; the schema must be up to date."""
+
+    async def announce(cell: Cell) -> None:
+        print(f"Hansa serves on http://{options.host}:{options.port}", flush=True)
+
+    return serve_cell(options, announce, migrate=False)
+
+
+def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> int:
+    """Open a cell, serve it until SIGTERM or SIGINT, drain, and close it."""
+    from hansa.cli.main import place_of
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        check_address(options.host, options.port)
+        uvloop.run(_serve(Cell(place_of(options)), options, ready, migrate))
+    except AddressTaken as taken:
+        return failed(f"{taken} Choose another with --port.")
+    except (StorageFailed, MigrationRefused, MigrationFailed) as error:
+        return failed(str(error))
+    return 0
+
+
+def failed(message: str) -> int:
+    """Tell what went wrong, and return the exit status for it."""
+    print(f"hansa: {message}", file=sys.stderr)
+    return 1
+
+
+async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stop.set)
+    await cell.open(migrate=migrate)
+    try:
+        started = asyncio.Event()
+        serving = asyncio.create_task(
+            serve(cell.app, options.host, options.port, on_started=started.set, stop=stop)
+        )
+        waiting = asyncio.create_task(started.wait())
+        await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if started.is_set():
+            await ready(cell)
+        await serving
+    finally:
+        cell.runtime.drain()
+        await cell.close()

@@ -1,0 +1,20 @@
+"""Torture: see `hansa.torture`; it is loaded only when it is wanted."""
+
+import argparse
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `hansa torture`."""
+    parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--kills", type=int, default=20, help="how often the process is killed")
+    parser.add_argument("--seed", type=int, default=None, help="repeat a run; printed otherwise")
+    parser.add_argument("--faults", action="store_true", help="let the storage fail as well")
+    parser.add_argument("--plant", default="", help="plant a known bug, which must be found")
+    parser.add_argument("--processes", type=int, default=1, help="on PostgreSQL: how many serve")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it; 0 when nothing was violated."""
+    from hansa.torture.run import run as torture
+
+    return torture(options)

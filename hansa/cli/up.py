@@ -1,0 +1,124 @@
+"""Up: serve with nothing set up. The first run makes a demo shop, its catalogue and its keys."""
+
+import argparse
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from hansa.assembly import OPERATOR, Cell
+from hansa.business.commerce.api import ImportBatch, import_products
+from hansa.business.commerce.catalogue import NewProduct
+from hansa.business.commerce.importing import LineFault, parse
+from hansa.kernel.caller import SYSTEM, Caller
+from hansa.kernel.ids import ID
+from hansa.kernel.storage import PLATFORM
+from hansa.platform.sites.api import NewKey, NewSite, create_key, create_site
+
+HOST: Final = "demo.localhost"
+HOSTS: Final = (HOST, "localhost")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve with a demo shop; with --reload start again whenever a file of the code is saved."""
+    from hansa.cli.serving import serve_cell
+
+    if options.reload:
+        return _reloading()
+
+    async def ready(cell: Cell) -> None:
+        key = await demo_key(cell, Path(options.folder))
+        for line in _welcome(f"http://{options.host}:{options.port}", key):
+            print(line)
+        sys.stdout.flush()
+
+    return serve_cell(options, ready, migrate=True)
+
+
+async def demo_key(cell: Cell, folder: Path) -> str:
+    """Return the key of the demo shop; the first time make the shop and everything in it."""
+    file = folder / "demo.key"
+    if file.exists():
+        return file.read_text().strip()
+    runtime = cell.runtime
+    operator = await runtime.do(
+        create_key, OPERATOR, {"site": PLATFORM, "body": NewKey("operator", ("*",))},
+        key="up:operator",
+    )  # fmt: skip
+    _write(folder / "operator.key", operator.key)
+    site = await runtime.do(
+        create_site, OPERATOR, {"body": NewSite("Demo shop", hosts=HOSTS)}, key="up:site"
+    )
+    await _fill(cell, site.id)
+    made = await runtime.do(
+        create_key, OPERATOR, {"site": site.id, "body": NewKey("demo", ("commerce.*",))},
+        key="up:key",
+    )  # fmt: skip
+    _write(file, made.key)
+    return str(made.key)
+
+
+async def _fill(cell: Cell, site: ID) -> None:
+    source = resources.files("hansa.business.commerce") / "demo.ndjson"
+    products: list[NewProduct] = []
+    for number, line in enumerate(source.read_bytes().splitlines(), start=1):
+        product = parse(number, line, "EUR", 25)
+        if isinstance(product, LineFault):
+            raise ValueError(f"demo.ndjson line {product.line}: {product.detail}")
+        products.append(product)
+    batch = ImportBatch("demo", 1, len(products) + 1, tuple(products))
+    await cell.runtime.do(import_products, Caller(site, SYSTEM), {"body": batch}, key="up:fill")
+
+
+def _write(file: Path, text: str) -> None:
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as out:
+        out.write(text + "\n")
+
+
+def _welcome(url: str, key: str) -> list[str]:
+    shop = f"{url.replace('127.0.0.1', 'localhost')}/commerce"
+    now = datetime.now(UTC).strftime("%H%M%S")  # noqa: DTZ005  # a name that is new each time
+    return [
+        "",
+        f"  Hansa serves a demo shop on {shop}/products",
+        f"  The API is described on     {url}/openapi.json",
+        f"  Your key (in .hansa):       {key}",
+        "",
+        "  Try:",
+        f"    curl {shop}/products?limit=3",
+        f"    curl {shop}/products -H 'Authorization: Bearer {key}' -H 'Idempotency-Key: {now}' \\",
+        "      --json '{\"handle\": \"my-mug\", \"title\": \"My mug\", \"variants\": "
+        '[{"sku": "MUG-1", "price": {"minor": 1500, "currency": "EUR"}, "stock": 10}]}\'',
+        "    hansa log events",
+        "",
+        "  Ctrl-C stops it; what is in .hansa stays.",
+    ]
+
+
+def _reloading() -> int:
+    """Run the same command in a child, and again after each change of a file."""
+    import watchfiles
+
+    import hansa
+
+    arguments = [one for one in sys.argv[1:] if one != "--reload"]
+    command = [sys.executable, "-m", "hansa.cli", *arguments]
+    child = subprocess.Popen(command)
+    try:
+        for _ in watchfiles.watch(
+            Path(hansa.__file__).parent, watch_filter=watchfiles.PythonFilter()
+        ):
+            print("a file was saved; starting again", flush=True)
+            child.terminate()
+            child.wait()
+            child = subprocess.Popen(command)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        child.terminate()
+        child.wait()
+    return 0
