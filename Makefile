@@ -13,6 +13,7 @@ STALE := $(if $(filter-out $(HERE),$(shell cat $(VENV)/.installed-run 2>/dev/nul
 
 .PHONY: help up test check bench format lock postgres stale clean
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 
 help: ## tell what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,7 +35,7 @@ format: $(VENV)/.installed-dev ## format the code and fix what can be fixed
 	$(BIN)/python -m ruff check --fix-only .
 	$(BIN)/python -m ruff format .
 
-bench: $(VENV)/.installed-bench ## compare with peers, side by side (ARGS=...)
+bench: $(VENV)/.installed-bench postgres ## compare with peers, side by side (ARGS=...)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # Without HANSA_REQUIRE_ALL, tests that need PostgreSQL skip where it cannot be had.

@@ -1,6 +1,6 @@
 """Hansa as a target: the shelf with sites and the kernel, served as `hansa serve` serves.
 
-    python -m benchmarks.hansa_app sqlite|postgresql <file or DSN> <seed.json> <port>
+python -m benchmarks.hansa_app sqlite|postgresql <file or DSN> <seed.json> <port>
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from typing import Final
 
 import uvloop
 
-from benchmarks.shelf import api as _shelf_api  # noqa: F401  # declares its handlers
 from benchmarks.shelf import shelf
 from benchmarks.shelf import tables as shelf_tables
+from benchmarks.shelf.api import get_product, take_unit
 from benchmarks.workload import Seed, read_seed
 from hansa.assembly import OPERATOR, Cell, Place
 from hansa.kernel.attempts import attempts
@@ -30,7 +30,8 @@ from hansa.platform.sites import tables as sites_tables
 from hansa.platform.sites.api import Site, list_sites
 
 SERVICES: Final[tuple[Service, ...]] = (attempts, sites, shelf)
-PERMISSIONS: Final = ("bench.products:read", "bench.products:write")
+PERMISSIONS: Final = (str(get_product.needs), str(take_unit.needs))
+"""What a site's key may do: the two permissions of the shelf."""
 
 
 def place(engine: str, where: str, owner: str) -> Place:
@@ -64,7 +65,7 @@ async def fill(cell: Cell, seed: Seed) -> None:
 
     await cell.runtime.commit(write_sites, site=PLATFORM, cause="bench.fill", service="sites")
     for site in seed.sites:
-        rows = [
+        rows: list[dict[str, object]] = [
             {
                 "id": one.id, "handle": one.handle, "title": one.title,
                 "description": one.description,
@@ -80,9 +81,7 @@ async def fill(cell: Cell, seed: Seed) -> None:
         ) -> None:
             await ctx.db.insert_all(shelf_tables.products, rows)
 
-        await cell.runtime.commit(
-            write_products, site=site.id, cause="bench.fill", service="bench"
-        )
+        await cell.runtime.commit(write_products, site=site.id, cause="bench.fill", service="bench")
 
 
 async def main(engine: str, where: str, seed_file: Path, port: int) -> None:

@@ -1,4 +1,4 @@
-"""Inside: what Hansa costs without HTTP, each measured in a process of its own on a file of its own.
+"""Inside: what Hansa costs without HTTP, each measured in a process and on a file of its own.
 
     calls    ctx.call, bare and as if remote, without and with a statement; goal: 4 us bare
     hot      reservations of one item per processor second; goal: 10,000

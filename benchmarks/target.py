@@ -155,7 +155,7 @@ class Target:
             time.sleep(0.02)
 
     def check_count(self) -> None:
-        """Check that each acknowledged creation is a row and nothing else is. Raises TargetFailed."""
+        """Check that the rows are those acknowledged. Raises TargetFailed."""
         begun = sum(len(products) for products in self.seed.products.values())
         found = self.total("/bench/count", "products")
         if found != begun + self.acknowledged:
@@ -197,9 +197,7 @@ def make_target(name: str, engine: Engine, seed: Seed, folder: Path, dsns: Dsns 
     else:
         command = [str(python_of_peers()), str(HERE / "peers" / f"{name}.py")]
         command += [dialect, where, seed_file, str(port)]
-    return Target(
-        name, TITLES[name], engine, command, seed, folder, port, environment=environment
-    )
+    return Target(name, TITLES[name], engine, command, seed, folder, port, environment=environment)
 
 
 def free_port() -> int:

@@ -16,10 +16,13 @@ PRODUCTS: Final = 1_000
 SEED: Final = 20_261_120
 _BEGIN_US: Final = 1_767_225_600_000_000  # 2026-01-01
 _WORDS: Final = (
-    "amber anchor barrel bridge candle canvas cedar cotton copper drift ember felt garnet harbour"
-    " indigo iron juniper kettle lantern linen maple marble nettle oak olive pearl pewter quill"
-    " raven saddle sail salt slate spruce tallow timber velvet walnut willow wool"
-).split()
+    "amber", "anchor", "barrel", "bridge", "candle", "canvas", "cedar", "cotton", "copper",
+    "drift", "ember", "felt", "garnet", "harbour", "indigo", "iron", "juniper", "kettle",
+    "lantern", "linen", "maple", "marble", "nettle", "oak", "olive", "pearl", "pewter", "quill",
+    "raven", "saddle", "sail", "salt", "slate", "spruce", "tallow", "timber", "velvet", "walnut",
+    "willow", "wool",
+)  # fmt: skip
+_KINDS: Final = ("side", "body", "trim", "case") * 2
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -90,7 +93,7 @@ def _product(chance: random.Random, at: int) -> Product:
         tags=tuple(chance.sample(_WORDS, 3)),
         attributes={
             f"{kind}_{word}": chance.choice(_WORDS)
-            for kind, word in zip(("side", "body", "trim", "case") * 2, chance.sample(_WORDS, 8))
+            for kind, word in zip(_KINDS, chance.sample(_WORDS, 8), strict=True)
         },
         created_at="2026-01-01T00:00:00Z",
     )

@@ -26,7 +26,10 @@ WALL_CLOCK: Final = {
     "datetime": {"now", "utcnow", "today"},
     "date": {"today"},
 }
-MAY_READ_THE_CLOCK: Final = {"hansa/kernel/clock.py"}
+MAY_READ_THE_CLOCK: Final = {
+    "hansa/kernel/clock.py",
+    "hansa/business/commerce/testpay.py",  # plays a company outside, which has a clock of its own
+}
 PLACES: Final = re.compile(
     r"(?<![\w.])/(?:work|root)/|(?:registry\.[a-z]+|\bpypi|pythonhosted|\bdeb\.debian)\.[a-z]{2,}"
 )

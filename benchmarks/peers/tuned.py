@@ -15,6 +15,7 @@ import sys
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,6 +25,7 @@ from pydantic import BaseModel, Field
 
 ENGINE, WHERE, SEED, PORT = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 SQLITE = ENGINE == "sqlite"
+SEEDED = orjson.loads(Path(SEED).read_bytes())
 KEY_FRESH_S = 60.0
 POLL_S = 0.02
 
@@ -66,8 +68,7 @@ async def deliver_forever() -> None:
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> Any:
-    with open(SEED, "rb") as file:
-        await store.open(orjson.loads(file.read()))
+    await store.open(SEEDED)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -152,9 +153,7 @@ async def create_product(body: NewProduct, request: Request) -> Response:
         raise HTTPException(409, "There is a product with this handle.")
     if kept[0] != digest:
         raise HTTPException(422, "This Idempotency-Key was used for a different request.")
-    return Response(
-        kept[1], 201, {"idempotency-replayed": "true"}, media_type="application/json"
-    )
+    return Response(kept[1], 201, {"idempotency-replayed": "true"}, media_type="application/json")
 
 
 @app.get("/bench/tally")
@@ -170,5 +169,6 @@ async def count(request: Request) -> dict[str, int]:
 if __name__ == "__main__":
     uvicorn.run(
         app, host="127.0.0.1", port=PORT, http="httptools", loop="uvloop", access_log=False,
-        log_level="warning", server_header=False, proxy_headers=False, ws="none", timeout_keep_alive=75,
+        log_level="warning", server_header=False, proxy_headers=False, ws="none",
+        timeout_keep_alive=75,
     )  # fmt: skip

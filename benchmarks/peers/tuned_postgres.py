@@ -17,7 +17,6 @@ from tables import (
     cursors,
     idempotency_keys,
     metadata,
-    outbox,
     products,
     seed_rows,
     tallies,

@@ -132,9 +132,7 @@ class Store:
         return len(events)
 
     async def tally(self, site):
-        return self.reader.execute(
-            select(tallies.c.created).where(tallies.c.site == site)
-        ).scalar()
+        return self.reader.execute(select(tallies.c.created).where(tallies.c.site == site)).scalar()
 
     async def count(self, site):
         return self.reader.execute(
@@ -148,5 +146,3 @@ def _pragmas(connection, _):
         "temp_store=MEMORY", "wal_autocheckpoint=8000", "busy_timeout=10000",
     ):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}")
-
-

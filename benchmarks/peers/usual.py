@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
@@ -35,6 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ENGINE, WHERE, SEED, PORT = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+SEEDED = json.loads(Path(SEED).read_text())
 KEY_FRESH_S = 60.0
 POLL_S = 0.02
 SQLITE = ENGINE == "sqlite"
@@ -236,7 +238,7 @@ async def deliver_forever() -> None:
             pass
 
 
-async def prepare() -> None:
+async def prepare(seed: Any) -> None:
     async with writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
         if not SQLITE:
@@ -249,8 +251,6 @@ async def prepare() -> None:
             await connection.execute(
                 text("CREATE INDEX IF NOT EXISTS outbox_log ON outbox (xid, position)")
             )
-    with open(SEED) as file:
-        seed = json.load(file)
     async with writing() as session:
         if (await session.execute(select(func.count()).select_from(ApiKey))).scalar():
             return
@@ -272,7 +272,7 @@ async def prepare() -> None:
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    await prepare()
+    await prepare(SEEDED)
     created.set()
     task = asyncio.create_task(deliver_forever())
     yield
@@ -330,9 +330,7 @@ async def create_product(
         await session.commit()
     except IntegrityError as error:
         await session.rollback()
-        if idempotency_key and (
-            kept := await session.get(IdempotencyKey, (site, idempotency_key))
-        ):
+        if idempotency_key and (kept := await session.get(IdempotencyKey, (site, idempotency_key))):
             return replayed(kept, digest)
         raise HTTPException(409, "There is a product with this handle.") from error
     created.set()

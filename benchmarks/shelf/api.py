@@ -1,4 +1,4 @@
-"""What is asked of the shelf: read a product, create one, promise a unit, and how many there are."""
+"""What is asked of the shelf: read a product, create one, take a unit, and how many there are."""
 
 from datetime import datetime
 from typing import Annotated
@@ -85,17 +85,19 @@ async def get_product(ctx: Context, handle: str) -> Product:
 @shelf.command("POST /products", needs="bench.products:write", status=201)
 async def create_product(ctx: Context, body: NewProduct) -> Product:
     """Create a product. Raises Conflict for a handle that is taken."""
-    product: Product = await ctx.db.insert(
-        tables.products, body, into=Product, created_at=ctx.now
-    )
+    product: Product = await ctx.db.insert(tables.products, body, into=Product, created_at=ctx.now)
     ctx.emit(ProductCreated(product.id, product.handle))
     return product
+
+
+def _one_at_a_time(handle: str) -> str:
+    return handle
 
 
 @shelf.command(
     "POST /products/{handle}/take",
     needs="bench.products:write",
-    serial_by=lambda handle: handle,
+    serial_by=_one_at_a_time,
 )
 async def take_unit(ctx: Context, handle: str) -> None:
     """Take one unit. Raises Conflict when there is none."""

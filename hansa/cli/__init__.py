@@ -1,4 +1,8 @@
-"""The command line: `hansa ...`, for people at a desk and for what starts processes."""
+"""The command line: `hansa ...`, for people at a desk and for what starts processes.
+
+It exists so that everything an operator does can be typed, read back and put into a script. What must
+never happen: a command that changes rows past the services, or a secret that is printed twice.
+"""
 
 from hansa.cli.main import main
 

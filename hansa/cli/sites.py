@@ -104,10 +104,10 @@ async def _remote(options: argparse.Namespace) -> int:
 
 def _request(options: argparse.Namespace) -> tuple[str, str, Any]:
     if options.verb == "list":
-        return "GET", "/sites/sites?limit=100", None
+        return "GET", "/sites?limit=100", None
     if options.verb == "create":
-        return "POST", "/sites/sites", _new_site(options)
+        return "POST", "/sites", _new_site(options)
     if options.verb == "key":
         body = NewKey(options.name, tuple(options.permissions))
-        return "POST", f"/sites/sites/{options.site}/keys", body
-    return "POST", f"/sites/sites/{options.site}/clock/advance", {"to": options.to}
+        return "POST", f"/sites/{options.site}/keys", body
+    return "POST", f"/sites/{options.site}/clock/advance", {"to": options.to}

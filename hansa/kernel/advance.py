@@ -85,7 +85,7 @@ async def arrive(runtime: "Runtime", site: SiteInfo) -> datetime:
         if stop.emitted:
             await runtime.dispatcher.rest(site.slot)
         if stop.arrived:
-            return from_us((await _read_clock(runtime, site))[0])
+            return from_us((await read_clock(runtime, site))[0])
 
 
 async def resume(runtime: "Runtime") -> None:
@@ -109,7 +109,9 @@ def _run(site: SiteInfo, cause: str, **more: Any) -> Run:
     )  # fmt: skip
 
 
-async def _read_clock(runtime: "Runtime", site: SiteInfo) -> tuple[int, int, int]:
+async def read_clock(runtime: "Runtime", site: SiteInfo) -> tuple[int, int, int]:
+    """Return where a clock stands, where it is going, and up to where its schedules have run."""
+
     async def body(session: Session) -> tuple[int, int, int]:
         rows = await session.fetch(sql(session, _CLOCK), (site.id,))
         return rows[0][0], rows[0][1], rows[0][2]

@@ -44,6 +44,11 @@ def convert(value: Any, wanted: Any, *, strict: bool = True) -> Any:
     return msgspec.convert(value, wanted, strict=strict, dec_hook=_enter)
 
 
+def convert_out(value: Any) -> Any:
+    """Return a value as the builtin values that JSON has, as a reader of it would see them."""
+    return msgspec.json.decode(encode(value))
+
+
 @lru_cache(maxsize=16_384)
 def holds_secret(wanted: Any) -> bool:
     """Tell whether values of a type may contain a `Secret`, and so must be sealed when kept."""

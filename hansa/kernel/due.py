@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hansa.due")
 
 CLAIM_MAX = 64
-LEASE_S = 60.0
-DEADLINE_S = 30.0
+LEASE_S = 20.0
+DEADLINE_S = 12.0
+"""Shorter than the lease, so that a row is never in two hands."""
 TROUBLE_S = 1.0
 NEVER_US = 2**62
 
@@ -45,6 +46,10 @@ _SOONEST = """SELECT min(CASE WHEN lease_until_us > ready_at_us THEN lease_until
 _TAKE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2 AND holder = ?3"
 _FAIL = """UPDATE hansa_due SET state = ?4, attempt = ?5, ready_at_us = ?6, error = ?7, holder = '',
 lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND holder = ?3"""
+# One process owns a SQLite file: whatever was claimed or asked when it starts, was so by a dead one.
+_ORPHANS = """UPDATE hansa_due SET holder = '', lease_until_us = 0,
+ready_at_us = CASE WHEN name = ?1 THEN min(ready_at_us, ?2) ELSE ready_at_us END
+WHERE state = 'waiting' AND (lease_until_us > 0 OR name = ?1)"""
 _REPLAY = """UPDATE hansa_due SET state = 'waiting', attempt = 0, ready_at_us = ?3, holder = '',
 lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND state = 'parked'"""
 
@@ -76,7 +81,20 @@ class DueRunner:
 
     async def start(self) -> None:
         """Begin; what became due while no process ran is done first."""
+        if self._runtime.storage.poll_s is None:
+            await self._adopt()
         self._task = asyncio.create_task(self._follow(), name="hansa-due")
+
+    async def _adopt(self) -> None:
+        """Take over what the process before this one had in hand."""
+        now_us = self._runtime.clock.now_us()
+
+        async def body(session: Session) -> None:
+            await session.run(_ORPHANS, (actions.RESUME, now_us))
+
+        await self._runtime.storage.write(
+            body, site=PLATFORM, deadline=deadline_in(DEADLINE_S), across=True
+        )
 
     async def stop(self) -> None:
         """Finish what is claimed, then stop."""

@@ -5,7 +5,6 @@ applied twice or half, two processes migrating at once, old code on a schema tha
 uses, or a table on PostgreSQL without row security.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +13,7 @@ from sqlalchemy import MetaData, Table
 
 from hansa.kernel import row_security
 from hansa.kernel import tables as kernel_tables
+from hansa.kernel.clock import MachineClock
 from hansa.kernel.revisions import Migrated, Phase, Revision, RevisionsInvalid, chain_of
 from hansa.kernel.storage import PLATFORM, Dialect, Session, Storage
 
@@ -92,7 +92,7 @@ async def migrate(
     services: Sequence[Migrated],
     *,
     until: Phase = "contract",
-    now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    now_us: Callable[[], int] = MachineClock().now_us,
 ) -> list[Step]:
     """Apply what `plan` returns, one transaction per service, and return the steps done here.
 

@@ -9,7 +9,7 @@ a value, at the moment they are rendered. Which statements get here at all is sa
 What must never happen here: a site's table rendered bare because of where it stands.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Table, Text, bindparam
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
@@ -41,9 +41,9 @@ def _is_scoped(table: Any) -> bool:
 class _Scoped(SQLCompiler):
     """What keeps a statement to the site, on both engines."""
 
-    def visit_table(self, table: Table, asfrom: bool = False, **kwargs: Any) -> str:
+    def visit_table(self, table: Any, *args: Any, **kwargs: Any) -> str:
         """Render a table in a FROM: a site's table as the site's rows of it."""
-        plain: str = _above(super()).visit_table(table, asfrom=asfrom, **kwargs)
+        plain: str = _above(super()).visit_table(table, *args, **kwargs)
         if not plain or not _is_scoped(table):
             return plain
         name = self.preparer.quote(table.name)
@@ -123,6 +123,10 @@ _SEARCHES: Final[dict[Any, tuple[str, bool, bool]]] = {
 """How each search is written, whether both sides are made lower case, whether it is negated."""
 
 
+_OWN: Final = ("override_operator", "eager_grouping")
+"""Arguments of a comparison that are not meant for its sides."""
+
+
 class _Portable(SQLCompiler):
     """What has one meaning on both engines, and one text whatever the values are."""
 
@@ -149,29 +153,27 @@ class _Portable(SQLCompiler):
         text: str = _above(super()).visit_insert(insert_stmt, **kwargs)
         return text
 
-    def update_from_clause(self, *args: Any, **kwargs: Any) -> str:
+    def update_from_clause(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse an UPDATE of several tables."""
         raise StatementRefused("an UPDATE with other tables; put them into exists() or a subquery")
 
-    def delete_extra_from_clause(self, *args: Any, **kwargs: Any) -> str:
+    def delete_extra_from_clause(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse a DELETE of several tables."""
         raise StatementRefused("a DELETE with other tables; put them into exists() or a subquery")
 
-    def visit_binary(self, binary: Any, override_operator: Any = None, **kwargs: Any) -> str:
+    def visit_binary(self, binary: Any, *args: Any, **kwargs: Any) -> str:
         """Render a comparison: lists and searches in our way, all others as they are."""
-        operator = override_operator or binary.operator
-        if operator in _SEARCHES:
-            return self._search(binary, *_SEARCHES[operator], **kwargs)
-        lists = operator in (operators.in_op, operators.not_in_op)
+        inner = {name: value for name, value in kwargs.items() if name not in _OWN}
+        if binary.operator in _SEARCHES:
+            return self._search(binary, *_SEARCHES[binary.operator], **inner)
+        lists = binary.operator in (operators.in_op, operators.not_in_op)
         if lists and isinstance(binary.right, BindParameter):
             plain = binary.right._clone(maintain_key=True)
             plain.expanding = False
             self.list_keys = self.list_keys | {plain.key}
-            left, bound = self.process(binary.left, **kwargs), self.process(plain)
-            return self.list_text(left, bound, operator is operators.not_in_op)
-        text: str = _above(super()).visit_binary(
-            binary, override_operator=override_operator, **kwargs
-        )
+            left, bound = self.process(binary.left, **inner), self.process(plain)
+            return self.list_text(left, bound, binary.operator is operators.not_in_op)
+        text: str = _above(super()).visit_binary(binary, *args, **kwargs)
         return text
 
     def _search(self, binary: Any, shape: str, folded: bool, negated: bool, **kwargs: Any) -> str:

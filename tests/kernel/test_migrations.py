@@ -3,14 +3,10 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
-from sqlalchemy import BigInteger, CheckConstraint, Column, MetaData, PrimaryKeyConstraint, Table
-from sqlalchemy import Text as SqlText
+from sqlalchemy import MetaData
 
 from hansa.kernel.migrating import (
     KernelSchema,
@@ -26,97 +22,10 @@ from hansa.kernel.migrating import (
 from hansa.kernel.migration_sql import lint, lint_all, statements_of
 from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.revisions import RevisionsInvalid, chain_of, read_chain
-from hansa.kernel.schema import checks_in, compare, differences
 from hansa.kernel.sqlite import SqliteStorage
-from hansa.kernel.storage import PLATFORM, Session, Storage
-from hansa.testing.postgres import Cluster, Dsns
-
-T = TypeVar("T")
-
-FIRST = """
-    op.create_table("shop_items", sa.Column("site", sa.Text(), nullable=False),
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("title", sa.Text(), nullable=False, server_default="50% off; 'now' %s"),
-        sa.PrimaryKeyConstraint("site", "id"))
-"""
-SECOND = 'op.add_column("shop_items", sa.Column("price", sa.BigInteger()))'
-THIRD = 'op.drop_column("shop_items", "price")'
-
-
-@dataclass
-class Shop:
-    """A service in a folder of its own."""
-
-    folder: Path
-    package: str
-    name: str = "shop"
-    tables: dict[str, Table] = field(default_factory=dict[str, Table])
-
-    def revision(
-        self, number: str, body: str, phase: str = "expand", down: str | None = "-"
-    ) -> Path:
-        """Write one revision, by default after the one with the number before it."""
-        before = f"{int(number) - 1:04d}" if int(number) > 1 else None
-        file = self.folder / f"{number}_step_{number}.py"
-        file.write_text(
-            "import sqlalchemy as sa\nfrom alembic import op\n\n"
-            f"revision = {number!r}\ndown_revision = {before if down == '-' else down!r}\n"
-            f"phase: str = {phase!r}\n\n\ndef upgrade() -> None:\n    {body.strip()}\n".replace(
-                f"down_revision = {before}\n", f"down_revision = {before!r}\n"
-            )
-        )
-        return file
-
-
-@pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Shop:
-    """A service with a package that can be imported and an empty folder of revisions."""
-    package = f"shop_{abs(hash(request.node.nodeid))}"
-    folder = tmp_path / package / "migrations"
-    folder.mkdir(parents=True)
-    (tmp_path / package / "__init__.py").write_text("")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    return Shop(folder, package)
-
-
-@pytest.fixture
-def empty(storage: Storage, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Storage]:
-    """Another cell with nothing in it, of the same engine."""
-    if storage.dialect == "sqlite":
-        yield SqliteStorage(tmp_path / "empty.db", synchronous="OFF")
-        return
-    cluster: Cluster = request.getfixturevalue("postgres_cluster")
-    dsns = cluster.new_database(f"empty_{tmp_path.name}"[:60])
-    yield PostgresStorage(dsns.application, owner_dsn=dsns.owner)
-    cluster.drop(f"empty_{tmp_path.name}"[:60])
-
-
-def on(storage: Storage, body: Callable[[Storage], Awaitable[T]]) -> T:
-    """Run `body` with a cell that is open."""
-
-    async def run() -> T:
-        await storage.open()
-        try:
-            return await body(storage)
-        finally:
-            await storage.close()
-
-    return asyncio.run(run())
-
-
-async def columns_of(storage: Storage, table: str) -> list[str]:
-    async def body(session: Session) -> list[str]:
-        question = (
-            "SELECT name FROM pragma_table_info(?1)"
-            if session.dialect == "sqlite"
-            else "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 "
-            "AND NOT attisdropped ORDER BY attnum"
-        )
-        return [str(row[0]) for row in await session.fetch(question, (table,))]
-
-    loop = asyncio.get_running_loop()
-    return await storage.read(body, site=PLATFORM, deadline=loop.time() + 10)
-
+from hansa.kernel.storage import Session, Storage
+from hansa.testing.postgres import Dsns
+from tests.kernel.shop import FIRST, SECOND, THIRD, Shop, columns_of, declared, on
 
 # ---- the chain
 
@@ -417,105 +326,6 @@ def test_services_need_their_own_names(shop: Shop, storage: Storage) -> None:
     async def body(storage: Storage) -> None:
         with pytest.raises(RevisionsInvalid, match="two services"):
             await plan(storage, [shop, shop])
-
-    on(storage, body)
-
-
-# ---- declared and migrated
-
-
-def declared(metadata: MetaData, *more: Column[object] | CheckConstraint) -> Table:
-    return Table(
-        "shop_items",
-        metadata,
-        Column("site", SqlText, nullable=False),
-        Column("id", SqlText, nullable=False),
-        Column("title", SqlText, nullable=False, server_default="50% off; 'now' %s"),
-        *more,
-        PrimaryKeyConstraint("site", "id"),
-        info={"service": "shop", "scope": "site"},
-    )
-
-
-def differ(shop: Shop, storage: Storage, empty: Storage, table: Table | None) -> list[str]:
-    shop.tables = {} if table is None else {"items": table}
-
-    async def body(storage: Storage) -> list[str]:
-        await migrate(storage, [shop])
-        await empty.open()
-        try:
-            return await differences(storage, empty, [shop])
-        finally:
-            await empty.close()
-
-    return on(storage, body)
-
-
-def test_the_kernel_and_an_equal_service_do_not_differ(
-    shop: Shop, storage: Storage, empty: Storage
-) -> None:
-    shop.revision("0001", FIRST)
-    assert differ(shop, storage, empty, declared(MetaData())) == []
-
-
-def test_every_difference_is_told(shop: Shop, storage: Storage, empty: Storage) -> None:
-    shop.revision("0001", FIRST)
-    shop.revision("0002", SECOND)
-    table = declared(
-        MetaData(),
-        Column("price", BigInteger, nullable=False, server_default="0"),
-        Column("brand", SqlText, index=True, unique=True),
-        CheckConstraint("price >= 0 AND title <> ')'", name="sane"),
-    )
-    only = "shop_items: only declared: "
-    assert (
-        differ(shop, storage, empty, table)
-        == {
-            "sqlite": [
-                f"{only}check price >= 0 AND title <> ')'",
-                f"{only}column brand TEXT",
-                f"{only}column price BIGINT not null default '0'",
-                f"{only}unique index ix_shop_items_brand (brand)",
-                "shop_items: only migrated: column price BIGINT",
-            ],
-            "postgresql": [
-                f"{only}CREATE UNIQUE INDEX ix_shop_items_brand ON USING btree (brand)",
-                f"{only}column brand text",
-                f"{only}column price bigint not null default '0'::bigint",
-                f"{only}constraint sane CHECK (((price >= 0) AND (title <> ')'::text)))",
-                "shop_items: only migrated: column price bigint",
-            ],
-        }[storage.dialect]
-    )
-
-
-def test_a_table_that_nobody_declares_is_told(shop: Shop, storage: Storage, empty: Storage) -> None:
-    shop.revision("0001", FIRST)
-    assert differ(shop, storage, empty, None) == [
-        "shop_items: is made by a revision, but not declared"
-    ]
-
-
-def test_a_table_without_a_revision_is_told() -> None:
-    assert compare({"shop_x": frozenset()}, {}) == ["shop_x: is declared, but no revision makes it"]
-
-
-def test_checks_are_found_whole() -> None:
-    sql = "CREATE TABLE t (a TEXT CHECK (a IN ('x)', 'it''s (')), CHECK  ((1) = (1)))"
-    assert checks_in(sql) == ["(1) = (1)", "a IN ('x)', 'it''s (')"]
-
-
-def test_a_declared_table_that_no_revision_makes_stops_the_migration(
-    shop: Shop, storage: Storage
-) -> None:
-    shop.revision("0001", "op.execute('SELECT 1')")
-    shop.revision("0002", "op.execute('SELECT 1')", "contract")
-    shop.tables = {"items": declared(MetaData())}
-
-    async def body(storage: Storage) -> None:
-        with pytest.raises(RevisionsInvalid, match="declares shop_items"):
-            await migrate(storage, [shop])
-        await migrate(storage, [shop], until="expand")
 
     on(storage, body)
 

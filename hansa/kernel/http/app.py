@@ -10,20 +10,15 @@ from hansa.kernel.answer import Answer
 from hansa.kernel.http import body as bodies
 from hansa.kernel.http import openapi, replies
 from hansa.kernel.http.backend import Backend
-from hansa.kernel.http.endpoint import (
-    Endpoint,
-    check_media_type,
-    idempotency_key,
-    is_served,
-    seconds_until_deadline,
-)
+from hansa.kernel.http.endpoint import Endpoint, is_served
+from hansa.kernel.http.headers import check_media_type, idempotency_key, seconds_until_deadline
 from hansa.kernel.http.limits import Gate, Limits
 from hansa.kernel.http.message import Request, Response
 from hansa.kernel.http.patience import Patience
 from hansa.kernel.http.refusals import LengthRequired, MethodNotAllowed, TooLong
 from hansa.kernel.http.routing import Router
 from hansa.kernel.http.trace import Trace, Tracer
-from hansa.kernel.problems import Invalid, Overloaded, Problem, TooLarge
+from hansa.kernel.problems import Invalid, Overloaded, Problem, TooLarge, Unauthenticated
 from hansa.kernel.structs import RawBody
 
 logger = logging.getLogger("hansa.http")
@@ -87,8 +82,11 @@ class HttpApp:
             endpoint, values = self.router.find(request.method, path)
             operation = endpoint.operation
             header = request.headers.get
+            authorization = header("authorization", "")
+            if not authorization and "authorization" in request.headers:
+                raise Unauthenticated("The Authorization header is empty or not ASCII.")
             caller = await self.backend.authenticate(
-                header("authorization", ""), request.host, header("hansa-site", "")
+                authorization, request.host, header("hansa-site", "")
             )
             gate.enter_site(caller.site)
             site = caller.site
@@ -174,12 +172,12 @@ class HttpApp:
 
     @staticmethod
     def _key(request: Request) -> str | None:
-        sent = request.headers.get("idempotency-key", "")
-        if not sent:
-            return None if not _has(request, "idempotency-key") else idempotency_key(sent)
-        if sum(name == "idempotency-key" for name, _ in request.headers.items()) > 1:
+        headers = request.headers
+        if "idempotency-key" not in headers:
+            return None
+        if [name for name, _ in headers.items()].count("idempotency-key") > 1:
             raise Invalid("Send one Idempotency-Key.", slug="invalid-idempotency-key")
-        return idempotency_key(sent)
+        return idempotency_key(headers.get("idempotency-key", ""))
 
     # ---- what is no operation
 
@@ -218,10 +216,6 @@ class HttpApp:
 def _options(allow: str, trace: Trace) -> Response:
     headers = [("allow", allow), replies.NO_STORE, ("hansa-request-id", trace.request_id)]
     return Response(204, headers, b"")
-
-
-def _has(request: Request, wanted: str) -> bool:
-    return any(name == wanted for name, _ in request.headers.items())
 
 
 def _plain(request: Request) -> dict[str, str]:

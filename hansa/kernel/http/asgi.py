@@ -13,20 +13,25 @@ from hansa.kernel.problems import TooLarge
 
 
 class AsgiHeaders:
-    """The headers of an ASGI scope. Values that are not printable ASCII are left out, as granian
-    leaves them out."""
+    """The headers of an ASGI scope. Values that are not ASCII are left out, as granian does."""
 
-    __slots__ = ("_first", "_pairs")
+    __slots__ = ("_first", "_names", "_pairs")
 
     def __init__(self, raw: Any) -> None:
+        self._names: set[str] = set()
         self._pairs: list[tuple[str, str]] = []
         self._first: dict[str, str] = {}
         for name, value in raw:
+            key = bytes(name).decode("latin-1").lower()
+            self._names.add(key)
             text = bytes(value).decode("latin-1")
             if text.isascii() and (text.isprintable() or "\t" in text):
-                pair = bytes(name).decode("latin-1").lower(), text
-                self._pairs.append(pair)
-                self._first.setdefault(*pair)
+                self._pairs.append((key, text))
+                self._first.setdefault(key, text)
+
+    def __contains__(self, key: str, /) -> bool:
+        """Tell whether a header came, whatever its value."""
+        return key in self._names
 
     def get(self, key: str, default: str, /) -> str:
         """Return the first value of a header."""

@@ -3,19 +3,11 @@
 Made once per operation from its declaration; what it refuses is named with what it knows instead.
 """
 
-import enum
-import math
 import re
-from collections.abc import Callable
-from datetime import datetime
-from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-import msgspec
-
-from hansa.kernel import codec
-from hansa.kernel.http.body import INTEGER_MAX, INTEGER_MIN
+from hansa.kernel.http.conversion import Convert, converter, is_text, optional_converter
 from hansa.kernel.http.faults import shorten
 from hansa.kernel.http.limits import Limits
 from hansa.kernel.http.refusals import TooLong
@@ -24,11 +16,8 @@ from hansa.kernel.problems import Invalid
 from hansa.kernel.structs import PageRequest
 
 PAGE_LIMIT_MAX: Final = 100
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_LIMIT = re.compile(r"[0-9]{1,3}")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-Convert = Callable[[str], Any]
-"""Turns one decoded text into an argument. Raises ValueError with what was expected."""
 
 
 class Binding:
@@ -49,13 +38,13 @@ class Binding:
         for part in operation.path.split("/"):
             if part.startswith("{"):
                 wanted = by_name[part[1:-1]].type
-                convert = None if _is_text(wanted) else converter(wanted)
+                convert = None if is_text(wanted) else converter(wanted)
                 self._path.append((part[1:-1], convert))
         for parameter in operation.parameters:
             if not parameter.required:
                 self._defaults[parameter.name] = parameter.default
             if parameter.source == "query":
-                self._query[parameter.name] = _query_converter(parameter.type), parameter.required
+                self._query[parameter.name] = optional_converter(parameter.type), parameter.required
             elif parameter.source == "page":
                 self._page = parameter.name
             elif parameter.source == "raw":
@@ -165,94 +154,6 @@ def _page_request(sent: dict[str, str]) -> PageRequest:
     cursor = sent.pop("cursor", None)
     if text is None:
         return PageRequest(cursor=cursor)
-    if not _INTEGER.fullmatch(text) or not 1 <= int(text) <= PAGE_LIMIT_MAX:
+    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= PAGE_LIMIT_MAX:
         raise _bad("query", "limit", f"it must be 1 to {PAGE_LIMIT_MAX}")
     return PageRequest(int(text), cursor)
-
-
-# ---- conversion
-
-
-def _is_text(wanted: Any) -> bool:
-    while hasattr(wanted, "__supertype__"):
-        wanted = wanted.__supertype__
-    return wanted is str
-
-
-def _query_converter(wanted: Any) -> Convert:
-    """Return the converter of a query parameter; None in its type means that it may be absent."""
-    if get_origin(wanted) in (Union, UnionType):
-        rest = [one for one in get_args(wanted) if one is not NoneType]
-        wanted = Union[tuple(rest)]  # noqa: UP007 - built at run time
-    return str if _is_text(wanted) else converter(wanted)
-
-
-def converter(wanted: Any) -> Convert:
-    """Return what turns text into a value of a type. Raises TypeError for a type of many values."""
-    inner = wanted
-    while get_origin(inner) is Annotated or hasattr(inner, "__supertype__"):
-        inner = getattr(inner, "__supertype__", None) or get_args(inner)[0]
-    if inner is int:
-        return _plain_integer if wanted is int else _after(_plain_integer, wanted)
-    if inner is datetime:
-        return _after(_leave, wanted, _aware)
-    if inner is float:
-        return _after(_leave, wanted, _finite, strict=False)
-    if get_origin(inner) is Literal or inner is bool:
-        return _after(_leave, wanted, strict=False)
-    if isinstance(inner, type) and (inner in _SCALARS or issubclass(inner, enum.Enum)):
-        return _after(_leave, wanted, strict=False)
-    kind = msgspec.inspect.type_info(wanted)
-    if isinstance(kind, _MANY):
-        raise TypeError(f"{wanted!r} cannot stand in a path or query; use a body")
-    return _after(_leave, wanted, strict=False)
-
-
-_SCALARS: Final = (str, bytes)
-_MANY: Final = (
-    msgspec.inspect.StructType,
-    msgspec.inspect.CollectionType,
-    msgspec.inspect.VarTupleType,
-    msgspec.inspect.TupleType,
-    msgspec.inspect.DictType,
-    msgspec.inspect.TypedDictType,
-    msgspec.inspect.DataclassType,
-)
-
-
-def _leave(value: Any) -> Any:
-    return value
-
-
-def _after(
-    first: Callable[[str], Any],
-    wanted: Any,
-    last: Callable[[Any], Any] = _leave,
-    *,
-    strict: bool = True,
-) -> Convert:
-    def convert(text: str) -> Any:
-        return last(codec.convert(first(text), wanted, strict=strict))
-
-    return convert
-
-
-def _plain_integer(text: str) -> int:
-    if not _INTEGER.fullmatch(text):
-        raise ValueError("expected an integer of 64 bits")
-    value = int(text)
-    if not INTEGER_MIN <= value <= INTEGER_MAX:
-        raise ValueError("expected an integer of 64 bits")
-    return value
-
-
-def _aware(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError("the instant needs its offset from UTC, such as Z")
-    return value
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("expected a finite number")
-    return value

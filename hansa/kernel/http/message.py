@@ -12,14 +12,18 @@ Raises TooLarge, and BodyIncomplete when the client stops before the end.
 
 
 class Headers(Protocol):
-    """The headers of a request, by lower-case name; a plain dict is one."""
+    """The headers of a request, by lower-case name. Values that are not ASCII are not to be had."""
 
     def get(self, key: str, default: str, /) -> str:
         """Return the first value of a header, `default` when there is none."""
         ...
 
+    def __contains__(self, key: str, /) -> bool:
+        """Tell whether a header came, even one whose value is not ASCII and so is not to be had."""
+        ...
+
     def items(self) -> Iterable[tuple[str, str]]:
-        """Return every header, those that came twice too."""
+        """Return every header that can be had, those that came twice too."""
         ...
 
 

@@ -10,7 +10,8 @@ import msgspec
 
 from hansa.kernel.http.backend import ServiceCard
 from hansa.kernel.http.binding import PAGE_LIMIT_MAX
-from hansa.kernel.http.endpoint import KEY_LENGTH_MAX, Endpoint
+from hansa.kernel.http.endpoint import Endpoint
+from hansa.kernel.http.headers import KEY_LENGTH_MAX
 from hansa.kernel.operation import PUBLIC
 from hansa.kernel.problems import TYPE_ROOT
 from hansa.kernel.structs import Secret

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import resource
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -19,6 +20,8 @@ logger = logging.getLogger("hansa.http")
 
 BACKLOG: Final = 4096
 CONNECTIONS_MAX: Final = 16_384
+FILES: Final = 20_000
+"""Open files: the connections, and room for the storage."""
 HEAD_BYTES_MAX: Final = 1 << 16
 """The start line and headers of a request together."""
 HEAD_WAIT_MS: Final = 15_000
@@ -48,6 +51,17 @@ def check_address(host: str, port: int) -> None:
             raise
 
 
+def allow_connections() -> None:
+    """Raise the number of open files, so of connections, as far as this user may.
+
+    The usual 1,024 is less than a thousand buyers and what else is open.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def serve(
     app: HttpApp,
     host: str,
@@ -60,10 +74,12 @@ async def serve(
 ) -> None:
     """Serve until `stop` is set and the requests under way are answered, at most `drain_s` later.
 
-    `mounts` are applications by prefix (see `Mounts`). `on_started` is called when connections are accepted. Raises AddressTaken before anything
-    starts, and RuntimeError when the server ends by itself.
+    `mounts` are applications by prefix (see `Mounts`). `on_started` is called when connections are
+    accepted. Raises AddressTaken before anything starts, and RuntimeError when the server ends by
+    itself.
     """
     check_address(host, port)
+    allow_connections()
     server = _granian(RsgiFace(app, mounts), host, port)
     serving = asyncio.create_task(server.serve(), name="hansa-http")
     stopping = asyncio.create_task(stop.wait(), name="hansa-http-stop")
@@ -116,12 +132,12 @@ async def _accepting(host: str, port: int, serving: "asyncio.Task[None]") -> Non
     raise RuntimeError("granian did not start") from serving.exception()
 
 
-async def _drain(
-    app: HttpApp, server: Any, serving: "asyncio.Task[None]", drain_s: float
-) -> None:
+async def _drain(app: HttpApp, server: Any, serving: "asyncio.Task[None]", drain_s: float) -> None:
     """Listen no more, answer what is under way, and close idle connections."""
     app.draining = True
     server.stop()
     done, _ = await asyncio.wait([serving], timeout=drain_s)
-    if not done:
+    if done:
+        serving.result()
+    else:
         logger.warning("%d requests were not answered in %s s", app.gate.inside, drain_s)

@@ -179,11 +179,14 @@ class EchoBackend:
     calls: list[Call] = field(default_factory=list[Call])
     reason: str = ""
     wait: asyncio.Event | None = None
+    awaited: int = 1
     entered: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def authenticate(self, authorization: str, host: str, site: str) -> Caller:
         if authorization == "Bearer full":
-            return Caller(site or "site_1", Principal("key_1", frozenset({"shop.*"}), "key", "site_1"))
+            return Caller(
+                site or "site_1", Principal("key_1", frozenset({"shop.*"}), "key", "site_1")
+            )
         if authorization:
             raise Unauthenticated("No such key.")
         return Caller(site or "site_1", PUBLIC_PRINCIPAL)
@@ -205,7 +208,8 @@ class EchoBackend:
         )
         if operation.needs is not PUBLIC and not caller.principal.allows(str(operation.needs)):
             raise Denied("No permission.")
-        self.entered.set()
+        if len(self.calls) >= self.awaited:
+            self.entered.set()
         if self.wait is not None:
             await self.wait.wait()
         value = await operation.fn(None, **arguments)

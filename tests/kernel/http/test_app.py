@@ -5,12 +5,12 @@ import time
 from typing import Any
 
 import pytest
-from tests.kernel.http.backend import Basket, EchoBackend, get_product, operation
-from tests.kernel.http.client import JSON, AsgiClient, Reply
 
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.limits import Limits
 from hansa.kernel.structs import RawBody
+from tests.kernel.http.backend import Basket, EchoBackend, get_product, operation
+from tests.kernel.http.client import JSON, AsgiClient, Reply
 
 
 def ask(
@@ -164,6 +164,9 @@ def test_authentication() -> None:
     reply = ask("POST", "/shop/keys", headers={"authorization": "Bearer nobody"})
     assert reply.slug == "unauthenticated"
     assert reply.headers["www-authenticate"].startswith("Bearer")
+    for unusable in ("", "Bearer caf\xe9"):  # no silent fall to a public caller
+        reply = ask("GET", "/shop/products/a", headers={"authorization": unusable})
+        assert reply.slug == "unauthenticated"
     assert ask("POST", "/shop/keys").slug == "denied"
     reply = ask("POST", "/shop/keys", headers={"authorization": "Bearer full"})
     assert reply.json() == {"key": "s3cret"}
@@ -189,7 +192,7 @@ def test_idempotency_key() -> None:
         assert ask("POST", "/shop/baskets", b'{"lines":[]}', headers, backend).status == 201
         assert backend.calls[0].key == key
         assert len(backend.calls[0].request_hash) == 32
-    for sent in ["", '""', '"a', "a b", "a,b", "a" * 256, '"a" b', '"\\x"', "a\tb"]:
+    for sent in ["", '""', '"a', "a b", "a,b", "a" * 256, '"a" b', '"\\x"', "a\tb", "caf\xe9"]:
         headers = {**JSON, "idempotency-key": sent}
         reply = ask("POST", "/shop/baskets", b'{"lines":[]}', headers)
         assert reply.slug == "invalid-idempotency-key", sent

@@ -7,13 +7,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kernel.http.backend import Basket, EchoBackend
-from tests.kernel.http.client import JSON, AsgiClient, Reply
 
 from hansa.kernel import codec
 from hansa.kernel.http import body as bodies
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.problems import Invalid
+from tests.kernel.http.backend import Basket, EchoBackend
+from tests.kernel.http.client import JSON, AsgiClient, Reply
 
 
 def post(body: bytes | list[bytes], headers: Any = JSON, path: str = "/shop/baskets") -> Reply:

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kernel.http.backend import EchoBackend
-from tests.kernel.http.client import AsgiClient
 
 from hansa.kernel.http.app import HttpApp
+from tests.kernel.http.backend import EchoBackend
+from tests.kernel.http.client import AsgiClient
 
 CLIENT = AsgiClient(HttpApp(EchoBackend()))
 
@@ -24,17 +24,19 @@ PIECES = st.one_of(
     st.binary(max_size=12),
     st.sampled_from([b"%00", b"%ff", b"%2f", b"%", b"+", b"%f0%9f%98%80", b"null", b"1", b"-0"]),
 )
-QUERIES = st.lists(
-    st.builds(lambda name, text: name + b"=" + text, NAMES, PIECES), max_size=4
-).map(b"&".join)
+VALUES_SENT = st.tuples(NAMES, PIECES).map(b"=".join)
+QUERIES = st.lists(VALUES_SENT, max_size=4).map(b"&".join)
 FRAGMENTS = st.sampled_from(
     [
-        b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\\u0000", b"\\ud800", b"\\udc00", b"null",
-        b"1e999", b"-", b"9223372036854775808", b'"lines"', b'"note"', b'"attributes"', b'"sku"',
+        b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\\u0000", b"\\ud800", b"\\udc00",
+        b"null", b"1e999", b"-", b"9223372036854775808", b'"lines"', b'"note"', b'"attributes"',
+        b'"sku"',
         b'"price":{"minor":1,"currency":"EUR"}', b"\xff", b"\xc3\xa9", b"\0", b" ", b'{"lines":[]}',
     ]
 )  # fmt: skip
-SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
+)
 NEAR = st.fixed_dictionaries(
     {},
     optional={

@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from tests.kernel.http.backend import EchoBackend
-from tests.kernel.http.client import AsgiClient, Reply
 
 from hansa.kernel.http.app import HttpApp
+from tests.kernel.http.backend import EchoBackend
+from tests.kernel.http.client import AsgiClient, Reply
 
 
 def description() -> Reply:

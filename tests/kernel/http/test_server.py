@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 import uvloop
-from tests.kernel.http.backend import EchoBackend
 
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.limits import Limits
 from hansa.kernel.http.mounts import AsgiApp, Message, Receive, Send
 from hansa.kernel.http.server import AddressTaken, serve
+from tests.kernel.http.backend import EchoBackend
 
 HOST = b"Host: shop.example\r\n"
 JSON = HOST + b"Content-Type: application/json\r\n"
@@ -50,8 +50,8 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, Message, bytes]:
         headers: Message = {}
         for line in head[1:-2]:
             name, _, value = line.partition(": ")
-            assert name not in headers, f"{name} twice"
-            headers[name] = value
+            assert name not in headers or name == "set-cookie", f"{name} twice"
+            headers[name] = [*headers.get(name, []), value] if name == "set-cookie" else value
         if headers.get("transfer-encoding") == "chunked":
             body = b""
             while size := int(await reader.readline(), 16):
@@ -151,6 +151,14 @@ def test_head_keeps_the_connection_in_step() -> None:
         (b"CONNECT shop:1 HTTP/1.1\r\nHost: shop:1\r\n\r\n", "no-such-path"),
         (b"GET /shop/products/%s HTTP/1.1\r\n%s\r\n" % (b"a" * 5000, HOST), "uri-too-long"),
         (b"POST /shop/baskets HTTP/1.1\r\n" + JSON + b"\r\n", "body-missing"),
+        (
+            b"DELETE /shop/baskets/x HTTP/1.1\r\nIdempotency-Key: caf\xc3\xa9\r\n" + HOST + b"\r\n",
+            "invalid-idempotency-key",
+        ),
+        (
+            b"GET /shop/products/x HTTP/1.1\r\nAuthorization: caf\xc3\xa9\r\n" + HOST + b"\r\n",
+            "unauthenticated",
+        ),
         (b"POST /shop/hook HTTP/1.1\r\n" + CHUNKED + b"1\r\nx\r\n0\r\n\r\n", "length-required"),
         (
             b"POST /shop/baskets HTTP/1.1\r\nContent-Length: 99999999999\r\n%s\r\n{" % JSON,
@@ -246,14 +254,13 @@ def test_an_early_refusal_does_not_confuse_what_follows() -> None:
 
 
 def test_a_thousand_buyers_at_once() -> None:
-    backend = EchoBackend(wait=asyncio.Event())
+    backend = EchoBackend(wait=asyncio.Event(), awaited=1000)
 
     async def test(served: Served) -> None:
         assert backend.wait is not None
         get = b"GET /shop/products/a HTTP/1.1\r\n" + HOST + b"\r\n"
         buyers = [asyncio.create_task(served.send(get)) for _ in range(1000)]
-        while len(backend.calls) < 1000:
-            await asyncio.sleep(0)
+        await backend.entered.wait()
         backend.wait.set()
         assert {(await buyer)[0] for buyer in buyers} == {200}
 
@@ -308,9 +315,7 @@ def test_a_taken_port_is_said_first() -> None:
     async def test(served: Served) -> None:
         app = HttpApp(EchoBackend())
         with pytest.raises(AddressTaken, match=f"127.0.0.1:{served.port}"):
-            await serve(
-                app, "127.0.0.1", served.port, on_started=pytest.fail, stop=asyncio.Event()
-            )
+            await serve(app, "127.0.0.1", served.port, on_started=pytest.fail, stop=asyncio.Event())
 
     run(test)
 
@@ -324,7 +329,8 @@ async def pages(scope: Message, receive: Receive, send: Send) -> None:
     if scope["path"].endswith("/fail"):
         raise ZeroDivisionError("secret")
     if scope["path"].endswith("/stream"):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        cookies = [(b"Set-Cookie", b"a=1"), (b"Set-Cookie", b"b=2")]
+        await send({"type": "http.response.start", "status": 200, "headers": cookies})
         for piece in (b"a", b"b"):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"c"})
@@ -349,7 +355,9 @@ def test_mounts() -> None:
         assert await get(b"/admin/x%20y") == (200, b"GET /admin /admin/x y 0")
         assert await get(b"/admin") == (200, b"GET /admin /admin 0")
         assert await get(b"/elsewhere") == (200, b"GET  /elsewhere 0")
-        assert await get(b"/admin/stream") == (200, b"abc")
+        stream = b"GET /admin/stream HTTP/1.1\r\n" + HOST + b"\r\n"
+        status, headers, body = await served.send(stream)
+        assert (status, headers["set-cookie"], body) == (200, ["a=1", "b=2"], b"abc")
         assert await get(b"/admin/fail") == (500, b"Something went wrong here.\n")
         assert (await get(b"/shop/products/a"))[0] == 200
         assert (await get(b"/shop/nothing"))[0] == 404

@@ -1,0 +1,84 @@
+"""Plants: known bugs, put into a worker before it starts. Each must be found by the checks."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from hansa.business.commerce import tables
+from hansa.business.commerce.api import stock
+from hansa.kernel import deliveries
+from hansa.kernel.compiler import param, update
+from hansa.kernel.context import Context
+from hansa.kernel.postgres import sequencer
+
+_s = tables.stock.c
+_overwrite = (
+    update(tables.stock)
+    .where(_s.variant_id == param("variant"))
+    .values(reserved=param("reserved", _s.reserved.type))
+)
+_seen: dict[str, tuple[float, int, int]] = {}
+STALE_S: Final = 0.02
+
+
+def position_outside() -> None:
+    """The subscriber's position moves in a transaction of its own, before the effects."""
+    whole = deliveries._deliver_batch  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    async def planted(runtime: Any, subscription: Any, events: Any) -> None:
+        run = await deliveries._run_for(runtime, subscription, events[0])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        last = events[-1]
+
+        async def move(session: Any) -> None:
+            await deliveries.move_cursor(
+                session, subscription.name, last.slot, last.epoch, last.position
+            )
+
+        await deliveries.submit(runtime, run, move)
+
+        async def no_move(*_: Any) -> None:
+            return None
+
+        async def at_start(*_: Any) -> int:
+            return 0
+
+        moving, position = deliveries.move_cursor, deliveries._position  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        deliveries.move_cursor = no_move
+        deliveries._position = at_start  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        try:
+            await whole(runtime, subscription, events)
+        finally:
+            deliveries.move_cursor, deliveries._position = moving, position  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    deliveries._deliver_batch = planted  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def serial_positions() -> None:
+    """On PostgreSQL the position is the serial column, so in the order of insertion."""
+    sequencer._NUMBER = (  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportConstantRedefinition]
+        'UPDATE hansa_events SET position = "row" WHERE position IS NULL AND $1::bigint >= 0'
+    )  # type: ignore[misc]
+
+
+def read_before_write() -> None:
+    """A reservation writes what it computed from a level that it read some time before."""
+
+    async def planted(ctx: Context, variant: str, quantity: int) -> None:
+        known = _seen.get(variant)
+        if known is None or time.monotonic() - known[0] > STALE_S:
+            level = await ctx.db.one(stock._level, stock.Level, variant=variant)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            known = _seen[variant] = (time.monotonic(), level.on_hand, level.reserved)
+        _, on_hand, reserved = known
+        if on_hand - reserved < quantity:
+            raise stock.Shortage("There are too few.")
+        await ctx.db.run(_overwrite, variant=variant, reserved=reserved + quantity)
+
+    stock._promise = planted  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+PLANTS: Final[dict[str, Callable[[], None]]] = {
+    "position-outside": position_outside,
+    "serial-positions": serial_positions,
+    "read-before-write": read_before_write,
+    "no-fsync": lambda: None,  # it is the cell's setting: see `run`
+}

@@ -1,0 +1,189 @@
+"""Run: rounds of load and kills, with a look at everything in between and at the end."""
+
+import argparse
+import asyncio
+import os
+import random
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from hansa.assembly import Place
+from hansa.testing.postgres import Cluster
+from hansa.torture import journal, load, plants
+from hansa.torture.check import look, violations
+from hansa.torture.load import Scene
+
+LOOK_EVERY: Final = 25
+UP_S: Final = 30.0
+KILL_AFTER_S: Final = (0.05, 0.5)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line says; 0 when nothing was violated."""
+    seed = options.seed if options.seed is not None else secrets.randbits(32)
+    started = time.monotonic()
+    found = torture(
+        options.engine, options.kills, seed, faults=options.faults, plant=options.plant,
+        processes=options.processes, tell=print,
+    )  # fmt: skip
+    for one in found[:20]:
+        print(f"VIOLATION: {one}", file=sys.stderr)
+    print(
+        f"{options.engine}: {options.kills} kills, seed {seed}, {len(found)} violations,"
+        f" {time.monotonic() - started:.0f} s"
+    )
+    return 1 if found else 0
+
+
+def torture(
+    engine: str,
+    kills: int,
+    seed: int,
+    *,
+    faults: bool = False,
+    plant: str = "",
+    processes: int = 1,
+    tell: Callable[[str], object] = lambda _: None,
+) -> list[str]:
+    """Run it and return the violations; with a planted bug, as soon as there are some."""
+    if plant and plant not in plants.PLANTS:
+        raise ValueError(f"the plants are {', '.join(plants.PLANTS)}")
+    chance = random.Random(seed)
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="hansa-torture-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        place, cluster = Place(folder), None
+        if engine == "postgres":
+            cluster = stack.enter_context(Cluster())
+            dsns = cluster.new_database("torture")
+            place = Place(folder, dsns.application, dsns.owner)
+        scene = asyncio.run(load.set_up(place))
+        powerless = engine == "sqlite" and (faults or plant == "no-fsync")
+        serving = 1 if engine == "sqlite" else max(1, processes)
+        found: list[str] = []
+        for number in range(1, kills + 1):
+            loaded = Load(place, scene, serving, chance, plant, powerless)
+            loaded.start()
+            found += loaded.wait_up()
+            time.sleep(chance.uniform(*KILL_AFTER_S))
+            if faults and cluster is not None and chance.random() < 0.3:
+                cluster.restart()
+            loaded.kill()
+            if number % LOOK_EVERY == 0 or number == kills:
+                found += _look(place, scene)
+                tell(f"{engine}: {number} kills, {len(found)} violations")
+            if found:
+                break
+        return found
+
+
+def _look(place: Place, scene: Scene) -> list[str]:
+    books, found = asyncio.run(look(place, scene))
+    if books is not None:
+        found += violations(books, place.folder)
+    return found
+
+
+class Load:
+    """The processes of one round. They are forked, so that a round costs no imports."""
+
+    def __init__(
+        self,
+        place: Place,
+        scene: Scene,
+        count: int,
+        chance: random.Random,
+        plant: str,
+        powerless: bool,
+    ) -> None:
+        self._place = place
+        self._scene = scene
+        self._seeds = [chance.getrandbits(31) for _ in range(count)]
+        self._plant = plant
+        self._powerless = powerless
+        self._pids: list[int] = []
+
+    def start(self) -> None:
+        """Fork the workers."""
+        for number, seed in enumerate(self._seeds):
+            pid = os.fork()
+            if pid == 0:
+                self._work(number, seed)
+            self._pids.append(pid)
+
+    def _work(self, number: int, seed: int) -> None:
+        status = 1
+        try:
+            place = self._place
+            if self._plant:
+                plants.PLANTS[self._plant]()
+            if self._powerless:
+                from hansa.testing.faulty_disk import FaultyDisk
+
+                disk = FaultyDisk("torture", seed=seed, leak=0.2)
+                synchronous = "OFF" if self._plant == "no-fsync" else "FULL"
+                place = replace(place, vfs=disk.name, synchronous=synchronous)
+                if not self._plant:
+                    _spoil(disk, random.Random(seed))
+            load.work(place, self._scene, number, seed)
+            status = 0
+        except BaseException as error:  # noqa: BLE001  # a forked child must not return
+            journal.Journal(self._place.folder, number).note(
+                "violation", what=f"a worker ended: {error!r}"
+            )
+        finally:
+            os._exit(status)
+
+    def wait_up(self) -> list[str]:
+        """Wait until every worker is under load; return what kept one from it."""
+        end = time.monotonic() + UP_S
+        for number, pid in enumerate(self._pids):
+            path = self._place.folder / f"journal-{number}.ndjson"
+            while not _is_up(path, pid):
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    self._pids.remove(pid)
+                    return ["a worker ended by itself"]
+                if time.monotonic() > end:
+                    return [f"a worker was not up after {UP_S:g} s"]
+                time.sleep(0.01)
+        return []
+
+    def kill(self) -> None:
+        """Kill all workers, as a power cut does."""
+        for pid in self._pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._pids:
+            os.waitpid(pid, 0)
+
+
+def _is_up(path: Path, pid: int) -> bool:
+    """Tell whether a worker of this round has noted that it is up."""
+    if not path.exists():
+        return False
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - 200_000))
+        return f'"up", "pid": {pid}}}'.encode() in stream.read()
+
+
+def _spoil(disk: object, chance: random.Random) -> None:
+    """Let the disk fail now and then, in a thread, and heal it again."""
+    import threading
+
+    def go() -> None:
+        while True:
+            time.sleep(chance.uniform(0.02, 0.2))
+            what = chance.choice(("fill_up", "fail_write", "fail_sync"))
+            getattr(disk, what)(chance.randrange(20) * (4096 if what == "fill_up" else 1))
+            time.sleep(chance.uniform(0.005, 0.05))
+            disk.heal()  # type: ignore[attr-defined]
+
+    threading.Thread(target=go, daemon=True).start()
