@@ -1,7 +1,7 @@
 """The command line: `hansa ...`, for people at a desk and for what starts processes.
 
-It exists so that everything an operator does can be typed, read back and put into a script. What must
-never happen: a command that changes rows past the services, or a secret that is printed twice.
+It exists so that everything an operator does can be typed, read back and put into a script.
+What must never happen: a command that changes rows past the services, a secret printed twice.
 """
 
 from hansa.cli.main import main

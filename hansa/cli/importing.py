@@ -5,7 +5,9 @@ import gzip
 import hashlib
 import sys
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Final
 
@@ -17,9 +19,10 @@ from hansa.business.commerce.api import Import, ImportBatch, get_import, import_
 from hansa.business.commerce.catalogue import NewProduct
 from hansa.business.commerce.importing import BATCH_MAX, LINE_BYTES_MAX, LineFault, parse
 from hansa.cli.remote import Server
-from hansa.cli.serving import failed
+from hansa.cli.serving import failed, told
 from hansa.kernel.caller import SYSTEM, Caller
-from hansa.kernel.problems import Problem, StorageFailed
+from hansa.kernel.migrating import MigrationFailed, MigrationRefused
+from hansa.kernel.problems import Problem
 
 SEND_BYTES_MAX: Final = 4 << 20
 BAR: Final = 30
@@ -30,12 +33,14 @@ Send = Callable[[ImportBatch], Awaitable[Import]]
 def run(options: argparse.Namespace) -> int:
     """Import a file. A killed import goes on where it was when it is started again."""
     file = Path(options.file)
-    if not file.exists():
+    if not file.is_file():
         return failed(f"there is no file {file}")
     try:
         return uvloop.run(_run(options, file))
-    except (Problem, StorageFailed) as problem:
-        return failed(f"{problem.title}: {problem.detail}")
+    except (Problem, HTTPException, MigrationRefused, MigrationFailed) as error:
+        return failed(told(error))
+    except (OSError, EOFError, zlib.error) as error:
+        return failed(f"{file}: {told(error)}")
 
 
 async def _run(options: argparse.Namespace, file: Path) -> int:
@@ -138,4 +143,3 @@ def _bar(at: int, size: int, products: int) -> None:
         return
     filled = BAR * min(at, size) // max(size, 1)
     print(f"\r[{'#' * filled}{'.' * (BAR - filled)}] {products} products", end="", flush=True)
-

@@ -12,7 +12,7 @@ import apsw
 import uvloop
 
 from hansa.assembly import Cell
-from hansa.cli.serving import failed
+from hansa.cli.serving import failed, told
 from hansa.kernel import deliveries, due
 from hansa.kernel.problems import Problem, StorageFailed
 from hansa.kernel.storage import PLATFORM, Session
@@ -29,10 +29,8 @@ def run(options: argparse.Namespace) -> int:
     """Do what the verb says."""
     try:
         return uvloop.run(_run(options))
-    except StorageFailed as error:
-        return failed(error.detail)
-    except Problem as problem:
-        return failed(f"{problem.title}: {problem.detail}")
+    except (Problem, apsw.Error, OSError) as error:
+        return failed(told(error))
 
 
 async def _run(options: argparse.Namespace) -> int:

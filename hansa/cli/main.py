@@ -92,9 +92,7 @@ def _working(
         "--url", default=os.environ.get("HANSA_URL"),
         help="a running server to work through; without it the cell is opened here",
     )  # fmt: skip
-    remote.add_argument(
-        "--key", default=os.environ.get("HANSA_KEY"), help="the API key for --url"
-    )
+    remote.add_argument("--key", default=os.environ.get("HANSA_KEY"), help="the API key for --url")
     one = commands.add_parser(
         "import", parents=[where, remote], help="import products, one JSON object a line"
     )

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import hansa
 from hansa.assembly import SERVICES
+from hansa.cli.serving import failed, told
 from hansa.kernel import contracts as kernel_contracts
 from hansa.kernel import migrating
+from hansa.kernel.migrating import MigrationFailed, MigrationRefused
+from hansa.kernel.problems import Problem
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,7 +30,10 @@ def run(options: argparse.Namespace) -> int:
             await storage.close()
         return migrating.lines_of(steps, done=not options.plan)
 
-    print("\n".join(asyncio.run(work())))
+    try:
+        print("\n".join(asyncio.run(work())))
+    except (Problem, MigrationRefused, MigrationFailed, OSError) as error:
+        return failed(told(error))
     return 0
 
 
@@ -40,9 +46,7 @@ def contracts(options: argparse.Namespace) -> int:
     """Compare what services store with the lock; with --update write what may be written."""
     lock = kernel_contracts.read_lock(lock_file())
     current = kernel_contracts.describe(SERVICES)
-    breaches = kernel_contracts.compare(
-        lock, current, kernel_contracts.upcasters_of(SERVICES)
-    )
+    breaches = kernel_contracts.compare(lock, current, kernel_contracts.upcasters_of(SERVICES))
     for breach in breaches:
         print(breach, file=sys.stderr)
     if breaches:

@@ -19,7 +19,9 @@ class Server:
 
     def __init__(self, url: str, key: str, site: str) -> None:
         parts = urlsplit(url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
         self._connection = kind(parts.netloc, timeout=TIMEOUT_S)
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
         if site:

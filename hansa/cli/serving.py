@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from hansa.assembly import Cell
+from hansa.assembly import SERVICES, Cell, Place
+from hansa.kernel import migrating
 from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
-from hansa.kernel.problems import StorageFailed
+from hansa.kernel.problems import Problem, StorageFailed
 
 Ready = Callable[[Cell], Awaitable[None]]
 
@@ -37,9 +38,16 @@ def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> i
         uvloop.run(_serve(Cell(place_of(options)), options, ready, migrate))
     except AddressTaken as taken:
         return failed(f"{taken} Choose another with --port.")
-    except (StorageFailed, MigrationRefused, MigrationFailed) as error:
-        return failed(str(error))
+    except (Problem, MigrationRefused, MigrationFailed, OSError) as error:
+        return failed(told(error))
     return 0
+
+
+def told(error: Exception) -> str:
+    """Return what an error has to tell a person at the command line."""
+    if isinstance(error, Problem) and not isinstance(error, StorageFailed):
+        return f"{error.title}: {error.detail}" if error.detail else error.title
+    return str(error) or repr(error)
 
 
 def failed(message: str) -> int:
@@ -53,6 +61,8 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
+    if not migrate:
+        await _check_migrated(cell.place)
     await cell.open(migrate=migrate)
     try:
         started = asyncio.Event()
@@ -67,3 +77,23 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     finally:
         cell.runtime.drain()
         await cell.close()
+
+
+async def _check_migrated(place: Place) -> None:
+    """Refuse to serve a cell whose schema is not that of this code. Raises MigrationRefused."""
+    if not place.database and not (place.folder / "hansa.db").exists():
+        raise MigrationRefused(
+            f"There is nothing to serve in {place.folder}: `hansa up` makes a demo shop there,"
+            " `hansa migrate` an empty cell."
+        )
+    storage = place.storage()
+    await storage.open()
+    try:
+        pending = await migrating.plan(storage, SERVICES, until="expand")
+    finally:
+        await storage.close()
+    if pending:
+        raise MigrationRefused(
+            f"The schema lacks {len(pending)} revisions that this version needs: run"
+            " `hansa migrate` first."
+        )

@@ -2,6 +2,7 @@
 
 import argparse
 from datetime import datetime
+from http.client import HTTPException
 from typing import Any
 
 import msgspec
@@ -9,7 +10,8 @@ import uvloop
 
 from hansa.assembly import OPERATOR, Cell
 from hansa.cli.remote import Server
-from hansa.cli.serving import failed
+from hansa.cli.serving import failed, told
+from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Invalid, NotFound, Problem
 from hansa.kernel.structs import PageRequest
 from hansa.platform.sites.api import (
@@ -27,8 +29,15 @@ def run(options: argparse.Namespace) -> int:
     """Do what the verb says."""
     try:
         return uvloop.run(_remote(options) if options.url else _local(options))
-    except Problem as problem:
-        return failed(f"{problem.title}: {problem.detail}")
+    except (
+        Problem,
+        HTTPException,
+        MigrationRefused,
+        MigrationFailed,
+        OSError,
+        ValueError,
+    ) as error:
+        return failed(told(error))
 
 
 async def every_site(cell: Cell) -> list[Site]:

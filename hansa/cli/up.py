@@ -2,9 +2,10 @@
 
 import argparse
 import os
+import secrets
+import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
 
     async def ready(cell: Cell) -> None:
         key = await demo_key(cell, Path(options.folder))
-        for line in _welcome(f"http://{options.host}:{options.port}", key):
+        for line in _welcome(options, key):
             print(line)
         sys.stdout.flush()
 
@@ -79,24 +80,38 @@ def _write(file: Path, text: str) -> None:
         out.write(text + "\n")
 
 
-def _welcome(url: str, key: str) -> list[str]:
-    shop = f"{url.replace('127.0.0.1', 'localhost')}/commerce"
-    now = datetime.now(UTC).strftime("%H%M%S")  # noqa: DTZ005  # a name that is new each time
+def _welcome(options: argparse.Namespace, key: str) -> list[str]:
+    host = "localhost" if options.host in ("127.0.0.1", "0.0.0.0", "::1", "::") else options.host
+    shop = f"http://{host}:{options.port}/commerce"
+    new = secrets.token_hex(3)  # a key, a handle and a sku that are new each time
+    product = (
+        f'{{"handle": "my-mug-{new}", "title": "My mug", "variants": [{{"sku": "MUG-{new}",'
+        ' "price": {"minor": 1500, "currency": "EUR"}, "stock": 10}]}'
+    )
     return [
         "",
         f"  Hansa serves a demo shop on {shop}/products",
-        f"  The API is described on     {url}/openapi.json",
-        f"  Your key (in .hansa):       {key}",
+        f"  The API is described on     http://{host}:{options.port}/openapi.json",
+        f"  Its key, in {options.folder}/demo.key: {key}",
         "",
         "  Try:",
-        f"    curl {shop}/products?limit=3",
-        f"    curl {shop}/products -H 'Authorization: Bearer {key}' -H 'Idempotency-Key: {now}' \\",
-        "      --json '{\"handle\": \"my-mug\", \"title\": \"My mug\", \"variants\": "
-        '[{"sku": "MUG-1", "price": {"minor": 1500, "currency": "EUR"}, "stock": 10}]}\'',
-        "    hansa log events",
+        f"    curl '{shop}/products?limit=3'",
+        f"    curl {shop}/products -H 'Authorization: Bearer {key}' "
+        f"-H 'Idempotency-Key: {new}' -H 'Content-Type: application/json' -d '{product}'",
+        f"    {_program()} log events{_where(options)}",
         "",
-        "  Ctrl-C stops it; what is in .hansa stays.",
+        f"  Ctrl-C stops it; what is in {options.folder} stays.",
     ]
+
+
+def _program() -> str:
+    """Return how this program was started, to be typed again."""
+    started = sys.argv[0]
+    return f"{sys.executable} -m hansa.cli" if started.endswith(".py") else started
+
+
+def _where(options: argparse.Namespace) -> str:
+    return "" if options.folder == ".hansa" else f" --folder {options.folder}"
 
 
 def _reloading() -> int:
@@ -107,6 +122,7 @@ def _reloading() -> int:
 
     arguments = [one for one in sys.argv[1:] if one != "--reload"]
     command = [sys.executable, "-m", "hansa.cli", *arguments]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the child is stopped with it
     child = subprocess.Popen(command)
     try:
         for _ in watchfiles.watch(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints
 
-from hansa.kernel import codec, idempotency
+from hansa.kernel import codec, contracts, idempotency
 from hansa.kernel.idempotency import Known
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import Operation
@@ -25,6 +25,7 @@ from hansa.kernel.problems import NotFound, Problem
 from hansa.kernel.relations import sql
 from hansa.kernel.schedule import from_us
 from hansa.kernel.storage import Session
+from hansa.kernel.structs import Struct
 
 if TYPE_CHECKING:
     from hansa.kernel.commands import Run
@@ -64,13 +65,14 @@ class Done(Generic[V]):
     value: V
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The answer of a settled attempt: `value` is None where it is a refusal, or was kept."""
+class Settled(Struct):
+    """The answer of a settled attempt: `value` is None where it is a refusal, or was kept; then
+    `version` is the action's when it was settled (0 where only the key kept it)."""
 
     status: int
     answer: bytes
     value: Any = None
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,9 @@ class Action(Operation[P, R], Generic[P, R, Q, O]):
     ) -> Any:
         """Settle an attempt inside the transaction of `context` (see `Context.settle`)."""
         settled = await _settle(context, session, self, attempt, outcome)
-        if settled.value is None and settled.status < 400:
-            return codec.decode(settled.answer, self.returns)
+        if settled.version and settled.status < 400:
+            name = contracts.answer_name(self.id)
+            return context.runtime.reader.read(name, settled.version, settled.answer)
         return settled.value
 
 
@@ -148,7 +151,8 @@ FROM hansa_attempts WHERE site = ?1 AND id = ?2"""
 _OPEN = """INSERT INTO hansa_attempts (site, id, action, version, request, sealed, digest,
 principal, trace, status, answer, created_at_us)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11)"""
-_CLOSE = "UPDATE hansa_attempts SET status = ?3, answer = ?4 WHERE site = ?1 AND id = ?2"
+_CLOSE = """UPDATE hansa_attempts SET status = ?3, answer = ?4, version = ?5
+WHERE site = ?1 AND id = ?2"""
 _ANSWER = """UPDATE hansa_keys SET status = ?3, answer = ?4, sealed = ?5
 WHERE site = ?1 AND digest = ?2"""
 _UNDUE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2"
@@ -181,8 +185,7 @@ async def open_attempt(
     return attempt
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Struct):
     """An attempt that is open: a new one, or that of a repeated key."""
 
     attempt: ID
@@ -212,7 +215,9 @@ async def begin(
             kept = Kept(digest, request, action.status, stored, sealed, "") if digest else None
             return Settled(action.status, answer, begun.value), kept
         attempt = await open_attempt(context, session, runtime, action, begun, digest)
-        context.resume_later(due_id(attempt), RESUME, attempt, action.outside_s + MARGIN_S)
+        context.resume_later(
+            due_id(attempt), RESUME, attempt, action.id, action.outside_s + MARGIN_S
+        )
         kept = Kept(digest, request, 0, b"", False, attempt) if digest else None
         return Begun(attempt, replayed=False), kept
 
@@ -237,7 +242,8 @@ async def _settle(
     _, data, sealed, digest, status, answer, _, version = rows[0]
     runtime = context.runtime
     if status:
-        return Settled(status, runtime.opened(context.site, bytes(answer), action.returns))
+        kept = runtime.opened(context.site, bytes(answer), action.returns)
+        return Settled(status, kept, version=version)
     if action.settle_fn is None:
         raise TypeError(f"{action.id} has no settle")
     request = runtime.attempt_request(action, context.site, bytes(data), bool(sealed), version)
@@ -248,7 +254,10 @@ async def _settle(
         problem = refusal.problem
         value, status, body = None, problem.status, codec.encode(problem.document())
     kept, secret = runtime.sealed(context.site, body, action.returns)
-    await session.run(sql(session, _CLOSE), (context.site, attempt, status, kept))
+    # From here on the version is that of the answer: the request is not read any more.
+    await session.run(
+        sql(session, _CLOSE), (context.site, attempt, status, kept, action.version)
+    )
     if digest:
         await session.run(
             sql(session, _ANSWER), (context.site, digest, status, kept, int(secret))
@@ -290,9 +299,12 @@ async def finish(runtime: "Runtime", site: str, attempt: ID) -> Settled:
     )
     if state is None:
         raise NotFound(f"There is no attempt {attempt} on this site.")
-    action = runtime.actions[state.action]
+    action = runtime.actions.get(state.action)
+    if action is None:
+        raise contracts.ContractUnknown(f"No service here declares {state.action}")
     if state.status:
-        return Settled(state.status, runtime.opened(site, state.answer, action.returns))
+        answer = runtime.opened(site, state.answer, action.returns)
+        return Settled(state.status, answer, version=state.version)
     request = runtime.attempt_request(
         action, site, state.sealed_request, state.is_sealed, state.version
     )

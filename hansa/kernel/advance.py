@@ -16,7 +16,7 @@ from hansa.kernel import due
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import Run, deadline_in, leave, submit, work_in
 from hansa.kernel.context import Context
-from hansa.kernel.deliveries import MACHINE_TROUBLE
+from hansa.kernel.deliveries import MACHINE_TROUBLE, after_failure, error_text
 from hansa.kernel.due import COLUMNS, DueRow
 from hansa.kernel.outbox import Outbox, Scheduled
 from hansa.kernel.problems import Conflict, Invalid
@@ -39,10 +39,14 @@ _AIM = "UPDATE hansa_clocks SET target_us = ?2 WHERE site = ?1"
 _MOVE = "UPDATE hansa_clocks SET now_us = ?2, ticked_us = ?3 WHERE site = ?1"
 _NEXT = f"""SELECT {COLUMNS} FROM hansa_due
 WHERE site = ?1 AND ready_at_us IS NULL AND state = 'waiting' AND run_at_us <= ?2
-ORDER BY run_at_us, id LIMIT 1"""
+ORDER BY run_at_us, id%s LIMIT 1"""
+_BYTEWISE = {"sqlite": "", "postgresql": ' COLLATE "C"'}
+"""Both engines take rows of one instant in the same order, whatever language the server speaks."""
 _TAKE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2 AND ready_at_us IS NULL"
-_LATER = """UPDATE hansa_due SET ready_at_us = ?3, attempt = 1, state = 'waiting', error = ?4
+_LATER = """UPDATE hansa_due SET ready_at_us = ?3, attempt = ?4, state = ?5, error = ?6
 WHERE site = ?1 AND id = ?2"""
+_HOLD = """UPDATE hansa_due SET ready_at_us = ?3, holder = ?4, lease_until_us = ?5
+WHERE site = ?1 AND id = ?2 AND ready_at_us IS NULL"""
 _MOVING = "SELECT site FROM hansa_clocks WHERE target_us > now_us"
 
 
@@ -52,6 +56,7 @@ class Stop:
 
     arrived: bool
     emitted: bool
+    held: DueRow | None = None  # a scheduled operation, which is a transaction of its own
 
 
 async def aim(runtime: "Runtime", site: SiteInfo, to: datetime) -> None:
@@ -82,6 +87,9 @@ async def arrive(runtime: "Runtime", site: SiteInfo) -> datetime:
     await runtime.dispatcher.rest(site.slot)
     while True:
         stop = await _stop(runtime, site)
+        if stop.held is not None:
+            await runtime.due.run(stop.held, _holder(site))
+            runtime.due.wake()
         if stop.emitted:
             await runtime.dispatcher.rest(site.slot)
         if stop.arrived:
@@ -128,7 +136,8 @@ async def _stop(runtime: "Runtime", site: SiteInfo) -> Stop:
         nonlocal row
         rows = await session.fetch(sql(session, _CLOCK), (site.id,))
         now_us, target_us, ticked_us = rows[0]
-        found = await session.fetch(sql(session, _NEXT), (site.id, target_us))
+        following = sql(session, _NEXT % _BYTEWISE[session.dialect])
+        found = await session.fetch(following, (site.id, target_us))
         row = DueRow(*found[0]) if found else None
         tick_us, rows_of_tick = _next_tick(runtime, site, ticked_us, target_us)
         if tick_us is not None and (row is None or tick_us <= row.run_at_us):
@@ -141,11 +150,15 @@ async def _stop(runtime: "Runtime", site: SiteInfo) -> Stop:
             return Stop(arrived=True, emitted=False)
         at_us = max(now_us, row.run_at_us)
         await session.run(sql(session, _MOVE), (site.id, at_us, ticked_us))
+        if row.name not in runtime.due_work:
+            await _hold(runtime, site, session, row)
+            return Stop(arrived=False, emitted=True, held=row)
         await session.run(sql(session, _TAKE), (site.id, row.id))
         return Stop(False, await _do(runtime, site, session, row, at_us))
 
     try:
-        return (await submit(runtime, _run(site, "kernel.advance"), body)).value
+        stop: Stop = (await submit(runtime, _run(site, "kernel.advance"), body)).value
+        return stop
     except MACHINE_TROUBLE:
         raise
     except Exception as error:
@@ -187,16 +200,7 @@ async def _do(
     runtime: "Runtime", site: SiteInfo, session: Session, row: DueRow, at_us: int
 ) -> bool:
     """Run a row's handler at its instant; tell whether it may have emitted."""
-    work = runtime.due_work.get(row.name)
-    if work is None:
-        # A scheduled operation is a transaction of its own: it goes to the machine's time, now.
-        ready_us = runtime.clock.now_us()
-        scheduled = Scheduled(
-            row.id, row.name, row.version, row.arguments, row.run_at_us, ready_us
-        )
-        run = _run(site, row.name)
-        await leave(runtime, run, session, Outbox(due=[scheduled]), at_us, ready_us, None)
-        return True
+    work = runtime.due_work[row.name]
     run = Run(
         site, SYSTEM, row.name, work.service, row.trace, deadline_in(due.DEADLINE_S),
         due_at_us=row.run_at_us, now_us=at_us, trigger=row.id,
@@ -210,21 +214,35 @@ async def _do(
     return await work_in(runtime, run, session, handle)
 
 
+async def _hold(runtime: "Runtime", site: SiteInfo, session: Session, row: DueRow) -> None:
+    """Claim a scheduled operation by the machine's time: it runs right behind this transaction,
+    and when the process dies in between, the lease brings it to whoever comes next."""
+    ready_us = runtime.clock.now_us()
+    until_us = ready_us + int(due.LEASE_S * 1_000_000)
+    arguments = (site.id, row.id, ready_us, _holder(site), until_us)
+    await session.run(sql(session, _HOLD), arguments)
+
+
+def _holder(site: SiteInfo) -> str:
+    return f"clock@{site.id}"
+
+
 async def _put_off(
     runtime: "Runtime", site: SiteInfo, row: DueRow, error: BaseException
 ) -> None:
     """Move the clock to where the row failed, and leave the row to the machine's time."""
     work = runtime.due_work.get(row.name)
-    first_s = work.backoff_s[0] if work and work.backoff_s else 1.0
-    ready_us = runtime.clock.now_us() + int(first_s * 1_000_000)
-    text = due.error_text(error)
+    backoff_s = work.backoff_s if work else (1.0,)
+    machine_us = runtime.clock.now_us()
+    state, attempt, ready_us = after_failure(error, row.attempt, machine_us, backoff_s)
+    text = error_text(error)
     logger.warning("due work %s %s failed at its instant: %r", row.name, row.id, error)
 
     async def body(session: Session) -> None:
         now_us, _, ticked_us = (await session.fetch(sql(session, _CLOCK), (site.id,)))[0]
         at_us = max(now_us, row.run_at_us)
         await session.run(sql(session, _MOVE), (site.id, at_us, ticked_us))
-        await session.run(sql(session, _LATER), (site.id, row.id, ready_us, text))
+        await session.run(sql(session, _LATER), (site.id, row.id, ready_us, attempt, state, text))
 
     await submit(runtime, _run(site, "kernel.advance"), body)
     runtime.due.wake()

@@ -6,7 +6,7 @@ that outlives its transaction.
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ from hansa.kernel.outbox import Kept, Outbox, Stamp, flush
 from hansa.kernel.problems import Conflict, Overloaded
 from hansa.kernel.site import SiteInfo
 from hansa.kernel.storage import Committed, ConstraintFailed, Session
+from hansa.kernel.structs import Struct
 
 if TYPE_CHECKING:
     from hansa.kernel.runtime import Runtime
@@ -31,8 +32,7 @@ RACES_MAX = 20
 """How often a command begins anew because a sibling in another process took its key or sequence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct):
     """For whom, because of what and until when a transaction of the kernel runs."""
 
     site: SiteInfo
@@ -47,8 +47,7 @@ class Run:
     serial_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Commanded:
+class Commanded(Struct):
     """What came of a command: its value, or of a repeated key the kept answer alone."""
 
     status: int
@@ -190,6 +189,15 @@ async def keyed(
             return await submit(runtime, run, body)
         except KeyTaken:
             continue
+        except Exception:
+            # It may be refused only because a sibling with the same key has done it meanwhile.
+            if digest and not inside:
+                known = await runtime.storage.read(
+                    find, site=site, deadline=run.deadline, shape="kernel.key"
+                )
+                if known is not None:
+                    return Committed(known, 0)
+            raise
     raise Overloaded("Too many requests with the same key at once.", retry_after_s=1)
 
 
@@ -206,7 +214,12 @@ async def execute(
     digest = ""
     if key is not None:
         digest = idempotency.digest_of(run.site.id, run.principal.id, operation.id, key)
+        if run.site.test_clock and not run.trigger:
+            run = replace(run, trigger=digest)
     if operation.prepare_fn is not None:
+        known = await _known(runtime, run, digest, request)
+        if known is not None:
+            return Committed(_answered(runtime, run, known), 0)
         arguments = {**arguments, "prepared": await _prepare(runtime, operation, run, arguments)}
     status = operation.status
     secret = codec.holds_secret(operation.returns)
@@ -223,9 +236,27 @@ async def execute(
     committed = await keyed(runtime, run, digest, request, work)
     done = committed.value
     if isinstance(done, Known):
-        answer = opened(runtime, run.site.id, done)
-        done = Commanded(done.status, answer, None, done.attempt, replayed=True)
+        done = _answered(runtime, run, done)
     return Committed(done, committed.position)
+
+
+async def _known(runtime: "Runtime", run: Run, digest: str, request: str) -> Known | None:
+    """Return what is kept of a key before `prepare` runs, which may refuse what was done long ago.
+    Raises Unprocessable as `idempotency.find`."""
+    if not digest:
+        return None
+
+    async def find(session: Session) -> Known | None:
+        return await idempotency.find(session, run.site.id, digest, request)
+
+    return await runtime.storage.read(
+        find, site=run.site.id, deadline=run.deadline, shape="kernel.key"
+    )
+
+
+def _answered(runtime: "Runtime", run: Run, known: Known) -> Commanded:
+    answer = opened(runtime, run.site.id, known)
+    return Commanded(known.status, answer, None, known.attempt, replayed=True)
 
 
 def opened(runtime: "Runtime", site: str, known: Known) -> bytes:

@@ -4,7 +4,6 @@ What must never happen here: a way around the site, the clock, the transaction o
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -19,7 +18,7 @@ from hansa.kernel.outbox import Emitted, Outbox, Scheduled
 from hansa.kernel.schedule import from_us, to_us
 from hansa.kernel.site import SiteInfo
 from hansa.kernel.storage import Session
-from hansa.kernel.structs import Event
+from hansa.kernel.structs import Event, Struct
 
 if TYPE_CHECKING:
     from hansa.kernel.actions import Action
@@ -36,8 +35,7 @@ EVENTS_MAX = 10_000
 EVENT_BYTES_MAX = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct):
     """Where a run of a handler comes from: its rows carry it, and its children inherit it."""
 
     cause: str  # the operation, subscriber, due work or schedule
@@ -180,10 +178,12 @@ class Context:
             raise TypeError(f"{self.origin.cause} only reads: {verb} is for commands")
         return self._outbox
 
-    def resume_later(self, id: ID, name: str, attempt: ID, after_s: float) -> None:
+    def resume_later(
+        self, id: ID, name: str, attempt: ID, action: str, after_s: float
+    ) -> None:
         """Have an attempt finished by due work, by the machine's time on any clock."""
         ready_us = self._runtime.clock.now_us() + int(after_s * 1_000_000)
-        arguments = codec.encode({"attempt": attempt})
+        arguments = codec.encode({"attempt": attempt, "action": action})
         row = Scheduled(id, name, 1, arguments, self.origin.now_us, ready_us)
         self._writing("resume").due.append(row)
 

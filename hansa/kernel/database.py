@@ -363,4 +363,4 @@ def _fields_of(table: Table, constraint: str) -> list[str]:
     for one in table.constraints:
         if isinstance(one, (PrimaryKeyConstraint, UniqueConstraint)) and one.name == constraint:
             found = [column.name for column in one.columns]
-    return [name for name in found if name and name != SITE]
+    return [str(name) for name in found if name and name != SITE]  # not a quoted_name

@@ -14,6 +14,7 @@ from hansa.kernel import delivery, log
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import Run, deadline_in, submit, work_in
 from hansa.kernel.context import Context
+from hansa.kernel.contracts import ContractUnknown, VersionUnknown
 from hansa.kernel.log import LogEvent
 from hansa.kernel.problems import NotFound, Overloaded, StorageFailed, StorageFull
 from hansa.kernel.relations import sql
@@ -27,6 +28,8 @@ DEADLINE_S = 30.0
 MACHINE_TROUBLE = (StorageFailed, StorageFull, Overloaded)
 """What is no fault of a handler: the same events are tried again as they are."""
 ERROR_LENGTH_MAX = 8_000
+RELEASE_WAIT_S = 60.0
+"""How often to look whether a release that knows a stored row has come."""
 
 _CURSOR = "SELECT position FROM hansa_cursors WHERE subscriber = ?1 AND slot = ?2"
 # On PostgreSQL other processes may be at the same lane: who does not get it leaves it to them.
@@ -37,6 +40,8 @@ _MOVE = """INSERT INTO hansa_cursors (subscriber, slot, epoch, position) VALUES 
 ON CONFLICT (subscriber, slot) DO UPDATE SET epoch = excluded.epoch, position = excluded.position"""
 _OPEN = """SELECT DISTINCT aggregate FROM hansa_deliveries
 WHERE subscriber = ?1 AND site = ?2 AND state <> 'skipped'"""
+_BEFORE = """SELECT 1 FROM hansa_deliveries
+WHERE subscriber = ?1 AND site = ?2 AND aggregate = ?3 AND state <> 'skipped' LIMIT 1"""
 _RECEIPT = """INSERT INTO hansa_receipts (subscriber, event, site, at_us) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT DO NOTHING"""
 _FAIL = """INSERT INTO hansa_deliveries (subscriber, event, site, aggregate, position, state,
@@ -73,6 +78,23 @@ def error_text(error: BaseException) -> str:
     return "".join(lines)[-ERROR_LENGTH_MAX:]
 
 
+def is_of_newer_release(error: BaseException) -> bool:
+    """Tell whether a stored row is only for a release that this process is not: it waits for that
+    one and is never parked."""
+    if isinstance(error, VersionUnknown):
+        return error.newer
+    return isinstance(error, ContractUnknown)
+
+
+def after_failure(
+    error: BaseException, attempt: int, now_us: int, backoff_s: Sequence[float]
+) -> tuple[delivery.State, int, int]:
+    """Return state, attempt and time of the next try of what failed with `error`."""
+    if is_of_newer_release(error):
+        return delivery.postponed(attempt, now_us, RELEASE_WAIT_S)
+    return delivery.failed(attempt, now_us, backoff_s)
+
+
 async def move_cursor(
     session: Session, subscriber: str, slot: int, epoch: int, position: int
 ) -> None:
@@ -90,7 +112,7 @@ async def deliver(
             return
         except HandlerFailed as failure:
             if failure.index:
-                await _deliver_batch(runtime, subscription, events[: failure.index])
+                await deliver(runtime, subscription, events[: failure.index])
             await _put_aside(runtime, subscription, events[failure.index], failure.error)
             events = events[failure.index + 1 :]
 
@@ -182,14 +204,20 @@ async def _put_aside(
     runtime: "Runtime", subscription: "Subscription", event: LogEvent, error: BaseException
 ) -> None:
     run = await _run_for(runtime, subscription, event)
-    verdict = delivery.failed(0, runtime.clock.now_us(), subscription.backoff_s)
+    verdict = after_failure(error, 0, runtime.clock.now_us(), subscription.backoff_s)
     text = error_text(error)
+    name = subscription.name
 
     async def body(session: Session) -> None:
-        if await _position(session, subscription.name, event.slot) >= event.position:
+        if await _position(session, name, event.slot) >= event.position:
             return
-        await _insert(session, runtime, subscription.name, event, verdict, text)
-        await move_cursor(session, subscription.name, event.slot, event.epoch, event.position)
+        # Between the try and now another process may have put an earlier one of it aside.
+        arguments = (name, event.site, event.aggregate)
+        if await session.fetch(sql(session, _BEFORE), arguments):
+            await _insert(session, runtime, name, event, ("queued", 0, 0), "")
+        else:
+            await _insert(session, runtime, name, event, verdict, text)
+        await move_cursor(session, name, event.slot, event.epoch, event.position)
 
     await submit(runtime, run, body)
     runtime.retry_pending(verdict[2])
@@ -246,7 +274,7 @@ async def _fail_again(
         if not rows:
             return 0
         now_us = runtime.clock.now_us()
-        state, attempt, ready = delivery.failed(rows[0][0], now_us, subscription.backoff_s)
+        state, attempt, ready = after_failure(error, rows[0][0], now_us, subscription.backoff_s)
         await session.run(sql(session, _AGAIN), (*key, state, attempt, ready, text, now_us))
         return ready
 

@@ -37,6 +37,12 @@ def failed(attempt: int, now_us: int, backoff_s: Sequence[float]) -> tuple[State
     return "parked", attempt + 1, now_us
 
 
+def postponed(attempt: int, now_us: int, wait_s: float) -> tuple[State, int, int]:
+    """Return the same of what could not be tried at all, by no fault of its own: a newer release
+    wrote it, or the machine was in trouble. It does not count as a try, so it is never parked."""
+    return "waiting", attempt, now_us + int(wait_s * 1_000_000)
+
+
 def head(deliveries: Sequence[Delivery]) -> Delivery | None:
     """Return the open delivery of an aggregate that must be done first, None if there is none."""
     return min(

@@ -35,8 +35,10 @@ _FLOORS = "SELECT subscriber, floor FROM hansa_subscribers"
 _CURSORS = "SELECT subscriber, slot, position FROM hansa_cursors"
 _FLOOR = """INSERT INTO hansa_subscribers (subscriber, floor) VALUES (?1, ?2)
 ON CONFLICT (subscriber) DO UPDATE SET floor = excluded.floor"""
+_FLOOR_NEW = """INSERT INTO hansa_subscribers (subscriber, floor) VALUES (?1, 0)
+ON CONFLICT (subscriber) DO NOTHING"""
 _READY = """SELECT subscriber, position, ready_at_us FROM hansa_deliveries
-WHERE state = 'waiting' ORDER BY ready_at_us LIMIT 256"""
+WHERE state = 'waiting' AND subscriber IN (%s) ORDER BY ready_at_us LIMIT 256"""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,11 +80,23 @@ class Dispatcher:
         names = {one.name for several in self._by_type.values() for one in several}
         self._starts = {name: floors.get(name, 0) for name in names}
         self._position = min(self._starts.values())
+        if names - floors.keys():
+            await self._announce(names - floors.keys())
         self._cursors = {(name, slot): position for name, slot, position in cursors}
         self._tasks = [
             asyncio.create_task(self._follow(), name="hansa-log"),
             asyncio.create_task(self._retry(), name="hansa-retry"),
         ]
+
+    async def _announce(self, names: set[str]) -> None:
+        """Make new subscribers known, so that no event is pruned before they are past it."""
+        run = Run(PLATFORM_SITE, SYSTEM, "kernel.floor", "kernel", "", deadline_in(30))
+
+        async def body(session: Session) -> None:
+            for name in sorted(names):
+                await session.run(sql(session, _FLOOR_NEW), (name,))
+
+        await submit(self._runtime, run, body)
 
     async def stop(self) -> None:
         """Finish the batches under way and note how far every subscriber is."""
@@ -200,17 +214,23 @@ class Dispatcher:
     # ---- rest, for test clocks and tests
 
     async def rest(self, slot: int | None = None) -> None:
-        """Return when every event committed before (of a slot) has been delivered or put aside."""
+        """Return when every event committed before (of a slot), and all that its subscribers have
+        emitted in turn, has been delivered or put aside."""
         if not self._by_type:
             return
+        reached = -1
+        while (last := await self._last(slot)) != reached:
+            while self._position < last or self._busy(slot):
+                self._awake.set()
+                await self._progress()
+            reached = last
+
+    async def _last(self, slot: int | None) -> int:
         await self._runtime.storage.sequence()
-        last = await self._runtime.storage.read(
+        return await self._runtime.storage.read(
             lambda session: log.last(session, slot),
             site=PLATFORM, deadline=deadline_in(30), across=True, shape="last",
         )  # fmt: skip
-        while self._position < last or self._busy(slot):
-            self._awake.set()
-            await self._progress()
 
     def _busy(self, slot: int | None) -> bool:
         if slot is None:
@@ -234,13 +254,12 @@ class Dispatcher:
         known = {one.name: one for several in self._by_type.values() for one in several}
         try:
             rows = await self._runtime.storage.read(
-                _waiting, site=PLATFORM, deadline=deadline_in(30), across=True, shape="retry"
-            )
+                lambda session: _waiting(session, sorted(known)),
+                site=PLATFORM, deadline=deadline_in(30), across=True, shape="retry",
+            )  # fmt: skip
             now_us = self._runtime.clock.now_us()
             soonest: int | None = None
             for subscriber, position, ready_at_us in rows:
-                if subscriber not in known:
-                    continue
                 if ready_at_us > now_us:
                     soonest = ready_at_us
                     break
@@ -262,8 +281,11 @@ async def _standing(
     return floors, cursors
 
 
-async def _waiting(session: Session) -> list[tuple[str, int, int]]:
-    return [(row[0], row[1], row[2]) for row in await session.fetch(_READY)]
+async def _waiting(session: Session, names: list[str]) -> list[tuple[str, int, int]]:
+    """Return what waits at the subscribers of this process, the soonest first."""
+    marks = ", ".join(f"?{number}" for number in range(1, len(names) + 1))
+    rows = await session.fetch(sql(session, _READY % marks), names)
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def _batch(events: deque[LogEvent]) -> list[LogEvent]:

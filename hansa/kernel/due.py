@@ -9,18 +9,20 @@ What must never happen here: due work that is lost, or that has effect twice.
 import asyncio
 import logging
 import secrets
-from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from hansa.kernel import actions, codec, delivery
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import Run, deadline_in, execute, submit, work_in
 from hansa.kernel.context import Context
-from hansa.kernel.deliveries import error_text
+from hansa.kernel.contracts import ContractUnknown
+from hansa.kernel.deliveries import MACHINE_TROUBLE, after_failure, error_text
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import NotFound
 from hansa.kernel.relations import sql
 from hansa.kernel.storage import PLATFORM, Session
+from hansa.kernel.structs import Struct
 
 if TYPE_CHECKING:
     from hansa.kernel.runtime import Runtime
@@ -54,8 +56,7 @@ _REPLAY = """UPDATE hansa_due SET state = 'waiting', attempt = 0, ready_at_us = 
 lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND state = 'parked'"""
 
 
-@dataclass(frozen=True, slots=True)
-class DueRow:
+class DueRow(Struct):
     """A row of `hansa_due`."""
 
     id: str
@@ -163,13 +164,17 @@ class DueRunner:
         return wait_s if poll_s is None else min(wait_s, poll_s)
 
     async def run(self, row: DueRow, holder: str) -> None:
-        """Do a claimed row, or note why it failed."""
+        """Do a claimed row, or note why it failed. Where not even that can be noted the lease
+        runs out, and the row is taken up again."""
         try:
             await do(self._runtime, row, holder)
         except Exception as error:
             if not isinstance(error, actions.Unknown):
                 logger.warning("due work %s %s failed: %r", row.name, row.id, error)
-            await fail(self._runtime, row, holder, error)
+            try:
+                await fail(self._runtime, row, holder, error)
+            except Exception:
+                logger.exception("the failure of due work %s %s cannot be noted", row.name, row.id)
 
 
 async def do(runtime: "Runtime", row: DueRow, holder: str) -> None:
@@ -200,15 +205,22 @@ async def _do_operation(runtime: "Runtime", row: DueRow, holder: str) -> None:
     process dies in between, the key makes the second run the first one's answer."""
     operation = runtime.by_id.get(row.name)
     if operation is None:
-        raise NotFound(f"No service here declares {row.name}; deploy it, then replay the row.")
+        raise ContractUnknown(f"No service here declares {row.name}")
     run = await run_of(runtime, row, operation.service)
     arguments = runtime.operation_arguments(operation, row.arguments)
-    await _run_keyed(runtime, operation, run, arguments, row.id)
+    await _run_keyed(runtime, operation, run, arguments, key_of(row))
 
     async def body(session: Session) -> None:
         await session.run(sql(session, _TAKE), (row.site, row.id, holder))
 
     await submit(runtime, run, body)
+
+
+def key_of(row: DueRow) -> str:
+    """Return the key of a scheduled operation: the same for each try of a row, and another one
+    when the row's name is used again for another instant or with other arguments."""
+    digest = blake2b(row.arguments, digest_size=8).hexdigest()
+    return f"{row.id}@{row.run_at_us}@{digest}"
 
 
 async def _run_keyed(
@@ -237,7 +249,10 @@ async def fail(runtime: "Runtime", row: DueRow, holder: str, error: BaseExceptio
     work = runtime.due_work.get(row.name)
     backoff_s = work.backoff_s if work else runtime.backoff_of(row)
     now_us = runtime.clock.now_us()
-    state, attempt, ready_us = delivery.failed(row.attempt, now_us, backoff_s)
+    if isinstance(error, MACHINE_TROUBLE):
+        state, attempt, ready_us = delivery.postponed(row.attempt, now_us, TROUBLE_S)
+    else:
+        state, attempt, ready_us = after_failure(error, row.attempt, now_us, backoff_s)
     run = await run_of(runtime, row, "kernel")
     arguments = (row.site, row.id, holder, state, attempt, ready_us, error_text(error))
 

@@ -52,10 +52,10 @@ _TYPES: Final = frozenset({
 _NODES: Final = frozenset({
     selectable.Select, selectable.CompoundSelect, selectable.Join, selectable.Alias,
     selectable.Subquery, selectable.CTE, selectable.Exists, selectable.ScalarSelect,
-    selectable.SelectStatementGrouping, selectable.FromGrouping, selectable._OffsetLimitParam,
+    selectable.FromGrouping, selectable._OffsetLimitParam,
     elements.BinaryExpression, elements.UnaryExpression, elements.BooleanClauseList,
     elements.ClauseList, elements.ExpressionClauseList, elements.Grouping, elements.Label,
-    elements.Case, elements.Cast, elements.TypeClause, elements.BindParameter, elements.Null,
+    elements.Case, elements.Cast, elements.BindParameter, elements.Null,
     elements.True_, elements.False_, elements.Tuple, elements.AsBoolean, elements.Over,
     elements.FunctionFilter, elements._label_reference,
 })  # fmt: skip
@@ -144,6 +144,8 @@ class Walk:
                     "a union inside a union, or one of limited selects; name all selects in one"
                     " union_all(a, b, c), and make a limited one a subquery"
                 )
+        elif isinstance(node, selectable.Exists):
+            self._star(node)
         elif isinstance(node, elements.BinaryExpression):
             self._comparison(node)
         self._attributes(node)
@@ -218,6 +220,13 @@ class Walk:
             node.left, elements.Tuple
         ):
             raise StatementRefused("in_() of a tuple; use or_() of pairs, or a join")
+
+    def _star(self, node: Any) -> None:
+        """Let the * pass that SQLAlchemy writes for what an EXISTS selects."""
+        inner = node
+        while not isinstance(inner, selectable.SelectBase) or not hasattr(inner, "_raw_columns"):
+            inner = inner.element
+        self._seen |= {id(column): column for column in inner._raw_columns if _is_star(column)}
 
     def _function(self, node: Any) -> None:
         name = str(getattr(node, "name", ""))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 ID = str
-"""A TypeID such as ``prod_01jd6q3w8xf5tbm0v9e2kz4n7c``; text everywhere, in code, API and tables."""
+"""A TypeID such as ``prod_01jd6q3w8xf5tbm0v9e2kz4n7c``; text in code, API and tables."""
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 PREFIX_LENGTH_MAX: Final = 63

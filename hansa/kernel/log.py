@@ -7,15 +7,14 @@ appears behind a position somebody has already read past.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hansa.kernel.relations import sql
 from hansa.kernel.storage import Session
+from hansa.kernel.structs import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class LogEvent:
+class LogEvent(Struct):
     """An event as it stands in the log."""
 
     position: int

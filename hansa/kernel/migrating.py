@@ -5,6 +5,7 @@ applied twice or half, two processes migrating at once, old code on a schema tha
 uses, or a table on PostgreSQL without row security.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final

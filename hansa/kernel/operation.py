@@ -1,4 +1,4 @@
-"""Operation: one declared handler, with all that the kernel needs to know to run and describe it."""
+"""Operation: one declared handler, with all that the kernel needs to run and describe it."""
 
 import inspect
 from collections.abc import Awaitable, Callable

@@ -6,13 +6,12 @@ kept for something that was not committed.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from hansa.kernel.storage import Session
+from hansa.kernel.structs import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Emitted:
+class Emitted(Struct):
     """An event on its way into the log."""
 
     id: str
@@ -22,8 +21,7 @@ class Emitted:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
+class Scheduled(Struct):
     """A due row on its way into the table. `ready_at_us` is None on a test clock."""
 
     id: str
@@ -34,8 +32,7 @@ class Scheduled:
     ready_at_us: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct):
     """The answer that a key is remembered with; status 0 while an action's attempt is open."""
 
     digest: str
@@ -55,8 +52,7 @@ class Outbox:
     cancelled: list[str] = field(default_factory=list[str])
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(Struct):
     """What every row of one command carries: whose it is, when, and because of what."""
 
     site: str

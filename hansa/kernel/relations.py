@@ -19,7 +19,8 @@ _SQL = {
     "check": "SELECT 1 FROM hansa_relations"
     " WHERE site = ?1 AND object = ?2 AND relation = ?3 AND subject = ?4",
     "list": "SELECT object FROM hansa_relations"
-    " WHERE site = ?1 AND subject = ?2 AND relation = ?3 AND object >= ?4 AND object < ?5"
+    # by its beginning, not by its order, which on PostgreSQL depends on the language
+    " WHERE site = ?1 AND subject = ?2 AND relation = ?3 AND substr(object, 1, ?5) = ?4"
     " ORDER BY object LIMIT 10000",
 }
 
@@ -74,5 +75,5 @@ class RelationAuthorizer:
         """Return the objects ``kind:...`` that are allowed, at most 10,000; None means all."""
         if principal.allows(permission):
             return None
-        arguments = (site, principal.id, permission, f"{kind}:", f"{kind};")
+        arguments = (site, principal.id, permission, f"{kind}:", len(kind) + 1)
         return [row[0] for row in await session.fetch(sql(session, _SQL["list"]), arguments)]

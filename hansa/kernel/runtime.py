@@ -317,6 +317,9 @@ class Runtime:
             raise problem
         if settled.value is not None:
             return settled.value
+        if settled.version:
+            name = contracts.answer_name(action.id)
+            return self.reader.read(name, settled.version, settled.answer)
         return codec.decode(settled.answer, action.returns)
 
     async def commit(
@@ -370,7 +373,8 @@ class Runtime:
         waiting = self._waiting.get(begun.attempt)
         if waiting is not None:
             done, _ = await asyncio.wait([waiting], timeout=self._wait_s(run.deadline))
-            return waiting.result() if done and not waiting.exception() else begun.attempt
+            settled_there = done and not waiting.cancelled() and not waiting.exception()
+            return waiting.result() if settled_there else begun.attempt
         if begun.replayed:
             return begun.attempt
         future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
@@ -416,7 +420,9 @@ class Runtime:
         """Return the waits of a due row that finishes an attempt or runs an operation."""
         if row.name == actions.RESUME:
             # Money may hang on it: it is asked again for two days before a person must look.
-            return (*BACKOFF_S, *([3600.0] * 48))
+            named = msgspec.json.decode(row.arguments).get("action", "")
+            action = self.actions.get(named)
+            return (*(action.backoff_s if action else BACKOFF_S), *([3600.0] * 48))
         return BACKOFF_S
 
     # ---- stored values

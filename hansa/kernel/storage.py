@@ -53,7 +53,9 @@ class ConstraintFailed(Exception):
     """A constraint refused a row. `constraint` is its name where the engine tells it, else the
     columns; `kind` is what sort it is. The transaction stays usable only on SQLite: let it fail."""
 
-    def __init__(self, kind: Literal["unique", "foreign", "check", "null"], constraint: str) -> None:
+    def __init__(
+        self, kind: Literal["unique", "foreign", "check", "null"], constraint: str
+    ) -> None:
         super().__init__(f"{kind} constraint {constraint}")
         self.kind = kind
         self.constraint = constraint

@@ -56,6 +56,7 @@ class EventMeta(msgspec.StructMeta):
         version: int = 1,
         **options: Any,
     ) -> Any:
+        """Make the class and remember what its head says."""
         cls: Any = super().__new__(mcls, name, bases, namespace, **options)
         cls.event_aggregate = aggregate or getattr(cls, "event_aggregate", "")
         cls.event_version = version
@@ -81,7 +82,7 @@ class Event(
 
 
 class PageRequest(Struct):
-    """Which part of a list is wanted: at most `limit` items, after the place `cursor` stands for."""
+    """Which part of a list is wanted: at most `limit` items, after the place of `cursor`."""
 
     limit: int = 20
     cursor: str | None = None

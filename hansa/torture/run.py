@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from hansa.assembly import Place
+from hansa.kernel.problems import StorageFailed
 from hansa.testing.postgres import Cluster
 from hansa.torture import journal, load, plants
 from hansa.torture.check import look, violations
@@ -87,7 +88,10 @@ def torture(
 
 
 def _look(place: Place, scene: Scene) -> list[str]:
-    books, found = asyncio.run(look(place, scene))
+    try:
+        books, found = asyncio.run(look(place, scene))
+    except StorageFailed as error:
+        return [f"the cell cannot be opened: {error}"]
     if books is not None:
         found += violations(books, place.folder)
     return found

@@ -18,13 +18,11 @@ import asyncio
 import base64
 import hashlib
 import hmac
-
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -94,8 +92,8 @@ class Testpay:
         """Return what a webhook says. Raises WebhookInvalid."""
         headers = raw.headers
         identity, sent_at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-        signature = self._sign(identity, sent_at, raw.body)
-        given = headers.get("webhook-signature", "").split(" ")
+        signature = self._sign(identity, sent_at, raw.body).encode()
+        given = headers.get("webhook-signature", "").encode(errors="replace").split(b" ")
         if not any(hmac.compare_digest(signature, one) for one in given):
             raise WebhookInvalid("the signature is wrong")
         if not sent_at.isdecimal() or abs(time.time() - int(sent_at)) > TOLERANCE_S:
@@ -225,7 +223,7 @@ class Testpay:
         )
 
     def _sign(self, identity: str, sent_at: str, body: bytes) -> str:
-        signed = f"{identity}.{sent_at}.".encode() + body
+        signed = f"{identity}.{sent_at}.".encode(errors="replace") + body
         digest = hmac.new(self._secret, signed, hashlib.sha256).digest()
         return "v1," + base64.b64encode(digest).decode()
 

@@ -85,9 +85,10 @@ class HttpApp:
             authorization = header("authorization", "")
             if not authorization and "authorization" in request.headers:
                 raise Unauthenticated("The Authorization header is empty or not ASCII.")
-            caller = await self.backend.authenticate(
-                authorization, request.host, header("hansa-site", "")
-            )
+            named = header("hansa-site", "")
+            if not named and "hansa-site" in request.headers:
+                raise Invalid("The Hansa-Site header is empty or not ASCII.", slug="invalid-site")
+            caller = await self.backend.authenticate(authorization, request.host, named)
             gate.enter_site(caller.site)
             site = caller.site
             arguments = endpoint.binding.arguments(values, request.query)
@@ -146,8 +147,6 @@ class HttpApp:
         length = request.length
         header = request.headers.get
         if length:
-            if binding.body is not None:
-                check_media_type(header("content-type", ""), header("content-encoding", ""))
             if binding.raw and length < 0:
                 raise LengthRequired("Its end must be told from a broken connection.")
             body = await self._patience.wait(request.read(length, endpoint.body_bytes_max))
@@ -157,6 +156,7 @@ class HttpApp:
             arguments[binding.raw] = RawBody(body, _plain(request))
         if binding.body is not None:
             if body:
+                check_media_type(header("content-type", ""), header("content-encoding", ""))
                 if length < 0 and body[-1:].isdigit():
                     raise LengthRequired("A number may have been cut short.")
                 decoder = endpoint.decoder

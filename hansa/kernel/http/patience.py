@@ -35,9 +35,9 @@ class Patience:
         try:
             return await arriving
         except asyncio.CancelledError:
-            if task not in self._late:
+            # Cancelled for its lateness only, or by somebody else as well?
+            if task not in self._late or task.uncancel():
                 raise
-            task.uncancel()
             raise BodyTimeout(f"It must arrive within {self.wait_s:g} s.") from None
         finally:
             del self._waiting[task]

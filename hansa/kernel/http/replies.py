@@ -35,12 +35,15 @@ def answered(
         JSON if kind == "application/json" else ("content-type", kind),
         NO_SNIFF,
         ("hansa-request-id", request_id),
-        *more,
-        *answer.headers,
     ]
+    if more:
+        headers += more
+    if answer.headers:
+        headers += answer.headers
     if cacheable and status == 200:
         etag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
-        headers += (REVALIDATE, ("etag", etag))
+        headers.append(REVALIDATE)
+        headers.append(("etag", etag))
         if if_none_match and matches(if_none_match, etag):
             return Response(304, headers[1:], b"")
         return Response(200, headers, body)

@@ -33,16 +33,11 @@ class RsgiFace:
                 return
         method = scope.method
         headers = scope.headers
+        host = scope.authority or headers.get("host", "")
+        read = partial(read_body, proto)
+        # What comes with a GET is not looked at.
         length = 0 if method == "GET" else body_length(headers, scope.http_version)
-        request = Request(
-            method,
-            path,
-            scope.query_string,
-            scope.authority or headers.get("host", ""),
-            headers,
-            partial(read_body, proto),
-            length,
-        )
+        request = Request(method, path, scope.query_string, host, headers, read, length)
         response = await self.app.respond(request)
         try:
             proto.response_bytes(response.status, response.headers, response.body)

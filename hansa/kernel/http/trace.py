@@ -1,8 +1,8 @@
 """Trace: the name of a request, by W3C Trace Context (level 1, sections 3.2 and 3.3)."""
 
-import random
 import re
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 _TRACEPARENT: Final = re.compile(
@@ -26,16 +26,17 @@ class Tracer:
     __slots__ = ("_bits",)
 
     def __init__(self) -> None:
-        self._bits = random.Random().getrandbits
+        self._bits = Random().getrandbits
 
     def trace(self, traceparent: str) -> Trace:
         """Return the trace of a request by its traceparent header; a malformed one is ignored, as
         the standard asks (section 3.2.2.3)."""
-        noise = f"{self._bits(192):048x}"
+        noise = self._bits(192).to_bytes(24, "big").hex()
         trace, span, flags = noise[:32], noise[32:], "01"
         if traceparent:
             match = _TRACEPARENT.fullmatch(traceparent)
             # Version 00 has four fields and no more.
             if match is not None and not (match[3] and traceparent.startswith("00")):
                 trace, flags = match[1], match[2]
-        return Trace(f"00-{trace}-{span}-{flags}", f"{trace}-{span}")
+        name = f"{trace}-{span}"
+        return Trace(f"00-{name}-{flags}", name)

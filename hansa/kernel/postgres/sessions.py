@@ -99,8 +99,8 @@ class ReadSession:
 
     async def fetch(self, sql: str, args: Sequence[Any] = ()) -> Sequence[Row]:
         """Run one statement and return its rows (see `storage.Session`)."""
-        link = await self._ready()
         try:
+            link = await self._ready()
             rows: Sequence[Row] = await link.connection.fetch(
                 sql, *args, timeout=left(self.deadline)
             )

@@ -24,6 +24,8 @@ _SITE: Final = re.compile(r"[A-Za-z0-9_]{1,90}")
 BACKOFF_S: Final = 0.002
 BACKOFF_MAX_S: Final = 0.1
 POLL_S: Final = 0.1
+READ_TRIES: Final = 8
+RECONNECT_S: Final = 0.05
 
 
 class PostgresStorage:
@@ -105,6 +107,7 @@ class PostgresStorage:
         """Run `body` on one snapshot: a single statement is one by itself, in one round trip; a
         body that makes more begins again in a transaction, and is remembered by its shape."""
         snapshot = shape in self._several or not shape
+        tries = 0
         while True:
             session = ReadSession(self._pool, (site, across), deadline, snapshot)
             broken = True
@@ -116,9 +119,14 @@ class PostgresStorage:
                 snapshot, broken = True, False
                 if len(self._several) < 10_000:
                     self._several.add(shape)
-            except Exception:
-                broken = session.snapshot
-                raise
+            except Exception as error:
+                # A server that restarts breaks every connection of the pool; a read may be repeated.
+                if not isinstance(error, StorageFailed) or tries == READ_TRIES:
+                    raise
+                if time.monotonic() + RECONNECT_S > deadline:
+                    raise
+                tries += 1
+                await asyncio.sleep(RECONNECT_S * tries)
             finally:
                 await session.end(broken=broken)
 
@@ -246,7 +254,7 @@ class PostgresStorage:
                 count = await sequencer.assign_positions(link.connection, self.cell)
                 broken = False
                 return count
-            except (asyncpg.PostgresError, OSError) as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 raise StorageFailed("Events could not be given their positions.") from error
             finally:
                 self._pool.give(link, broken=broken)

@@ -87,14 +87,13 @@ class Readers:
         return reader
 
     def take_now(self) -> Reader | None:
-        """Return a reader with its snapshot begun, or None when all that may be open are taken."""
+        """Return a reader, or None when all that may be open are taken."""
         if self._idle:
             reader = self._idle.pop()
         elif self._open < self._most and self._empty is None:
             reader = self._new()
         else:
             return None
-        reader.execute("BEGIN")
         return reader
 
     async def take(self, deadline: float) -> Reader:
@@ -112,7 +111,6 @@ class Readers:
             raise
         finally:
             alarm.cancel()
-        reader.execute("BEGIN")
         return reader
 
     def give_back(self, reader: Reader) -> None:
@@ -158,14 +156,23 @@ def _give_up(turn: "asyncio.Future[Reader]") -> None:
         turn.set_exception(Overloaded("All connections for reading are in use.", retry_after_s=1))
 
 
-class ReadSession:
-    """What a query reads through: one snapshot, from its first statement until it ends."""
+class SnapshotNeeded(BaseException):
+    """A read wants a second statement, so it must begin again in a transaction. Not an Exception:
+    no handler may catch it."""
 
-    __slots__ = ("_ended", "_reader", "_readers", "deadline", "position")
+
+class ReadSession:
+    """What a query reads through: one snapshot, from its first statement until it ends.
+
+    A single statement is a snapshot by itself; `snapshot` says that there will be more of them.
+    """
+
+    __slots__ = ("_ended", "_reader", "_readers", "_snapshot", "deadline", "position")
 
     dialect: Dialect = "sqlite"
 
-    def __init__(self, readers: Readers, deadline: float) -> None:
+    def __init__(self, readers: Readers, deadline: float, snapshot: bool) -> None:
+        self._snapshot = snapshot
         self.deadline = deadline
         self.position = 0
         self._readers = readers
@@ -180,6 +187,8 @@ class ReadSession:
         reader = self._reader
         if reader is None:
             reader = await self._begin()
+        elif not self._snapshot:
+            raise SnapshotNeeded
         pace = self._readers.pace
         average = pace.watched.get(sql)
         if reader.busy is None and (average is None or average < SLOW_S):
@@ -225,6 +234,11 @@ class ReadSession:
             self._readers.give_back(reader)
             return self._reader or await self._begin()
         self._reader = reader
+        if self._snapshot:
+            try:
+                reader.execute("BEGIN")
+            except apsw.Error as error:
+                raise translate(error) from error
         return reader
 
     async def _in_thread(self, reader: Reader, sql: str, args: Sequence[Any]) -> Sequence[Row]:

@@ -12,12 +12,15 @@ from hansa.kernel.sqlite.checkpoints import Checkpoints
 from hansa.kernel.sqlite.connection import FileLock, Synchronous, connect
 from hansa.kernel.sqlite.errors import translate
 from hansa.kernel.sqlite.pace import Pace
-from hansa.kernel.sqlite.readers import Readers, ReadSession
+from hansa.kernel.sqlite.readers import Readers, ReadSession, SnapshotNeeded
 from hansa.kernel.sqlite.thread import Worker
 from hansa.kernel.sqlite.writer import Writer
 from hansa.kernel.storage import Body, Committed, ConstraintFailed, Dialect, Session
 
 T = TypeVar("T")
+
+SHAPES_MAX = 10_000
+"""Shapes of reads that are remembered to make several statements."""
 
 
 class SqliteStorage:
@@ -62,6 +65,7 @@ class SqliteStorage:
         self._readers_max = readers_max
         self._queue_max = queue_max
         self._cache_kb = cache_kb
+        self._several: set[str] = set()
         self._wakes: list[Callable[[], None]] = []
         self._lock: FileLock | None = None
         self._writer: Writer
@@ -141,9 +145,19 @@ class SqliteStorage:
         across: bool = False,
         shape: str = "",
     ) -> T:
-        """Run `body` on one snapshot, begun with its first statement (see `storage.Storage`)."""
-        session = ReadSession(self._readers, deadline)
+        """Run `body` on one snapshot, begun with its first statement (see `storage.Storage`).
+
+        A body of a known shape that made one statement so far goes without a transaction, which
+        would be half of its cost; if it makes a second one it begins again, in one.
+        """
+        session = ReadSession(self._readers, deadline, not shape or shape in self._several)
         try:
+            return await body(session)
+        except SnapshotNeeded:
+            session.end()
+            if len(self._several) < SHAPES_MAX:
+                self._several.add(shape)
+            session = ReadSession(self._readers, deadline, snapshot=True)
             return await body(session)
         finally:
             session.end()

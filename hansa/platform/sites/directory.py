@@ -25,7 +25,7 @@ from hansa.kernel.structs import Struct
 from hansa.platform.sites import tables
 from hansa.platform.sites.hosts import host_of_header
 from hansa.platform.sites.keys import is_live, is_secret_of, parse_key
-from hansa.platform.sites.memory import Memory
+from hansa.platform.sites.memory import COMMAND_S, Memory
 from hansa.platform.sites.settings import Setting
 
 T = TypeVar("T")
@@ -34,6 +34,8 @@ KEPT_MAX: Final = 20_000
 """Sites, hosts, keys and settings in memory, each at most; one takes about 500 bytes."""
 MISSES_MAX: Final = 2_000
 """Names that are known to be nothing, at most."""
+CALLERS_MAX: Final = 4_096
+"""Callers that are answered again without asking, at most."""
 FRESH_S: Final = 1.0
 """How old what is in memory may be where other processes change rows too."""
 READ_S: Final = 5.0
@@ -116,6 +118,10 @@ class Directory:
     ) -> None:
         """Stand on the cell that has the platform's rows. `clock` is the machine's: keys expire by
         real time."""
+        self._monotonic = monotonic
+        self._callers: dict[tuple[str, str, str], tuple[Caller, float]] = {}
+        self._generation = 0
+        self._steady_at = 0.0
         self._storage = storage
         self._statements = Statements(storage.dialect)
         self._clock = clock
@@ -161,6 +167,32 @@ class Directory:
         return entry.principal
 
     async def authenticate(self, authorization: str, host: str, site: ID) -> Caller:
+        """Return who calls which site (see `_authenticate`); answered again for a moment without
+        asking, unless a command here has changed anything meanwhile."""
+        now = self._monotonic()
+        name = (authorization, host, site)
+        known = self._callers.get(name)
+        if known is not None and now < known[1]:
+            return known[0]
+        generation = self._generation
+        caller = await self._authenticate(authorization, host, site)
+        if now >= self._steady_at and generation == self._generation:
+            if len(self._callers) >= CALLERS_MAX:
+                self._callers.clear()
+            until = now + min(FRESH_S, self._live_s(caller))
+            self._callers[name] = (caller, until)
+        return caller
+
+    def _live_s(self, caller: Caller) -> float:
+        """Return for how many seconds a caller's key is still good."""
+        if caller.principal.kind != "key":
+            return FRESH_S
+        entry = self._keys.peek(caller.principal.id)
+        if entry is None or entry.row.expires_at is None:
+            return FRESH_S if entry else 0.0
+        return (entry.row.expires_at - from_us(self._clock.now_us())).total_seconds()
+
+    async def _authenticate(self, authorization: str, host: str, site: ID) -> Caller:
         """Return who calls which site, by the headers Authorization, Host and Hansa-Site.
 
         A site's key calls its own site. An operator's key calls the site that Hansa-Site names, or
@@ -221,6 +253,9 @@ class Directory:
     def changing(self, name: str) -> None:
         """Note that a command is about to change a site, host, key or setting: from now on, and
         until the command must have ended, it is read from the database each time."""
+        self._generation += 1
+        self._callers.clear()
+        self._steady_at = self._monotonic() + COMMAND_S
         for memory in (self._sites, self._hosts, self._keys, self._settings):
             memory.changing(name)
 

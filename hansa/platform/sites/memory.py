@@ -58,6 +58,11 @@ class Memory(Generic[T]):
             return value if read else await self.get(name)
         return await self._load_once(name, now)
 
+    def peek(self, name: str) -> T | None:
+        """Return what is kept of a name, without reading and however old; None if nothing is."""
+        entry = self._kept.get(name)
+        return None if entry is None else entry[0]
+
     def changing(self, name: str) -> None:
         """Forget a name, and keep nothing of it until a command that begins now must have ended.
 

@@ -13,7 +13,7 @@ from hansa.kernel.context import Context
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import PUBLIC
 from hansa.kernel.problems import Conflict, Unprocessable
-from hansa.kernel.structs import Struct
+from hansa.kernel.structs import MINOR_MAX, Struct
 
 LINES_MAX = 100
 CartState = Literal["open", "completing", "completed"]
@@ -143,7 +143,7 @@ async def priced(ctx: Context, lines: tuple[Line, ...]) -> Priced:
     missing = [line.variant_id for line in lines if line.variant_id not in forms]
     if missing:
         raise Unprocessable(f"Not on sale: {', '.join(missing)[:500]}.", slug="not-on-sale")
-    return price(
+    sums = price(
         ctx.settings.currency,
         [
             PricedLine(
@@ -154,11 +154,14 @@ async def priced(ctx: Context, lines: tuple[Line, ...]) -> Priced:
             for form in (forms[line.variant_id],)
         ],
     )  # fmt: skip
+    if sums.total_minor > MINOR_MAX:
+        raise Unprocessable(
+            f"A cart comes to at most {MINOR_MAX} minor units.", slug="total-too-large"
+        )
+    return sums
 
 
 async def shown(ctx: Context, cart: CartRow) -> Cart:
     """Return a kept cart as its visitor sees it."""
     sums = await priced(ctx, cart.lines)
     return Cart(cart.id, cart.version, cart.state, cart.email, sums, cart.order_id)
-
-

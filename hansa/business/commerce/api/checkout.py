@@ -143,7 +143,13 @@ async def settle_checkout(ctx: Context, request: Checkout, outcome: Outcome) -> 
         payment = await _payment(ctx, request, outcome, "orphaned", None)
         await ctx.db.run(_reopen, id=request.cart)
         ctx.emit(PaymentOrphaned(payment, request.cart, request.charge.amount_minor))
-        ctx.schedule(void_payment, at=ctx.now, id=f"void:{payment}", payment=payment, reference=outcome.reference)
+        ctx.schedule(
+            void_payment,
+            at=ctx.now,
+            id=f"void:{payment}",
+            payment=payment,
+            reference=outcome.reference,
+        )
         raise Refused(Conflict(
             "The goods were gone when the money came; it is being given back.",
             slug="out-of-stock",

@@ -63,13 +63,9 @@ async def import_products(ctx: Context, body: ImportBatch) -> Import:
     if body.next_line == at and now:
         return now  # sent a second time
     if body.first_line != at:
-        raise Conflict(
-            f"The import goes on at line {at}.", slug="import-elsewhere", next_line=at
-        )
+        raise Conflict(f"The import goes on at line {at}.", slug="import-elsewhere", next_line=at)
     await insert_products(ctx, body.products)
     await ctx.db.run(
         _move, source=body.source, next_line=body.next_line, products=len(body.products), at=ctx.now
     )
-    return Import(
-        body.source, body.next_line, (now.products if now else 0) + len(body.products)
-    )
+    return Import(body.source, body.next_line, (now.products if now else 0) + len(body.products))

@@ -21,7 +21,7 @@ from hansa.business.commerce.order import (
 )
 from hansa.business.commerce.payments import Outcome, Payments
 from hansa.business.commerce.pricing import Priced
-from hansa.kernel.actions import Refused, World
+from hansa.kernel.actions import Done, Refused, World
 from hansa.kernel.compiler import param, select, update, upsert
 from hansa.kernel.context import Context
 from hansa.kernel.ids import ID
@@ -134,9 +134,7 @@ async def find_order(ctx: Context, id: ID) -> Order:
 @commerce.query("GET /orders", needs="commerce.orders:read")
 async def list_orders(ctx: Context, page: PageRequest) -> Page[Order]:
     """List orders, the newest first."""
-    found: Page[Order] = await ctx.db.page(
-        _all, Order, page, order=(_o.number,), descending=True
-    )
+    found: Page[Order] = await ctx.db.page(_all, Order, page, order=(_o.number,), descending=True)
     return found
 
 
@@ -164,13 +162,29 @@ async def refund(ctx: Context, id: ID, body: NewRefund) -> GiveBack:
 @commerce.action(
     "POST /orders/{id}/cancel", needs="commerce.orders:write", request=GiveBack, outcome=Outcome
 )
-async def cancel(ctx: Context, id: ID) -> GiveBack:
-    """Cancel an order: all of its money goes back, and its goods to the shelf."""
+async def cancel(ctx: Context, id: ID) -> GiveBack | Done[Order]:
+    """Cancel an order: all of its money goes back, and its goods to the shelf. Raises Conflict
+    (`order-ended`) when it is cancelled already, or a refund under way takes what is left."""
     money = await ctx.db.one(_by_id, _Money, id=id)
     left = money.paid_minor - money.refunded_minor - money.refunding_minor
-    if money.state != "placed" or left < 1:
-        raise Conflict("The order is cancelled or given back already.", slug="order-ended")
+    if money.state != "placed" or (left < 1 and money.refunding_minor):
+        raise Conflict(
+            "The order is cancelled already, or a refund of the rest is under way.",
+            slug="order-ended",
+        )
+    if left < 1:
+        # It was free, or all of its money is back: there is nothing to ask the provider for.
+        await _record(ctx, id, await _unmade(ctx, id))
+        return Done(await find_order(ctx, id))
     return await _begin(ctx, id, left, cancels=True)
+
+
+async def _unmade(ctx: Context, id: ID) -> list[OrderEvent]:
+    """Put the goods of an order back on the shelf and tell that it is no more."""
+    lines = (await find_order(ctx, id)).priced.lines
+    await return_stock(ctx, id, [(one.variant_id, one.quantity) for one in lines])
+    ctx.emit(OrderCancelled(id))
+    return [OrderEvent("cancelled")]
 
 
 async def _begin(ctx: Context, id: ID, amount: int, *, cancels: bool) -> GiveBack:
@@ -207,10 +221,7 @@ async def settle_refund(ctx: Context, request: GiveBack, outcome: Outcome) -> Or
     happened = [OrderEvent("refunded", request.amount_minor)]
     ctx.emit(OrderRefunded(request.order, request.amount_minor))
     if request.cancels:
-        happened.append(OrderEvent("cancelled"))
-        lines = (await find_order(ctx, request.order)).priced.lines
-        await return_stock(ctx, request.order, [(one.variant_id, one.quantity) for one in lines])
-        ctx.emit(OrderCancelled(request.order))
+        happened += await _unmade(ctx, request.order)
     await _record(ctx, request.order, happened)
     return await find_order(ctx, request.order)
 
@@ -243,6 +254,4 @@ async def count_sale(ctx: Context, event: OrderPlaced) -> None:
         units[line.product_id] = units.get(line.product_id, 0) + line.quantity
     for product, count in sorted(units.items()):
         await ctx.db.run(_sold, product_id=product, units=count)
-    await ctx.db.run(
-        _taken, day=event.day, currency=event.currency, total_minor=event.total_minor
-    )
+    await ctx.db.run(_taken, day=event.day, currency=event.currency, total_minor=event.total_minor)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from hansa.business.commerce import commerce, tables
-from hansa.business.commerce.api.checkout import complete
+from hansa.business.commerce.api.checkout import complete, void_payment
 from hansa.business.commerce.api.orders import cancel, refund
 from hansa.business.commerce.payments import Payments, WebhookInvalid
 from hansa.kernel.compiler import param, upsert
@@ -35,12 +35,12 @@ async def receive_webhook(ctx: Context, raw: RawBody) -> Received:
         notice = ctx.get(Payments).provider.parse_webhook(raw)
     except WebhookInvalid as error:
         raise Invalid(f"The webhook is not valid: {error}.", slug="invalid-webhook") from None
-    new = await ctx.db.run(
-        _take, id=notice.id, key=notice.key, purpose=notice.purpose, at=ctx.now
-    )
+    new = await ctx.db.run(_take, id=notice.id, key=notice.key, purpose=notice.purpose, at=ctx.now)
     if not new:
         return Received(False)
-    actions: tuple[Any, ...] = (complete,) if notice.purpose == "charge" else (refund, cancel)
+    actions: tuple[Any, ...] = (
+        (complete,) if notice.purpose == "charge" else (refund, cancel, void_payment)
+    )
     for action in actions:
         try:
             await ctx.settle(action, notice.key, notice.outcome)

@@ -21,7 +21,10 @@ _level = select(tables.stock).where(_s.variant_id == param("variant"))
 # The condition and the change are one statement: between a look and a write somebody may buy.
 _reserve = (
     update(tables.stock)
-    .where(_s.variant_id == param("variant"), _s.on_hand - _s.reserved >= param("quantity", _s.on_hand.type))
+    .where(
+        _s.variant_id == param("variant"),
+        _s.on_hand - _s.reserved >= param("quantity", _s.on_hand.type),
+    )
     .values(reserved=_s.reserved + param("quantity", _s.on_hand.type))
 )
 _unreserve = (
