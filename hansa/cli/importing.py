@@ -76,11 +76,10 @@ async def _import(
     send: Send,
     currency: str,
 ) -> int:
-    source = _digest(file)
+    source, size = _digest(file), _size(file)
     begun = await position(source)
     if begun.next_line > 1:
         print(f"going on at line {begun.next_line}: {begun.products} products are here already")
-    size = file.stat().st_size
     faults: list[LineFault] = []
     started = time.monotonic()
     made = begun
@@ -94,9 +93,13 @@ async def _import(
     for fault in faults[:5]:
         print(f"  line {fault.line}: {fault.detail[:200]}", file=sys.stderr)
     if options.faults:
-        lines = (msgspec.json.encode(fault) for fault in faults)
-        Path(options.faults).write_bytes(b"\n".join(lines) + b"\n")
+        _write_faults(options.faults, faults)
     return 1 if faults else 0
+
+
+def _write_faults(file: str, faults: list[LineFault]) -> None:
+    lines = (msgspec.json.encode(fault) for fault in faults)
+    Path(file).write_bytes(b"\n".join(lines) + b"\n")
 
 
 def _batches(
@@ -124,13 +127,19 @@ def _batches(
 
 
 def _lines(raw: IO[bytes], file: Path) -> Iterator[bytes]:
-    stream: IO[bytes] = gzip.open(raw) if file.suffix == ".gz" else raw  # type: ignore[assignment]
+    stream: IO[bytes] = raw
+    if file.suffix == ".gz":
+        stream = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
     while line := stream.readline(LINE_BYTES_MAX + 2):
         while len(line) == LINE_BYTES_MAX + 2 and not line.endswith(b"\n"):
             rest = stream.readline(LINE_BYTES_MAX + 2)
             if not rest or rest.endswith(b"\n"):
                 break
         yield line
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
 
 
 def _digest(file: Path) -> str:

@@ -14,6 +14,7 @@ import uvloop
 from hansa.assembly import Cell
 from hansa.cli.serving import failed, told
 from hansa.kernel import deliveries, due
+from hansa.kernel.commands import deadline_in
 from hansa.kernel.problems import Problem, StorageFailed
 from hansa.kernel.storage import PLATFORM, Session
 
@@ -86,7 +87,7 @@ async def _rows(options: argparse.Namespace, statement: str) -> list[tuple[Any, 
 
     try:
         return await storage.read(
-            body, site=PLATFORM, deadline=deliveries.deadline_in(30), across=True
+            body, site=PLATFORM, deadline=deadline_in(30), across=True
         )
     finally:
         await storage.close()

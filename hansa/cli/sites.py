@@ -1,4 +1,4 @@
-"""Sites: list and make sites and keys, in a cell that no server has open, or through one that does."""
+"""Sites: list and make sites and keys, in a cell that nobody has open, or through a server."""
 
 import argparse
 from datetime import datetime

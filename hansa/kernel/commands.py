@@ -161,9 +161,10 @@ async def keyed(
 ) -> Committed[T | Known]:
     """Run `work` as one transaction unless its key is known; then return what is kept.
 
-    On SQLite the key is looked up in the transaction itself. On PostgreSQL that read would make
-    serializable commands with neighbouring keys abort each other, so it goes before, and the
-    key's unique row, written last, decides between two at once.
+    On SQLite the key is looked up first, in the transaction itself. On PostgreSQL that read would
+    make serializable commands with neighbouring keys abort each other, so the key's unique row,
+    written last, decides, and the key is looked up when it or anything else is refused: of a
+    repeated key nothing is kept but the first time.
     """
     inside = bool(digest) and runtime.storage.dialect == "sqlite"
     site = run.site.id
@@ -179,25 +180,18 @@ async def keyed(
         return await idempotency.find(session, site, digest, request)
 
     for _ in range(RACES_MAX):
-        if digest and not inside:
-            known = await runtime.storage.read(
-                find, site=site, deadline=run.deadline, shape="kernel.key"
-            )
-            if known is not None:
-                return Committed(known, 0)
         try:
             return await submit(runtime, run, body)
-        except KeyTaken:
-            continue
-        except Exception:
-            # It may be refused only because a sibling with the same key has done it meanwhile.
+        except Exception as error:
+            known = None
             if digest and not inside:
                 known = await runtime.storage.read(
                     find, site=site, deadline=run.deadline, shape="kernel.key"
                 )
-                if known is not None:
-                    return Committed(known, 0)
-            raise
+            if known is not None:
+                return Committed(known, 0)
+            if not isinstance(error, KeyTaken):
+                raise
     raise Overloaded("Too many requests with the same key at once.", retry_after_s=1)
 
 

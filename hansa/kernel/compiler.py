@@ -39,7 +39,7 @@ from sqlalchemy.sql import dml, selectable
 from sqlalchemy.sql.elements import BindParameter
 
 from hansa.kernel.columns import SITE, Day, Instant
-from hansa.kernel.grammar import Walk
+from hansa.kernel.grammar import STATEMENTS, Walk, refused
 from hansa.kernel.rows import Decode, Result, encoder_of, list_encoder, row_decoder
 from hansa.kernel.scoping import SITE_PARAMETER, StatementRefused, dialect_of
 from hansa.kernel.storage import Dialect
@@ -283,7 +283,10 @@ class Statements:
         `across` leaves the site out, for reads. `bounded` ends a read after ROWS_MAX and one rows.
         Raises StatementRefused, and TypeError where `into` does not fit what is returned.
         """
-        known = self._found.of(statement)
+        try:
+            known = self._found.of(statement)
+        except TypeError:  # of no class that can be referred to weakly
+            raise refused(statement, STATEMENTS) from None
         key = (into, owner, across, bounded)
         found: Compiled | None = known.get(key)
         if found is None:

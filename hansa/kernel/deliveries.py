@@ -44,6 +44,9 @@ _BEFORE = """SELECT 1 FROM hansa_deliveries
 WHERE subscriber = ?1 AND site = ?2 AND aggregate = ?3 AND state <> 'skipped' LIMIT 1"""
 _RECEIPT = """INSERT INTO hansa_receipts (subscriber, event, site, at_us) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT DO NOTHING"""
+_RECEIPTS = """INSERT INTO hansa_receipts (subscriber, event, site, at_us)
+SELECT $1::text, event, $3::text, $4::bigint FROM unnest($2::text[]) AS new (event)
+ON CONFLICT DO NOTHING RETURNING event"""
 _FAIL = """INSERT INTO hansa_deliveries (subscriber, event, site, aggregate, position, state,
 attempt, ready_at_us, error, trace, failed_at_us)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"""
@@ -128,13 +131,19 @@ async def _deliver_batch(
         nonlocal reached
         done = await _position(session, name, slot)
         blocked = {row[0] for row in await session.fetch(sql(session, _OPEN), (name, run.site.id))}
+        verdicts = {
+            event.id: delivery.admit(event.aggregate in blocked)
+            for event in events
+            if event.position > done
+        }
+        fresh = await _receive_all(
+            session, runtime, name, run.site.id, [i for i, do in verdicts.items() if do == "run"]
+        )
         for index, event in enumerate(events):
-            if event.position <= done:
-                continue
             reached = index
-            if delivery.admit(event.aggregate in blocked) == "queue":
+            if verdicts.get(event.id) == "queue":
                 await _insert(session, runtime, name, event, ("queued", 0, 0), "")
-            elif await _receive(session, runtime, name, event):
+            elif event.id in fresh:
                 await effect(runtime, subscription, event, run, session)
         if events[-1].position > done:
             await move_cursor(session, name, slot, events[-1].epoch, events[-1].position)
@@ -156,6 +165,21 @@ async def _position(session: Session, name: str, slot: int) -> int:
     if not alone:
         raise LaneBusy
     return int(position)
+
+
+async def _receive_all(
+    session: Session, runtime: "Runtime", name: str, site: str, events: list[str]
+) -> set[str]:
+    """Write the receipts of events; return those that have not had their effect before."""
+    now_us = runtime.clock.now_us()
+    if session.dialect == "postgresql":
+        rows = await session.fetch(_RECEIPTS, (name, events, site, now_us))
+        return {row[0] for row in rows}
+    return {
+        event
+        for event in events
+        if await session.run(sql(session, _RECEIPT), (name, event, site, now_us)) == 1
+    }
 
 
 async def _receive(session: Session, runtime: "Runtime", name: str, event: LogEvent) -> bool:

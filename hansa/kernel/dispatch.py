@@ -29,6 +29,7 @@ READ_MAX = 512
 BATCH_MAX = 64
 PENDING_MAX = 8_192
 FLOOR_EVERY = 4_096
+GATHER_S = 0.01
 TROUBLE_S = (0.05, 0.2, 1.0, 5.0)
 
 _FLOORS = "SELECT subscriber, floor FROM hansa_subscribers"

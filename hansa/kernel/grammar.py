@@ -84,9 +84,11 @@ _INSTEAD: Final = {
     "range_": "a window without a frame",
     "rows": "a window without a frame",
     "groups": "a window without a frame",
-    "_values": "values() with the columns that are meant",
 }
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+STATEMENTS: Final = "select, insert, update, delete or upsert"
 
 
 class Walk:
@@ -107,7 +109,7 @@ class Walk:
         elif kind in (selectable.Select, selectable.CompoundSelect):
             self.node(statement)
         else:
-            raise refused(statement, "select, insert, update, delete or upsert")
+            raise refused(statement, STATEMENTS)
         shadowed = self._aliases & {table.name for table in self.tables}
         if shadowed:
             raise StatementRefused(f"{shadowed.pop()} names a subquery as a table; name it else")
@@ -157,6 +159,8 @@ class Walk:
             value = getattr(node, name, None)
             if name in passed or name in _FREE or _is_empty(value):
                 continue
+            if name in _INSTEAD:
+                raise _attribute_refused(node, name)
             if kind.name in _PARTS:
                 untyped = name in ("_limit_clause", "_offset_clause")
                 for part in _parts_of(value):
@@ -170,8 +174,7 @@ class Walk:
             elif name not in ("value", "modifiers") or not isinstance(
                 node, (elements.BindParameter, elements.BinaryExpression)
             ):
-                what = f"{type(node).__name__} with {name.strip('_').replace('_', ' ')}"
-                raise StatementRefused(f"{what} is not allowed; use {_instead(name)}")
+                raise _attribute_refused(node, name)
 
     # ---- the leaves
 
@@ -253,7 +256,7 @@ class Walk:
         self._attributes(statement, frozenset({"table", "_values", "_returning"}))
         if not isinstance(statement, dml.Delete):
             if not statement._values:
-                raise StatementRefused(f"a write without values; use {_instead('_values')}")
+                raise StatementRefused("a write without values; say which columns, in values()")
             self.values(table, statement._values)
         for column in statement._returning:
             self.returned(table, column)
@@ -283,8 +286,10 @@ def refused(node: Any, instead: str) -> StatementRefused:
     return StatementRefused(f"{type(node).__name__} is not allowed; use {instead}")
 
 
-def _instead(name: str) -> str:
-    return _INSTEAD.get(name, "select, joins, subqueries, union and cte without it")
+def _attribute_refused(node: Any, name: str) -> StatementRefused:
+    what = f"{type(node).__name__} with {name.strip('_').replace('_', ' ')}"
+    instead = _INSTEAD.get(name, "select, joins, subqueries, union and cte without it")
+    return StatementRefused(f"{what} is not allowed; use {instead}")
 
 
 def _is_empty(value: Any) -> bool:

@@ -113,7 +113,7 @@ class TestCell:
 
     async def until(self, holds: Callable[[], Awaitable[Any]]) -> None:
         """Return when a condition holds; fail when it does not for a long time."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 20
         while not await holds():
             assert time.monotonic() < deadline, "the condition never held"
             await asyncio.sleep(0.002)

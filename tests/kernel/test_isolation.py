@@ -38,7 +38,7 @@ from hansa.testing.postgres import Dsns
 from tests.kernel.authoring import lines, products, regions, statements
 from tests.kernel.twins import Engine, PostgresEngine, SqliteEngine, leak
 
-EXAMPLES = 150
+EXAMPLES = 120
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -146,7 +146,12 @@ def found_leak(engine: Engine, compiler: Statements, kind: str) -> Any:
         return find(
             statements(kind),
             lambda statement: leak(engine, compiler, statement) != "",
-            settings=settings(max_examples=EXAMPLES, phases=[Phase.generate], database=None),
+            settings=settings(
+                max_examples=2000,
+                phases=[Phase.generate],
+                database=None,
+                report_multiple_bugs=False,
+            ),
         )
     except NoSuchExample:
         return None

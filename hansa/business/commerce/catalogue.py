@@ -1,4 +1,4 @@
-"""Catalogue: products as they are described from outside, with every limit they have. Pure types."""
+"""Catalogue: products as they are described from outside, with all their limits. Pure types."""
 
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Order: three states, each a fold over the order's own events. Pure; history is never rewritten."""
+"""Order: three states, each a fold over the order's events. Pure; history is never rewritten."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal

@@ -1,7 +1,7 @@
 """Stock: what a ledger of moves adds up to, and what is asked of it. Pure.
 
-`on_hand` is what lies there, `reserved` what of it is promised; 0 <= reserved <= on_hand always. The
-counters in the table are a projection of the moves, changed in the same transaction.
+`on_hand` is what lies there, `reserved` what of it is promised; 0 <= reserved <= on_hand always.
+The counters in the table are a projection of the moves, changed in the same transaction.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ EFFECTS: Final[Mapping[Kind, tuple[int, int]]] = {
     "claim": (-1, -1),
     "return": (1, 0),
 }
-"""What one unit of a move does to on_hand and to reserved. Only `adjust` may be of less than one."""
+"""What one unit of a move does to on_hand and reserved. Only `adjust` may be of less than one."""
 
 
 class StockRefused(Exception):

@@ -185,11 +185,13 @@ class Testpay:
             if row is not None:
                 return _outcome(row[0], row[1])
             paid = db.execute(
-                "SELECT amount, currency, token FROM moves WHERE reference = ? AND state = 'approved'",
+                "SELECT amount, currency, token FROM moves"
+                " WHERE reference = ? AND state = 'approved'",
                 (parent,),
             ).fetchone()
             given = db.execute(
-                "SELECT coalesce(sum(amount), 0) FROM moves WHERE parent = ? AND state = 'approved'",
+                "SELECT coalesce(sum(amount), 0) FROM moves"
+                " WHERE parent = ? AND state = 'approved'",
                 (parent,),
             ).fetchone()[0]
             left = (paid[0] if paid else 0) - given

@@ -1,5 +1,5 @@
-"""Imports: a catalogue file, batch by batch. A batch moves the import's position with its rows, so a
-killed import goes on where it was, and a batch that is sent twice has effect once."""
+"""Imports: a catalogue file, batch by batch. A batch moves the import's position with its rows, so
+a killed import goes on where it was, and a batch that is sent twice has effect once."""
 
 from typing import Annotated
 
