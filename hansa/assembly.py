@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from hansa.business.commerce import api as commerce_api
 from hansa.business.commerce import commerce
-from hansa.business.commerce import api as _commerce_api  # noqa: F401  # declares its handlers
 from hansa.business.commerce.payments import Payments
 from hansa.business.commerce.testpay import Testpay
 from hansa.kernel import migrating
@@ -29,13 +29,15 @@ from hansa.kernel.service import Service
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import PLATFORM, Storage
 from hansa.kernel.structs import RawBody
-from hansa.platform.sites import api as _sites_api  # noqa: F401  # declares its handlers
+from hansa.platform.sites import api as sites_api
 from hansa.platform.sites import sites
 from hansa.platform.sites.api import Directory
 
 logger = logging.getLogger("hansa")
 
 SERVICES: Final[tuple[Service, ...]] = (attempts, sites, commerce)
+HANDLERS: Final = (commerce_api, sites_api)
+"""The modules that declare the services' handlers when they are imported."""
 OPERATOR: Final = Caller(PLATFORM, SYSTEM)
 
 
@@ -55,7 +57,9 @@ class Place:
         if self.database:
             return PostgresStorage(self.database, owner_dsn=self.owner_database)
         return SqliteStorage(
-            self.folder / "hansa.db", vfs=self.vfs, synchronous=self.synchronous  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            self.folder / "hansa.db",
+            vfs=self.vfs,
+            synchronous=self.synchronous,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         )
 
 
@@ -97,9 +101,7 @@ class Cell:
         self.app = HttpApp(self.runtime)
         await self.runtime.start(background=self.background)
         if self.background:
-            self._pump = asyncio.create_task(
-                self.testpay.pump(self._deliver), name="hansa-testpay"
-            )
+            self._pump = asyncio.create_task(self.testpay.pump(self._deliver), name="hansa-testpay")
         return done
 
     def _sealer(self) -> Sealer:

@@ -86,9 +86,7 @@ async def _rows(options: argparse.Namespace, statement: str) -> list[tuple[Any, 
         return [tuple(row) for row in await session.fetch(statement)]
 
     try:
-        return await storage.read(
-            body, site=PLATFORM, deadline=deadline_in(30), across=True
-        )
+        return await storage.read(body, site=PLATFORM, deadline=deadline_in(30), across=True)
     finally:
         await storage.close()
 

@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Main: the commands and their options. What they do is in the module of their name."""
 
 import argparse

@@ -1,12 +1,12 @@
-"""Actions: handlers that reach the world, such as a payment provider, without a lost or double act.
+"""Actions: handlers that reach the world, such as a payment provider, with none lost or doubled.
 
-Three parts. `begin` is a command: it checks, reserves, and returns what to ask; the kernel writes the
-attempt, its due row and the key with it. `outside` asks the world, under the attempt's identifier as
-the idempotency key. `settle` is a command: it records the outcome, once. The caller, a webhook and
-the due row all end in the same `settle`, so a dead process is finished by due work.
+Three parts. `begin` is a command: it checks, reserves, and returns what to ask; the kernel writes
+the attempt, its due row and the key with it. `outside` asks the world, under the attempt's
+identifier as the idempotency key. `settle` is a command: it records the outcome, once. The caller,
+a webhook and the due row all end in the same `settle`, so a dead process is finished by due work.
 
-What must never happen here: an outside call inside a transaction, a second settle of one attempt, or
-an attempt that nobody will ask about again.
+What must never happen here: an outside call inside a transaction, a second settle of one attempt,
+or an attempt that nobody will ask about again.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints
+
+import msgspec
 
 from hansa.kernel import codec, contracts, idempotency
 from hansa.kernel.idempotency import Known
@@ -120,9 +122,7 @@ class Action(Operation[P, R], Generic[P, R, Q, O]):
         self.outside_s = outside_s
         self.backoff_s = backoff_s
 
-    def outside(
-        self, fn: Callable[[World, Q], Awaitable[O]]
-    ) -> Callable[[World, Q], Awaitable[O]]:
+    def outside(self, fn: Callable[[World, Q], Awaitable[O]]) -> Callable[[World, Q], Awaitable[O]]:
         """Declare the part that asks the world; it may be run again with the same key."""
         self.outside_fn = fn
         return fn
@@ -135,9 +135,7 @@ class Action(Operation[P, R], Generic[P, R, Q, O]):
         self.returns = get_type_hints(fn)["return"]
         return fn
 
-    async def settle_in(
-        self, context: "Context", session: Session, attempt: ID, outcome: O
-    ) -> Any:
+    async def settle_in(self, context: "Context", session: Session, attempt: ID, outcome: O) -> Any:
         """Settle an attempt inside the transaction of `context` (see `Context.settle`)."""
         settled = await _settle(context, session, self, attempt, outcome)
         if settled.version and settled.status < 400:
@@ -206,6 +204,8 @@ async def begin(
     digest = ""
     if key is not None:
         digest = idempotency.digest_of(run.site.id, run.principal.id, action.id, key)
+        if run.site.test_clock and not run.trigger:
+            run = msgspec.structs.replace(run, trigger=digest)
 
     async def work(context: "Context", session: Session) -> "tuple[Settled | Begun, Kept | None]":
         begun = await action.fn(context, **arguments)
@@ -255,13 +255,9 @@ async def _settle(
         value, status, body = None, problem.status, codec.encode(problem.document())
     kept, secret = runtime.sealed(context.site, body, action.returns)
     # From here on the version is that of the answer: the request is not read any more.
-    await session.run(
-        sql(session, _CLOSE), (context.site, attempt, status, kept, action.version)
-    )
+    await session.run(sql(session, _CLOSE), (context.site, attempt, status, kept, action.version))
     if digest:
-        await session.run(
-            sql(session, _ANSWER), (context.site, digest, status, kept, int(secret))
-        )
+        await session.run(sql(session, _ANSWER), (context.site, digest, status, kept, int(secret)))
     await session.run(sql(session, _UNDUE), (context.site, due_id(attempt)))
     return Settled(status, body, value)
 
@@ -338,9 +334,7 @@ async def _ask(
     if action.outside_fn is None:
         raise TypeError(f"{action.id} has no outside")
     now = from_us(runtime.clock.now_us())
-    world = World(
-        attempt, site, now, time.monotonic() + action.outside_s, trace, runtime.resources
-    )
+    world = World(attempt, site, now, time.monotonic() + action.outside_s, trace, runtime.resources)
     try:
         return await asyncio.wait_for(action.outside_fn(world, request), action.outside_s)
     except TimeoutError:

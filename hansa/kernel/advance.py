@@ -1,9 +1,9 @@
 """Advance: moving a site's test clock, so that ten years of business pass in seconds.
 
 The clock stops at every instant at which something is due, in the order (run_at, id), does it, and
-runs all events to rest before it goes on, over all services. Each stop is one transaction that moves
-the clock, takes the row and has the effects, so a crash resumes where it was; and one step of a year
-makes the same rows as 365 steps of a day.
+runs all events to rest before it goes on, over all services. Each stop is one transaction that
+moves the clock, takes the row and has the effects, so a crash resumes where it was; and one step of
+a year makes the same rows as 365 steps of a day.
 """
 
 import asyncio
@@ -227,9 +227,7 @@ def _holder(site: SiteInfo) -> str:
     return f"clock@{site.id}"
 
 
-async def _put_off(
-    runtime: "Runtime", site: SiteInfo, row: DueRow, error: BaseException
-) -> None:
+async def _put_off(runtime: "Runtime", site: SiteInfo, row: DueRow, error: BaseException) -> None:
     """Move the clock to where the row failed, and leave the row to the machine's time."""
     work = runtime.due_work.get(row.name)
     backoff_s = work.backoff_s if work else (1.0,)

@@ -66,6 +66,5 @@ def _holds(wanted: Any, seen: set[Any]) -> bool:
     fields = get_args(wanted)
     origin = get_origin(wanted)
     if isinstance(origin, type) and issubclass(origin, msgspec.Struct):
-        if any(_holds(field.type, seen) for field in msgspec.structs.fields(wanted)):
-            return True
+        fields = (*fields, *(field.type for field in msgspec.structs.fields(wanted)))
     return any(_holds(part, seen) for part in fields)

@@ -6,9 +6,10 @@ that outlives its transaction.
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from hansa.kernel import codec, idempotency
 from hansa.kernel.caller import Principal
@@ -64,9 +65,7 @@ def make_context(
     seed = b""
     if run.site.test_clock and run.trigger:
         seed = blake2b(f"{run.site.id}\0{run.cause}\0{run.trigger}".encode()).digest()
-    origin = Origin(
-        run.cause, run.service, run.trace, run.deadline, now_us, run.due_at_us, seed
-    )
+    origin = Origin(run.cause, run.service, run.trace, run.deadline, now_us, run.due_at_us, seed)
     return Context(runtime, run.site, run.principal, origin, session, outbox)
 
 
@@ -128,9 +127,7 @@ async def commit(runtime: "Runtime", run: Run, work: Work[T]) -> Committed[T]:
     return await submit(runtime, run, body)
 
 
-async def submit(
-    runtime: "Runtime", run: Run, body: Callable[[Session], Any]
-) -> Committed[Any]:
+async def submit(runtime: "Runtime", run: Run, body: Callable[[Session], Any]) -> Committed[Any]:
     """Hand a body to the storage. Raises Conflict where a constraint refused a row, and KeyTaken
     where another process took the same key or sequence first."""
     try:
@@ -209,7 +206,7 @@ async def execute(
     if key is not None:
         digest = idempotency.digest_of(run.site.id, run.principal.id, operation.id, key)
         if run.site.test_clock and not run.trigger:
-            run = replace(run, trigger=digest)
+            run = msgspec.structs.replace(run, trigger=digest)
     if operation.prepare_fn is not None:
         known = await _known(runtime, run, digest, request)
         if known is not None:

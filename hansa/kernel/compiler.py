@@ -203,6 +203,11 @@ class Compiled:
             self.target,
         )  # fmt: skip
 
+    @property
+    def own(self) -> frozenset[str]:
+        """The parameters whose values the statement has itself, and the site."""
+        return frozenset(self._defaults) | {SITE_PARAMETER}
+
     def _check(self, given: Mapping[str, Any]) -> None:
         wanted = set(self.names) - self._defaults.keys() - {SITE_PARAMETER}
         missing = sorted(wanted - given.keys())

@@ -57,6 +57,7 @@ class Seeded:
         self.count = 0
 
     def __call__(self) -> int:
+        """Return the next 74 bits."""
         self.count += 1
         digest = blake2b(self.seed, digest_size=10, salt=self.count.to_bytes(8)).digest()
         return int.from_bytes(digest) >> 6
@@ -65,7 +66,16 @@ class Seeded:
 class Context:
     """One run of one handler, for one site and one principal, in one transaction or snapshot."""
 
-    __slots__ = ("_bits", "_db", "_outbox", "_runtime", "_session", "origin", "principal", "settings")
+    __slots__ = (
+        "_bits",
+        "_db",
+        "_outbox",
+        "_runtime",
+        "_session",
+        "origin",
+        "principal",
+        "settings",
+    )
 
     def __init__(
         self,
@@ -133,9 +143,7 @@ class Context:
         if len(data) > EVENT_BYTES_MAX or len(outbox.events) >= EVENTS_MAX:
             raise ValueError(f"{name}: at most {EVENT_BYTES_MAX} bytes, {EVENTS_MAX} a command")
         aggregate = f"{name.partition('.')[0]}:{getattr(event, cls.event_aggregate)}"
-        outbox.events.append(
-            Emitted(self.new_id("evt"), name, cls.event_version, aggregate, data)
-        )
+        outbox.events.append(Emitted(self.new_id("evt"), name, cls.event_version, aggregate, data))
 
     def schedule(
         self,
@@ -178,9 +186,7 @@ class Context:
             raise TypeError(f"{self.origin.cause} only reads: {verb} is for commands")
         return self._outbox
 
-    def resume_later(
-        self, id: ID, name: str, attempt: ID, action: str, after_s: float
-    ) -> None:
+    def resume_later(self, id: ID, name: str, attempt: ID, action: str, after_s: float) -> None:
         """Have an attempt finished by due work, by the machine's time on any clock."""
         ready_us = self._runtime.clock.now_us() + int(after_s * 1_000_000)
         arguments = codec.encode({"attempt": attempt, "action": action})
@@ -246,7 +252,8 @@ class Context:
             )
         if operation.kind != "query":
             raise TypeError(f"{self.origin.cause} only reads: it cannot call {operation.id}")
-        return await self._runtime.call(self, operation, args, kwargs)
+        answer: R = await self._runtime.call(self, operation, args, kwargs)
+        return answer
 
     async def settle(self, action: "Action[..., R, Q, O]", attempt: ID, outcome: O) -> R:
         """Tell an action's attempt its outcome, in this transaction (see `actions`).
@@ -254,7 +261,8 @@ class Context:
         For webhooks. The first outcome counts; of a settled attempt the kept answer comes back.
         """
         self._writing("settle")
-        return await action.settle_in(self, self._session, attempt, outcome)
+        answer: R = await action.settle_in(self, self._session, attempt, outcome)
+        return answer
 
     def across_sites(self, reason: str) -> Awaitable[Db]:
         """Return a `db` that reads all sites; needs `platform.sites:across`, and is audited."""

@@ -50,7 +50,9 @@ ON CONFLICT DO NOTHING RETURNING event"""
 _FAIL = """INSERT INTO hansa_deliveries (subscriber, event, site, aggregate, position, state,
 attempt, ready_at_us, error, trace, failed_at_us)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"""
-_TAKE = """DELETE FROM hansa_deliveries WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting'"""
+_TAKE = (
+    """DELETE FROM hansa_deliveries WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting'"""
+)
 _AGAIN = """UPDATE hansa_deliveries SET state = ?3, attempt = ?4, ready_at_us = ?5, error = ?6,
 failed_at_us = ?7 WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting'"""
 _PROMOTE = """UPDATE hansa_deliveries SET state = 'waiting', ready_at_us = ?4
@@ -306,9 +308,7 @@ async def _fail_again(
     runtime.retry_pending(committed.value)
 
 
-async def by_hand(
-    runtime: "Runtime", site: str, subscriber: str, event: str, verb: str
-) -> None:
+async def by_hand(runtime: "Runtime", site: str, subscriber: str, event: str, verb: str) -> None:
     """Skip (`skip`) or try anew (`replay`) an event that waits or is parked. Raises NotFound."""
     info = await runtime.site(site)
     run = Run(info, SYSTEM, f"kernel.{verb}", "kernel", "", deadline_in(DEADLINE_S))

@@ -201,7 +201,7 @@ class Dispatcher:
         await self._moved.wait()
 
     async def _write_floor(self) -> None:
-        """Note that every subscriber has done all up to here, so that a start need not look back."""
+        """Note that every subscriber has done all up to here: a start need not look back."""
         position = self._position
         run = Run(PLATFORM_SITE, SYSTEM, "kernel.floor", "kernel", "", deadline_in(30))
 

@@ -48,7 +48,7 @@ _SOONEST = """SELECT min(CASE WHEN lease_until_us > ready_at_us THEN lease_until
 _TAKE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2 AND holder = ?3"
 _FAIL = """UPDATE hansa_due SET state = ?4, attempt = ?5, ready_at_us = ?6, error = ?7, holder = '',
 lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND holder = ?3"""
-# One process owns a SQLite file: whatever was claimed or asked when it starts, was so by a dead one.
+# One process owns a SQLite file: what was claimed or asked when it starts, was by a dead one.
 _ORPHANS = """UPDATE hansa_due SET holder = '', lease_until_us = 0,
 ready_at_us = CASE WHEN name = ?1 THEN min(ready_at_us, ?2) ELSE ready_at_us END
 WHERE state = 'waiting' AND (lease_until_us > 0 OR name = ?1)"""
@@ -180,7 +180,9 @@ class DueRunner:
 async def do(runtime: "Runtime", row: DueRow, holder: str) -> None:
     """Do a row: a handler of due work in one transaction with its deletion, or what it names."""
     if row.name == actions.RESUME:
-        await actions.finish(runtime, row.site, codec.decode(row.arguments, dict[str, str])["attempt"])
+        await actions.finish(
+            runtime, row.site, codec.decode(row.arguments, dict[str, str])["attempt"]
+        )
         return
     work = runtime.due_work.get(row.name)
     if work is None:

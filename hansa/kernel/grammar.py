@@ -75,7 +75,8 @@ _FREE: Final = frozenset({
 
 _INSTEAD: Final = {
     "_multi_values": "ctx.db.insert_all for several rows",
-    "select": "insert_all with the rows that you read",
+    "select": "ctx.db.insert_all with the rows that you read",
+    "_inline": "ctx.db.insert_all with the rows that you read",
     "_post_values_clause": "upsert(), whose key begins with the site",
     "_for_update_arg": "nothing: commands are serializable",
     "_distinct_on": "row_number() over a partition in a subquery",
@@ -227,9 +228,10 @@ class Walk:
     def _star(self, node: Any) -> None:
         """Let the * pass that SQLAlchemy writes for what an EXISTS selects."""
         inner = node
-        while not isinstance(inner, selectable.SelectBase) or not hasattr(inner, "_raw_columns"):
+        while not isinstance(inner, selectable.SelectBase):
             inner = inner.element
-        self._seen |= {id(column): column for column in inner._raw_columns if _is_star(column)}
+        selected: Any = getattr(inner, "_raw_columns", ())
+        self._seen |= {id(column): column for column in selected if _is_star(column)}
 
     def _function(self, node: Any) -> None:
         name = str(getattr(node, "name", ""))

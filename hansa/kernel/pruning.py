@@ -25,13 +25,19 @@ LOG_KEPT_S: Final = 30 * 86_400
 
 _RULES: Final = {
     "hansa_keys": (KEPT_S, "created_at_us", "site, digest", "created_at_us < ?1 AND status <> 0"),
-    "hansa_attempts": (LOG_KEPT_S, "created_at_us", "site, id", "created_at_us < ?1 AND status <> 0"),
+    "hansa_attempts": (
+        LOG_KEPT_S,
+        "created_at_us",
+        "site, id",
+        "created_at_us < ?1 AND status <> 0",
+    ),
     "hansa_receipts": (LOG_KEPT_S, "at_us", "subscriber, event", "at_us < ?1"),
     "hansa_events": (
         LOG_KEPT_S,
         "position",
         "position",
-        "recorded_at_us < ?1 AND position <= (SELECT coalesce(min(floor), 0) FROM hansa_subscribers)"
+        "recorded_at_us < ?1"
+        " AND position <= (SELECT coalesce(min(floor), 0) FROM hansa_subscribers)"
         " AND NOT EXISTS (SELECT 1 FROM hansa_deliveries d"
         " WHERE d.position = hansa_events.position AND d.state <> 'skipped')",
     ),

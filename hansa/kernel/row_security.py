@@ -1,8 +1,8 @@
 """Row security: PostgreSQL's own wall behind the compiler's. Pure: functions that return SQL.
 
-Each site's table shows only the rows of the site that the session has set, to its owner as well. The
-application's role owns nothing and cannot lift that. `hansa.across` is for the kernel's loops, which
-follow all sites; handlers have no way to set it.
+Each site's table shows only the rows of the site that the session has set, to its owner as well.
+The application's role owns nothing and cannot lift that. `hansa.across` is for the kernel's loops,
+which follow all sites; handlers have no way to set it.
 """
 
 from typing import Final

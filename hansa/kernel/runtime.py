@@ -1,7 +1,7 @@
 """Runtime: services, a storage and a directory of sites, put together in one process.
 
-What must never happen here: a way to run a handler that skips the permission, the site, the deadline
-or the key.
+What must never happen here: a way to run a handler that skips the permission, the site, the
+deadline or the key.
 """
 
 import asyncio
@@ -83,7 +83,9 @@ class Runtime:
         self.subscriptions: dict[str, list[Subscription]] = {}
         for one in self.services:
             for subscription in one.subscriptions:
-                self.subscriptions.setdefault(event_name(subscription.event), []).append(subscription)
+                self.subscriptions.setdefault(event_name(subscription.event), []).append(
+                    subscription
+                )
         self.reader = contracts.Reader(
             contracts.contracts_of(self.services), contracts.upcasters_of(self.services)
         )
@@ -142,7 +144,7 @@ class Runtime:
     # ---- who and where
 
     async def site(self, site: str) -> SiteInfo:
-        """Return a site by its id; one that is gone keeps its id and slot for what is left of it."""
+        """Return a site by its id; one that is gone keeps its slot for what is left of it."""
         if site == PLATFORM:
             return PLATFORM_SITE
         info = await self.directory.by_id(site)
@@ -159,7 +161,7 @@ class Runtime:
             return PLATFORM_SITE
         if caller.site == PLATFORM:
             raise Invalid(
-                "Say which site is meant: use a key of the site, its host, or the header Hansa-Site.",
+                "Say which site is meant: by a key of it, its host, or the header Hansa-Site.",
                 slug="site-missing",
             )
         info = await self.directory.by_id(caller.site)
@@ -237,7 +239,9 @@ class Runtime:
     def _answer_of(self, action: Action[..., Any, Any, Any], done: "Settled | str") -> Answer:
         if isinstance(done, str):
             body = codec.encode({"attempt": done, "state": "open"})
-            return Answer(202, body, [("location", f"/kernel/attempts/{done}"), ("retry-after", "1")])
+            return Answer(
+                202, body, [("location", f"/kernel/attempts/{done}"), ("retry-after", "1")]
+            )
         kind = "application/problem+json" if done.status >= 400 else "application/json"
         return Answer(done.status, done.answer, [], kind)
 
@@ -257,9 +261,7 @@ class Runtime:
 
     # ---- calls in process
 
-    async def call(
-        self, context: Context, operation: Operation[P, R], args: Any, kwargs: Any
-    ) -> R:
+    async def call(self, context: Context, operation: Operation[P, R], args: Any, kwargs: Any) -> R:
         """Run a query for another handler, with the caller's principal, deadline and trace."""
         if operation.needs not in (PUBLIC, INTERNAL):
             admit(operation, context.principal)
@@ -297,7 +299,8 @@ class Runtime:
         if operation.kind == "action":
             action = self.actions[operation.id]
             settled = await self.begin_and_finish(action, run, arguments, key, "")
-            return self._value_of(action, settled)
+            value = self._value_of(action, settled)
+            return value
         committed = await execute(self, operation, run, arguments, key=key, request="")
         done = committed.value
         if done.replayed:
@@ -438,9 +441,7 @@ class Runtime:
             values = self.reader.lift(row.name, row.version, values)
         return _typed(work.parameters, values)
 
-    def operation_arguments(
-        self, operation: Operation[..., Any], data: bytes
-    ) -> dict[str, Any]:
+    def operation_arguments(self, operation: Operation[..., Any], data: bytes) -> dict[str, Any]:
         """Return encoded arguments as an operation's handler takes them."""
         return _typed(operation.parameters, msgspec.json.decode(data))
 

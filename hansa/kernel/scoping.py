@@ -167,7 +167,7 @@ class _Portable(SQLCompiler):
         if binary.operator in _SEARCHES:
             return self._search(binary, *_SEARCHES[binary.operator], **inner)
         lists = binary.operator in (operators.in_op, operators.not_in_op)
-        if lists and isinstance(binary.right, BindParameter):
+        if lists and isinstance(binary.right, BindParameter) and "literal_binds" not in kwargs:
             plain = binary.right._clone(maintain_key=True)
             plain.expanding = False
             self.list_keys = self.list_keys | {plain.key}

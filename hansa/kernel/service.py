@@ -128,13 +128,14 @@ class Service:
         """Declare a handler that only reads, on one snapshot. `route` is ``GET /path/{name}``."""
 
         def declare(fn: Callable[Concatenate[Context, P], Awaitable[R]]) -> Operation[P, R]:
-            return self._add(
+            declared: Operation[P, R] = self._add(
                 Operation(
                     self.name, fn.__name__, "query", fn, needs, scope,
                     deadline_s=deadline_s, deprecated=deprecated,
                 ),
                 route,
             )  # fmt: skip
+            return declared
 
         return declare
 
@@ -157,7 +158,7 @@ class Service:
         """
 
         def declare(fn: Callable[Concatenate[Context, P], Awaitable[R]]) -> Operation[P, R]:
-            return self._add(
+            declared: Operation[P, R] = self._add(
                 Operation(
                     self.name, fn.__name__, "command", fn, needs, scope, status=status,
                     serial_by=serial_by, deadline_s=deadline_s, body_bytes_max=body_bytes_max,
@@ -165,6 +166,7 @@ class Service:
                 ),
                 route,
             )  # fmt: skip
+            return declared
 
         return declare
 
@@ -255,9 +257,7 @@ class Service:
         spread_s: int = 0,
         scope: Scope = "site",
         backoff_s: tuple[float, ...] = BACKOFF_S,
-    ) -> Callable[
-        [Callable[[Context], Awaitable[None]]], Callable[[Context], Awaitable[None]]
-    ]:
+    ) -> Callable[[Callable[[Context], Awaitable[None]]], Callable[[Context], Awaitable[None]]]:
         """Declare what runs on every site by a cron expression in the site's zone.
 
         `spread_s` spreads the sites over so many seconds after the instant. After a stop of the
@@ -289,4 +289,3 @@ class Service:
             return fn
 
         return declare
-

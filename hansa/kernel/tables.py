@@ -33,7 +33,9 @@ def _int(name: str, nullable: bool = False, default: str | None = None) -> Colum
     return Column(name, BigInteger, nullable=nullable, server_default=default and text(default))
 
 
-def _table(name: str, *parts: Column[int] | Column[str] | Column[bytes] | object, scope: str) -> Table:
+def _table(
+    name: str, *parts: Column[int] | Column[str] | Column[bytes] | object, scope: str
+) -> Table:
     return Table(name, metadata, *parts, info={"service": "kernel", "scope": scope})  # type: ignore[arg-type]
 
 
@@ -132,7 +134,9 @@ deliveries = _table(
     _text("trace"),
     _int("failed_at_us"),
     PrimaryKeyConstraint("subscriber", "event"),
-    CheckConstraint("state IN ('waiting', 'queued', 'parked', 'skipped')", name="hansa_deliveries_state"),
+    CheckConstraint(
+        "state IN ('waiting', 'queued', 'parked', 'skipped')", name="hansa_deliveries_state"
+    ),
     Index("hansa_deliveries_aggregate", "subscriber", "site", "aggregate", "position"),
     Index("hansa_deliveries_ready", "state", "ready_at_us"),
     scope="site",

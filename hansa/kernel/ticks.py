@@ -134,9 +134,7 @@ class Ticker:
                 return str(at)  # it is further than we are
             for site in sites:
                 await self._runtime_rows(session, schedule, site, tick_us)
-            await session.run(
-                sql(session, _WRITE), (schedule.name, zone, tick_us, reached)
-            )
+            await session.run(sql(session, _WRITE), (schedule.name, zone, tick_us, reached))
             return None if last else reached
 
         committed = await self._runtime.storage.write(
@@ -153,9 +151,7 @@ class Ticker:
         await flush(session, Outbox(due=[row]), stamp, None)
 
 
-def tick_row(
-    schedule: "Schedule", site: SiteInfo, tick_us: int, *, test_clock: bool
-) -> Scheduled:
+def tick_row(schedule: "Schedule", site: SiteInfo, tick_us: int, *, test_clock: bool) -> Scheduled:
     """Return the due row of one instant of a schedule on one site; its name makes it unique."""
     run_at_us = tick_us + spread_us(site.id, schedule.name, schedule.spread_s)
     return Scheduled(

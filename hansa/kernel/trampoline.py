@@ -1,4 +1,4 @@
-"""The trampoline: how an engine runs a command so that it can wait for its database and nothing else.
+"""The trampoline: how a command can wait for its database and for nothing else.
 
 A command's body is a coroutine that nobody schedules: the engine sends into it. A session that has
 to wait yields a `Wait`; the driver does the waiting outside and sends the result back in. Whatever
@@ -69,7 +69,7 @@ async def drive(coro: Coroutine[Any, Any, T]) -> T:
         value, error = None, None
         try:
             value = await outcome.awaitable
-        except BaseException as raised:  # noqa: BLE001  # the body's to catch, a cancel too
+        except BaseException as raised:  # the body's to catch, a cancel too
             error = raised
 
 

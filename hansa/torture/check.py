@@ -4,12 +4,18 @@ import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+from sqlalchemy import MetaData
+
 from hansa.assembly import Cell, Place
-from hansa.kernel.deliveries import deadline_in
+from hansa.kernel.commands import deadline_in
 from hansa.kernel.storage import PLATFORM, Session
+from hansa.kernel.tables import events_table
 from hansa.torture import journal
 from hansa.torture.load import TORTURED, Scene
 
@@ -32,7 +38,9 @@ Read = Callable[[str], Rows]
 class Books:
     """All rows of a cell that the checks look at, read at once after everything is at rest."""
 
-    def __init__(self, tables: dict[str, list[dict[str, Any]]], ledger: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, tables: dict[str, list[dict[str, Any]]], ledger: list[dict[str, Any]]
+    ) -> None:
         self.tables = tables
         self.ledger = ledger
 
@@ -93,13 +101,11 @@ async def _read(cell: Cell, statement: str) -> Rows:
 
 
 async def _table(cell: Cell, name: str) -> list[dict[str, Any]]:
-    table = {
-        table.name: table for service in TORTURED for table in service.tables.values()
-    }.get(name)
+    table = {table.name: table for service in TORTURED for table in service.tables.values()}.get(
+        name
+    )
     if table is None:
-        from hansa.kernel.tables import events_table, metadata
-
-        table = events_table(cell.storage.dialect, type(metadata)())
+        table = events_table(cell.storage.dialect, MetaData())
     names = [column.name for column in table.columns]
     quoted = ", ".join(f'"{column}"' for column in names)
     rows = await _read(cell, f"SELECT {quoted} FROM {name}")
@@ -153,13 +159,14 @@ def _sequences(books: Books) -> Iterator[str]:
     """The events of an aggregate are numbered without a gap, in the order of their positions."""
     by_aggregate: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for row in books.rows("hansa_events"):
-        by_aggregate[row["site"], row["aggregate"]].append((row["seq"], row["position"]))
+        position = row["position"] or 0  # 0: it was never given one
+        by_aggregate[row["site"], row["aggregate"]].append((row["seq"], position))
     for (_, aggregate), pairs in by_aggregate.items():
         pairs.sort()
         if [seq for seq, _ in pairs] != list(range(1, len(pairs) + 1)):
             yield f"{aggregate}: a gap in its sequence"
         positions = [position for _, position in pairs]
-        if None in positions or positions != sorted(positions):
+        if 0 in positions or positions != sorted(positions):
             yield f"{aggregate}: positions against its sequence"
 
 
@@ -194,7 +201,8 @@ def _stock(books: Books) -> Iterator[str]:
     for level in books.rows("commerce_stock"):
         variant = level["variant_id"]
         if [level["on_hand"], level["reserved"]] != sums[variant]:
-            yield f"stock {variant}: {level['on_hand']}, {level['reserved']} but moves {sums[variant]}"
+            have = (level["on_hand"], level["reserved"])
+            yield f"stock {variant}: {have}, but the moves make {sums[variant]}"
         if not 0 <= level["reserved"] <= level["on_hand"]:
             yield f"stock {variant}: oversold, {level['reserved']} of {level['on_hand']}"
     held: Counter[str] = Counter()
@@ -203,11 +211,10 @@ def _stock(books: Books) -> Iterator[str]:
             held[one["variant_id"]] += one["quantity"]
     for level in books.rows("commerce_stock"):
         if level["reserved"] != held[level["variant_id"]]:
-            yield f"stock {level['variant_id']}: reserved {level['reserved']}, held {held[level['variant_id']]}"
+            promised = held[level["variant_id"]]
+            yield f"stock {level['variant_id']}: reserved {level['reserved']}, held {promised}"
     sold: Counter[str] = Counter()
     for order in books.rows("commerce_orders"):
-        import msgspec
-
         for line in msgspec.json.decode(order["priced"])["lines"]:
             sold[line["variant_id"]] += line["quantity"]
     if sold != claimed:
@@ -249,11 +256,9 @@ def _time(books: Books) -> Iterator[str]:
     for row in books.rows("torture_planned"):
         if rings.get(row["name"]) != 1:
             yield f"{row['name']} rang {rings.get(row['name'], 0)} times"
-    from datetime import date
-
     counts = {row["day"]: row["count"] for row in books.rows("torture_days")}
     found = sorted(date.fromisoformat(day) for day in counts)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         if (after - before).days != 1:
             yield f"the days from {before} to {after} are missing"
     for day, count in counts.items():

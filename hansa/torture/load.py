@@ -1,26 +1,28 @@
 """Load: a worker that does everything at once, until it is killed.
 
-Each client loops over a mix of commands, every one under a key that is noted before it is sent; what
-was acknowledged is noted in the journal. Keys of before the last kill are sent again first: their
-answers must be the same.
+Each client loops over a mix of commands under keys; what was acknowledged is noted in the journal.
+Keys of before the last kill are sent again first: their answers must be the same.
 """
 
 import asyncio
 import os
 import random
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+
+import uvloop
 
 from hansa.assembly import OPERATOR, SERVICES, Cell, Place
 from hansa.business.commerce import api as shop
-from hansa.kernel import codec
+from hansa.kernel import advance, codec, migrating
 from hansa.kernel.actions import Unknown
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
 from hansa.kernel.problems import Overloaded, Problem, StorageFailed, StorageFull
+from hansa.kernel.schedule import from_us
 from hansa.kernel.structs import Money
 from hansa.platform.sites.api import NewSite, TestClock, create_site
+from hansa.testing.schema import make_tables
 from hansa.torture import journal
 from hansa.torture.journal import Journal
 from hansa.torture.service import Plan, Step, plan, step, torture
@@ -46,20 +48,16 @@ class Scene:
 
 async def set_up(place: Place) -> Scene:
     """Make the sites and the goods."""
-    from hansa.testing.schema import make_tables
-
     cell = Cell(place, services=TORTURED, background=False)
     cell.storage = place.storage()
     await cell.storage.open()
-    await make_tables_first(cell)
+    await migrating.migrate(cell.storage, SERVICES)
     await make_tables(cell.storage, torture)
     await cell.storage.close()
     await cell.open()
     try:
         runtime = cell.runtime
         one = await runtime.do(create_site, OPERATOR, {"body": NewSite("torture")})
-        from datetime import UTC, datetime
-
         stands = TestClock(datetime(2026, 1, 1, tzinfo=UTC))
         other = await runtime.do(
             create_site, OPERATOR, {"body": NewSite("clock", zone="Europe/Berlin", clock=stands)}
@@ -74,13 +72,6 @@ async def set_up(place: Place) -> Scene:
         return Scene(one.id, other.id, hot)
     finally:
         await cell.close()
-
-
-async def make_tables_first(cell: Cell) -> None:
-    """Migrate what has revisions; torture's own tables come after."""
-    from hansa.kernel import migrating
-
-    await migrating.migrate(cell.storage, SERVICES)
 
 
 class Worker:
@@ -119,7 +110,7 @@ class Worker:
                     self.journal.note("violation", what=f"{problem.slug}: {problem}")
 
     async def _repeat(self) -> None:
-        """Send keys again that were answered before the kill; the answers must be the first ones."""
+        """Send keys again that were answered before the kill; the answers must be the same."""
         answered = [line for line in journal.read(self.folder) if line["kind"] == "answer"]
         for line in answered[-REPEATED:]:
             operation = self.cell.runtime.by_id[line["operation"]]
@@ -208,14 +199,12 @@ class Worker:
 
     async def _clock(self) -> None:
         """Move the other site's clock, by a few days at a time."""
-        from hansa.kernel import advance
-
         while self.number == 0:
             try:
                 info = await self.cell.runtime.site(self.scene.clock_site)
                 now, target, _ = await advance.read_clock(self.cell.runtime, info)
                 days = timedelta(days=self.chance.randrange(1, 4))
-                to = advance.from_us(target) + days if target <= now else advance.from_us(target)
+                to = from_us(target) + days if target <= now else from_us(target)
                 await self.cell.runtime.advance(self.scene.clock_site, to)
             except (*TROUBLE, Problem):
                 await asyncio.sleep(0.02)
@@ -223,11 +212,4 @@ class Worker:
 
 def work(place: Place, scene: Scene, number: int, seed: int) -> None:
     """Be a worker, in a process of its own, for ever."""
-    import uvloop
-
     uvloop.run(Worker(place, scene, number, seed).run())
-
-
-def journal_folder(place: Place) -> Path:
-    """Return where the journals are."""
-    return place.folder

@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Plants: known bugs, put into a worker before it starts. Each must be found by the checks."""
 
 import time
@@ -6,7 +7,7 @@ from typing import Any, Final
 
 from hansa.business.commerce import tables
 from hansa.business.commerce.api import stock
-from hansa.kernel import deliveries
+from hansa.kernel import commands, deliveries
 from hansa.kernel.compiler import param, update
 from hansa.kernel.context import Context
 from hansa.kernel.postgres import sequencer
@@ -19,14 +20,23 @@ _overwrite = (
 )
 _seen: dict[str, tuple[float, int, int]] = {}
 STALE_S: Final = 0.02
+_SERIAL: Final = (
+    'UPDATE hansa_events SET position = "row" WHERE position IS NULL AND $1::bigint >= 0'
+)
+
+
+def _put(module: Any, parts: dict[str, Any]) -> None:
+    """Put other parts into a module."""
+    for name, part in parts.items():
+        setattr(module, name, part)
 
 
 def position_outside() -> None:
     """The subscriber's position moves in a transaction of its own, before the effects."""
-    whole = deliveries._deliver_batch  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    whole = deliveries._deliver_batch
 
     async def planted(runtime: Any, subscription: Any, events: Any) -> None:
-        run = await deliveries._run_for(runtime, subscription, events[0])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        run = await deliveries._run_for(runtime, subscription, events[0])
         last = events[-1]
 
         async def move(session: Any) -> None:
@@ -34,7 +44,7 @@ def position_outside() -> None:
                 session, subscription.name, last.slot, last.epoch, last.position
             )
 
-        await deliveries.submit(runtime, run, move)
+        await commands.submit(runtime, run, move)
 
         async def no_move(*_: Any) -> None:
             return None
@@ -42,22 +52,19 @@ def position_outside() -> None:
         async def at_start(*_: Any) -> int:
             return 0
 
-        moving, position = deliveries.move_cursor, deliveries._position  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        deliveries.move_cursor = no_move
-        deliveries._position = at_start  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        before = {name: getattr(deliveries, name) for name in ("move_cursor", "_position")}
+        _put(deliveries, {"move_cursor": no_move, "_position": at_start})
         try:
             await whole(runtime, subscription, events)
         finally:
-            deliveries.move_cursor, deliveries._position = moving, position  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            _put(deliveries, before)
 
-    deliveries._deliver_batch = planted  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    _put(deliveries, {"_deliver_batch": planted})
 
 
 def serial_positions() -> None:
     """On PostgreSQL the position is the serial column, so in the order of insertion."""
-    sequencer._NUMBER = (  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportConstantRedefinition]
-        'UPDATE hansa_events SET position = "row" WHERE position IS NULL AND $1::bigint >= 0'
-    )  # type: ignore[misc]
+    _put(sequencer, {"_NUMBER": _SERIAL})
 
 
 def read_before_write() -> None:
@@ -66,14 +73,14 @@ def read_before_write() -> None:
     async def planted(ctx: Context, variant: str, quantity: int) -> None:
         known = _seen.get(variant)
         if known is None or time.monotonic() - known[0] > STALE_S:
-            level = await ctx.db.one(stock._level, stock.Level, variant=variant)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            level = await ctx.db.one(stock._level, stock.Level, variant=variant)
             known = _seen[variant] = (time.monotonic(), level.on_hand, level.reserved)
         _, on_hand, reserved = known
         if on_hand - reserved < quantity:
             raise stock.Shortage("There are too few.")
         await ctx.db.run(_overwrite, variant=variant, reserved=reserved + quantity)
 
-    stock._promise = planted  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    _put(stock, {"_promise": planted})
 
 
 PLANTS: Final[dict[str, Callable[[], None]]] = {

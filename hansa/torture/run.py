@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from typing import Final
 
 from hansa.assembly import Place
 from hansa.kernel.problems import StorageFailed
+from hansa.testing.faulty_disk import FaultyDisk
 from hansa.testing.postgres import Cluster
 from hansa.torture import journal, load, plants
 from hansa.torture.check import look, violations
@@ -131,8 +133,6 @@ class Load:
             if self._plant:
                 plants.PLANTS[self._plant]()
             if self._powerless:
-                from hansa.testing.faulty_disk import FaultyDisk
-
                 disk = FaultyDisk("torture", seed=seed, leak=0.2)
                 synchronous = "OFF" if self._plant == "no-fsync" else "FULL"
                 place = replace(place, vfs=disk.name, synchronous=synchronous)
@@ -140,7 +140,7 @@ class Load:
                     _spoil(disk, random.Random(seed))
             load.work(place, self._scene, number, seed)
             status = 0
-        except BaseException as error:  # noqa: BLE001  # a forked child must not return
+        except BaseException as error:  # a forked child must not return
             journal.Journal(self._place.folder, number).note(
                 "violation", what=f"a worker ended: {error!r}"
             )
@@ -178,9 +178,8 @@ def _is_up(path: Path, pid: int) -> bool:
         return f'"up", "pid": {pid}}}'.encode() in stream.read()
 
 
-def _spoil(disk: object, chance: random.Random) -> None:
+def _spoil(disk: FaultyDisk, chance: random.Random) -> None:
     """Let the disk fail now and then, in a thread, and heal it again."""
-    import threading
 
     def go() -> None:
         while True:
@@ -188,6 +187,6 @@ def _spoil(disk: object, chance: random.Random) -> None:
             what = chance.choice(("fill_up", "fail_write", "fail_sync"))
             getattr(disk, what)(chance.randrange(20) * (4096 if what == "fill_up" else 1))
             time.sleep(chance.uniform(0.005, 0.05))
-            disk.heal()  # type: ignore[attr-defined]
+            disk.heal()
 
     threading.Thread(target=go, daemon=True).start()

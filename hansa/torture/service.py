@@ -1,4 +1,4 @@
-"""Torture's own service: counters whose every step must have effect once, in order, and at its time.
+"""Torture's own service: counters whose every step has effect once, in order, at its time.
 
 Owned by the kernel team. What must never happen here: a handler that hides what it was handed.
 """
@@ -86,7 +86,11 @@ class _Mark(Struct):
     count: int
 
 
-@torture.command("POST /steps", needs=NEEDS, serial_by=lambda body: body.name)
+def _by_name(body: Step) -> str:
+    return body.name
+
+
+@torture.command("POST /steps", needs=NEEDS, serial_by=_by_name)
 async def step(ctx: Context, body: Step) -> Value:
     """Move a counter on by one and say so."""
     value = await ctx.db.value(_step, int, name=body.name) or 0

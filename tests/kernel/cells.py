@@ -23,9 +23,7 @@ REAL: Final = SiteInfo("site_real", slot_of("site_real"), zone="Europe/Berlin")
 """A site on the machine's clock."""
 OTHER: Final = SiteInfo("site_other", slot_of("site_other"))
 """Another site on the machine's clock."""
-TESTED: Final = SiteInfo(
-    "site_test", slot_of("site_test"), zone="Europe/Berlin", test_clock=True
-)
+TESTED: Final = SiteInfo("site_test", slot_of("site_test"), zone="Europe/Berlin", test_clock=True)
 """A site on a test clock."""
 DAWN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """Where test clocks begin."""

@@ -20,9 +20,7 @@ WRITE: Final = "ledger.counters:write"
 counters = ledger.table(
     "counters", text("name", primary=True), integer("value"), checks=("value <= 1000",)
 )
-notes = ledger.table(
-    "notes", text("subscriber"), text("name"), integer("value"), prefix="note"
-)
+notes = ledger.table("notes", text("subscriber"), text("name"), integer("value"), prefix="note")
 docs = ledger.table("docs", text("title", unique="site"), prefix="doc")
 
 _step = upsert(

@@ -47,7 +47,7 @@ def test_every_key_of_a_sites_table_begins_with_the_site() -> None:
     assert "UNIQUE (site, thing, other)" in sql(second)
     assert "FOREIGN KEY(site, thing) REFERENCES shop_things (site, id)" in sql(second)
     for made in (first, second):
-        assert all([column.name for column in index.columns][0] == "site" for index in made.indexes)
+        assert {next(iter(index.columns)).name for index in made.indexes} == {"site"}
         assert list(made.columns.keys())[:2] == ["site", "id"]
     assert is_declared(first) and not is_declared(Table("shop_x", metadata))
 
@@ -98,7 +98,7 @@ def test_defaults_and_checks_are_portable() -> None:
         assert f"live BOOLEAN DEFAULT {true} NOT NULL" in text_of
         assert "n BIGINT DEFAULT 5 NOT NULL" in text_of
         assert "word TEXT DEFAULT 'it''s' NOT NULL" in text_of
-        assert "share" in text_of and "DEFAULT 0.5" in text_of
+        assert "DEFAULT 0.5" in text_of or "DEFAULT (0.5)" in text_of
         for check in ("CHECK (n >= 0)", "CHECK (n <= most)", "CHECK (most < 1000)"):
             assert check in text_of
 

@@ -40,9 +40,7 @@ async def invoke(
     caller: Caller = OWNER,
 ) -> tuple[int, Any, dict[str, str]]:
     arguments = {} if body is None else {"body": body}
-    answer = await cell.runtime.invoke(
-        operation, caller, arguments, key=key, request_hash=hash
-    )
+    answer = await cell.runtime.invoke(operation, caller, arguments, key=key, request_hash=hash)
     return answer.status, codec.decode(answer.body, Any), dict(answer.headers)
 
 
@@ -95,9 +93,7 @@ def test_another_body_under_the_same_key_is_refused(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("operation", [L.step, L.hop], ids=["queued", "racing"])
-def test_concurrent_duplicates_run_once(
-    storage: Storage, operation: Operation[..., Value]
-) -> None:
+def test_concurrent_duplicates_run_once(storage: Storage, operation: Operation[..., Value]) -> None:
     async def go() -> None:
         async with opened(storage, ledger) as cell:
             answers = await asyncio.gather(
@@ -274,9 +270,7 @@ def test_a_deadline_that_is_over_leaves_nothing(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("operation", [L.step, L.hop], ids=["queued", "racing"])
-def test_a_hot_row_counts_every_command(
-    storage: Storage, operation: Operation[..., Value]
-) -> None:
+def test_a_hot_row_counts_every_command(storage: Storage, operation: Operation[..., Value]) -> None:
     async def go() -> None:
         async with opened(storage, ledger) as cell:
             values = await asyncio.gather(

@@ -45,6 +45,7 @@ from hansa.kernel.scoping import SITE_PARAMETER, StatementRefused
 from hansa.kernel.structs import Money, Struct
 from tests.kernel.authoring import lines, products, regions
 
+twin: Any = products.alias()
 people = build_table(MetaData(), "crm", "people", [text_column("name")])
 loose = Table(
     "shop_loose", MetaData(), Column("site", Text), Column("id", Text),
@@ -97,7 +98,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         postgresql.insert(lines).values(id="1").on_conflict_do_nothing(), "Insert is not allowed"),
     "update from": (update(products).values(price=n.n).where(n.product == p.id), "other tables"),
     "delete using": (delete(products).where(n.product == p.id), "other tables"),
-    "an alias as target": (update(products.alias()).values(price=1), "alias or a join"),
+    "an alias as target": (update(twin).values(price=1), "alias or a join"),
     "a join as target": (update(products.join(lines)).values(price=1), "alias or a join"),
     "a write in a read": (
         select(delete(lines).returning(n.id).cte().c.id), "write inside another"),

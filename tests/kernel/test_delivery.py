@@ -18,9 +18,7 @@ BACKOFF_S = (1.0, 5.0)
 AGGREGATES = ("a", "b")
 
 states = st.sampled_from(["waiting", "queued", "parked", "skipped"])
-rows = st.builds(
-    Delivery, st.integers(1, 50), states, st.integers(0, 5), st.integers(0, 10_000)
-)
+rows = st.builds(Delivery, st.integers(1, 50), states, st.integers(0, 5), st.integers(0, 10_000))
 
 
 @given(st.lists(rows))
@@ -149,9 +147,7 @@ class Subscriber(RuleBasedStateMachine):
         for name in AGGREGATES:
             left = {one.position for one in self.rows[name] if one.state != "skipped"}
             done = set(self.effects[name])
-            assert left | done | (self.by_hand & set(self.emitted[name])) == set(
-                self.emitted[name]
-            )
+            assert left | done | (self.by_hand & set(self.emitted[name])) == set(self.emitted[name])
             assert not left & done
 
     @invariant()

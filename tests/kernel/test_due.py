@@ -163,9 +163,7 @@ def test_a_dead_holder_is_replaced_after_its_lease(storage: Storage) -> None:
         async with by_hand(storage) as (cell, clock):
             await plan(cell, "a", 10, id="r")
             until_us = clock.at_us + int((10 + due.LEASE_S) * 1_000_000)
-            await cell.run(
-                "UPDATE hansa_due SET holder = 'dead', lease_until_us = ?1", until_us
-            )
+            await cell.run("UPDATE hansa_due SET holder = 'dead', lease_until_us = ?1", until_us)
             await later(cell, clock, 10)
             await one_round(cell)
             assert await value(cell, "a") == 0

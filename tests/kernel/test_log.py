@@ -146,9 +146,7 @@ async def _park(cell: TestCell, clock: HandClock) -> str:
         await later(cell, clock, wait_s)
         state = "waiting" if attempt < len(L.BACKOFF_S) else "parked"
         await cell.until_rows([(state, attempt + 1), ("queued", 0)], STATES)
-    rows = await cell.rows(
-        "SELECT event, error FROM hansa_deliveries WHERE state = 'parked'"
-    )
+    rows = await cell.rows("SELECT event, error FROM hansa_deliveries WHERE state = 'parked'")
     assert "RuntimeError: stumbled over 1" in rows[0][1]
     assert "Traceback" in rows[0][1]
     await later(cell, clock, 1e6)
@@ -162,15 +160,11 @@ def test_a_parked_event_is_replayed_by_hand(storage: Storage) -> None:
         async with by_hand(storage) as (cell, clock):
             event = await _park(cell, clock)
             Trouble.failing = set()
-            await deliveries.by_hand(
-                cell.runtime, REAL.id, "ledger.stumble", event, "replay"
-            )
+            await deliveries.by_hand(cell.runtime, REAL.id, "ledger.stumble", event, "replay")
             await cell.until_rows([], STATES)
             assert sorted(await seen(cell)) == [1, 2]
             with pytest.raises(NotFound):
-                await deliveries.by_hand(
-                    cell.runtime, REAL.id, "ledger.stumble", event, "replay"
-                )
+                await deliveries.by_hand(cell.runtime, REAL.id, "ledger.stumble", event, "replay")
 
     asyncio.run(go())
 
@@ -180,9 +174,7 @@ def test_a_parked_event_is_skipped_by_hand(storage: Storage) -> None:
         async with by_hand(storage) as (cell, clock):
             event = await _park(cell, clock)
             with pytest.raises(NotFound):
-                await deliveries.by_hand(
-                    cell.runtime, OTHER.id, "ledger.stumble", event, "skip"
-                )
+                await deliveries.by_hand(cell.runtime, OTHER.id, "ledger.stumble", event, "skip")
             await deliveries.by_hand(cell.runtime, REAL.id, "ledger.stumble", event, "skip")
             await cell.until_rows([("skipped", 0)], STATES)
             assert await seen(cell) == [2]
@@ -228,10 +220,7 @@ def test_two_processes_deliver_each_event_once(postgres_dsns: Dsns) -> None:
             runtimes = (cell.runtime, twin.runtime)
             Trouble.failing = {"n1:3"}
             await asyncio.gather(
-                *(
-                    runtimes[n % 2].do(L.hop, OWNER, {"body": Step(f"n{n % 4}")})
-                    for n in range(48)
-                )
+                *(runtimes[n % 2].do(L.hop, OWNER, {"body": Step(f"n{n % 4}")}) for n in range(48))
             )
             await asyncio.gather(*(one.dispatcher.rest() for one in runtimes))
             Trouble.failing = set()

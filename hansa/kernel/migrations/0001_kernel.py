@@ -17,7 +17,9 @@ def text(name: str, nullable: bool = False) -> sa.Column[str]:
 
 def number(name: str, nullable: bool = False, default: str | None = None) -> sa.Column[int]:
     """A column of 64 bits."""
-    return sa.Column(name, sa.BigInteger(), nullable=nullable, server_default=default and sa.text(default))
+    return sa.Column(
+        name, sa.BigInteger(), nullable=nullable, server_default=default and sa.text(default)
+    )
 
 
 def data(name: str) -> sa.Column[bytes]:
@@ -39,7 +41,7 @@ def log() -> None:
     """On SQLite the key is the position itself: one writer inserts in the order of commit."""
     on_sqlite = op.get_context().dialect.name == "sqlite"
     if on_sqlite:
-        head: list[sa.SchemaItem] = [
+        head: list[sa.Column[Any] | sa.Constraint] = [
             sa.Column("position", sa.Integer(), primary_key=True, autoincrement=True)
         ]
     else:

@@ -28,7 +28,8 @@ def is_lost(error: BaseException) -> bool:
     if code_of(error) in _LOST:
         return True
     return isinstance(
-        error, (asyncpg.InterfaceError, asyncpg.ConnectionDoesNotExistError, ConnectionError, OSError)
+        error,
+        (asyncpg.InterfaceError, asyncpg.ConnectionDoesNotExistError, ConnectionError, OSError),
     ) and not isinstance(error, (TimeoutError, asyncio.TimeoutError))
 
 

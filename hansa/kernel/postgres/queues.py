@@ -36,9 +36,7 @@ class Queues:
         finally:
             self._next(key)
 
-    async def _wait(
-        self, key: str, line: "deque[asyncio.Future[None]]", deadline: float
-    ) -> None:
+    async def _wait(self, key: str, line: "deque[asyncio.Future[None]]", deadline: float) -> None:
         if self._waiting >= WAITING_MAX:
             raise Overloaded("Too many commands wait for the same rows.", retry_after_s=1)
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()

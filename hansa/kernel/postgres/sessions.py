@@ -1,5 +1,6 @@
 """Sessions: a transaction, or one snapshot, on a PostgreSQL connection."""
 
+import logging
 import time
 from collections.abc import Awaitable, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from hansa.kernel.postgres.pool import Link, Pool, State
 from hansa.kernel.problems import DeadlineExceeded
 from hansa.kernel.storage import Dialect, Row
 from hansa.kernel.trampoline import Wait
+
+logger = logging.getLogger("hansa.postgres")
 
 
 class SnapshotNeeded(BaseException):
@@ -83,7 +86,16 @@ class WriteSession:
 class ReadSession:
     """What a query reads through. `snapshot` says whether a transaction holds it all together."""
 
-    __slots__ = ("_ended", "_pool", "_state", "deadline", "link", "position", "snapshot", "statements")
+    __slots__ = (
+        "_ended",
+        "_pool",
+        "_state",
+        "deadline",
+        "link",
+        "position",
+        "snapshot",
+        "statements",
+    )
 
     dialect: Dialect = "postgresql"
 
@@ -145,7 +157,8 @@ class ReadSession:
         try:
             if self.snapshot and not broken and not link.connection.is_closed():
                 await link.connection.execute("COMMIT")
-        except Exception as error:  # the read is over; only the connection is lost
-            broken = broken or translate(error) is not None
+        except Exception:  # the read is over; only the connection is lost
+            logger.info("a connection was lost at the end of a read")
+            broken = True
         finally:
             self._pool.give(link, broken=broken)

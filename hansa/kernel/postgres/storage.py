@@ -1,6 +1,7 @@
 """PostgresStorage: the cell behind `hansa.kernel.storage`, for any number of processes."""
 
 import asyncio
+import logging
 import random
 import re
 import time
@@ -19,6 +20,8 @@ from hansa.kernel.storage import PLATFORM, Body, Committed, Dialect, Session
 from hansa.kernel.trampoline import drive
 
 T = TypeVar("T")
+
+logger = logging.getLogger("hansa.postgres")
 
 _SITE: Final = re.compile(r"[A-Za-z0-9_]{1,90}")
 BACKOFF_S: Final = 0.002
@@ -68,7 +71,8 @@ class PostgresStorage:
         link = await self._pool.take(("", False), time.monotonic() + 10)
         try:
             rows = await link.connection.fetch(
-                "SELECT rolsuper OR rolbypassrls, rolname FROM pg_roles WHERE rolname = current_user"
+                "SELECT rolsuper OR rolbypassrls, rolname FROM pg_roles"
+                " WHERE rolname = current_user"
             )
             owned = await link.connection.fetchval(
                 "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()"
@@ -120,7 +124,7 @@ class PostgresStorage:
                 if len(self._several) < 10_000:
                     self._several.add(shape)
             except Exception as error:
-                # A server that restarts breaks every connection of the pool; a read may be repeated.
+                # A server that restarts breaks all connections of the pool; a read may be repeated.
                 if not isinstance(error, StorageFailed) or tries == READ_TRIES:
                     raise
                 if time.monotonic() + RECONNECT_S > deadline:
@@ -217,8 +221,9 @@ class PostgresStorage:
             return True
         try:
             await link.connection.execute("ROLLBACK", timeout=5)
-        except Exception as error:
-            return translate(error) is not None
+        except Exception:
+            logger.info("a connection was lost while it rolled back")
+            return True
         return False
 
     async def _commit(self, link: Link, deadline: float) -> None:

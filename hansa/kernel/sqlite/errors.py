@@ -1,4 +1,4 @@
-"""SQLite's errors as the kernel's: refusals by constraints, a full disk, a failing one, lateness."""
+"""SQLite's errors as the kernel's: refusals by constraints, a full or failing disk, lateness."""
 
 from typing import Final, Literal
 

@@ -53,7 +53,7 @@ class Worker:
             result, error = None, None
             try:
                 result = errand[0]()
-            except BaseException as raised:  # noqa: BLE001  # reported where it is waited for
+            except BaseException as raised:  # reported where it is waited for
                 error = raised
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting
                 self._loop.call_soon_threadsafe(errand[1], result, error)

@@ -315,7 +315,7 @@ class Writer:
             try:
                 self.execute("SAVEPOINT job")
                 ended, outcome = job.context.run(_start, job.body, session)
-            except BaseException as error:  # noqa: BLE001  # its caller gets it, whatever it is
+            except BaseException as error:  # its caller gets it, whatever it is
                 self._end(job, session, None, error)
             else:
                 if not ended:
@@ -344,7 +344,7 @@ class Writer:
             value = None if error is not None else future.result()
             try:
                 ended, outcome = job.context.run(drive_now, session.coro, value, error)
-            except BaseException as raised:  # noqa: BLE001  # its caller gets it, whatever it is
+            except BaseException as raised:  # its caller gets it, whatever it is
                 self._end(job, session, None, raised)
             else:
                 if not ended:
@@ -393,7 +393,7 @@ class Writer:
         """Commit, and return how that failed; then there is no transaction any more."""
         try:
             self.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001  # told to everybody in the batch
+        except Exception as error:  # told to everybody in the batch
             self._roll_back()
             return translate(error)
         return None

@@ -167,6 +167,9 @@ def test_authentication() -> None:
     for unusable in ("", "Bearer caf\xe9"):  # no silent fall to a public caller
         reply = ask("GET", "/shop/products/a", headers={"authorization": unusable})
         assert reply.slug == "unauthenticated"
+    for unusable in ("", "sit\xe9"):  # nor to the host's site
+        reply = ask("GET", "/shop/products/a", headers={"hansa-site": unusable})
+        assert reply.slug == "invalid-site"
     assert ask("POST", "/shop/keys").slug == "denied"
     reply = ask("POST", "/shop/keys", headers={"authorization": "Bearer full"})
     assert reply.json() == {"key": "s3cret"}

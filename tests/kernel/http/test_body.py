@@ -1,6 +1,7 @@
 """Bodies from outside: what is refused, and how precisely."""
 
 import asyncio
+import json
 from typing import Any
 
 import msgspec
@@ -157,6 +158,8 @@ def test_operations_without_a_body() -> None:
         headers = {"authorization": "Bearer full"}
         reply = await client.send("PUT", "/shop/baskets/x", b"", headers)
         assert reply.json()["basket"]["lines"] == []
+        reply = await client.send("PUT", "/shop/baskets/x", [b""], headers)  # told by its end only
+        assert reply.json()["basket"]["lines"] == []
         assert (await client.send("GET", "/shop/products/a", b"junk")).status == 200
 
     asyncio.run(run())
@@ -203,6 +206,26 @@ def test_examination_is_exact(value: Any, indent: bool) -> None:
         assert wanted
     else:
         assert not wanted
+
+
+ESCAPES = st.sampled_from(
+    ["\\ud83d", "\\ude00", "\\uD800", "\\uDFFF", "\\u0000", "\\u00e9", "\\ue000", "\\n", "\\\\",
+     '\\"', "u0000", "ud800", "a", "[", "{"]
+)  # fmt: skip
+
+
+@given(st.lists(ESCAPES, max_size=12).map("".join))
+def test_escapes_are_told_apart(text: str) -> None:
+    body = f'["{text}"]'.encode()
+    (meant,) = json.loads(body)
+    unkeepable = any(letter == "\0" or 0xD800 <= ord(letter) <= 0xDFFF for letter in meant)
+    try:
+        assert bodies.decode(body, codec.decoder(list[str]), 1) == [meant]
+    except Invalid as problem:
+        assert unkeepable and problem.slug == "malformed-json"
+        assert "U+0000" in problem.detail or "half a surrogate" in problem.detail
+    else:
+        assert not unkeepable
 
 
 @given(st.binary(max_size=300))

@@ -134,7 +134,7 @@ async def find_order(ctx: Context, id: ID) -> Order:
 @commerce.query("GET /orders", needs="commerce.orders:read")
 async def list_orders(ctx: Context, page: PageRequest) -> Page[Order]:
     """List orders, the newest first."""
-    found: Page[Order] = await ctx.db.page(_all, Order, page, order=(_o.number,), descending=True)
+    found: Page[Order] = await ctx.db.page(_all, Order, page, order=(_o.number.desc(),))
     return found
 
 
