@@ -1,7 +1,8 @@
 """Delivery: what becomes of an event at one subscriber. Pure; the log and its tests share it.
 
 A subscriber takes the events of one aggregate in their sequence, each with effect once. One that
-fails waits for its next try, and what follows it on the same aggregate queues behind it; everything else goes on. After the last try it is parked, until a person skips or replays it.
+fails waits for its next try, and what follows it on the same aggregate queues behind it; everything
+else goes on. After the last try it is parked, until a person skips or replays it.
 """
 
 from collections.abc import Sequence

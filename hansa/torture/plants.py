@@ -2,7 +2,8 @@
 """Plants: known bugs, put into a worker before it starts. Each must be found by the checks."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from hansa.business.commerce import tables
@@ -19,6 +20,7 @@ _overwrite = (
     .values(reserved=param("reserved", _s.reserved.type))
 )
 _seen: dict[str, tuple[float, int, int]] = {}
+_before: list[tuple[Any, str, Any]] = []
 STALE_S: Final = 0.02
 _SERIAL: Final = (
     'UPDATE hansa_events SET position = "row" WHERE position IS NULL AND $1::bigint >= 0'
@@ -26,9 +28,23 @@ _SERIAL: Final = (
 
 
 def _put(module: Any, parts: dict[str, Any]) -> None:
-    """Put other parts into a module."""
+    """Put other parts into a module; `planted` takes them out again."""
     for name, part in parts.items():
+        _before.append((module, name, getattr(module, name)))
         setattr(module, name, part)
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Have a bug in this process, and in those forked from it, for a while."""
+    try:
+        if name:
+            PLANTS[name]()
+        yield
+    finally:
+        while _before:
+            module, part, whole = _before.pop()
+            setattr(module, part, whole)
 
 
 def position_outside() -> None:
@@ -53,11 +69,11 @@ def position_outside() -> None:
             return 0
 
         before = {name: getattr(deliveries, name) for name in ("move_cursor", "_position")}
-        _put(deliveries, {"move_cursor": no_move, "_position": at_start})
+        vars(deliveries).update(move_cursor=no_move, _position=at_start)
         try:
             await whole(runtime, subscription, events)
         finally:
-            _put(deliveries, before)
+            vars(deliveries).update(before)
 
     _put(deliveries, {"_deliver_batch": planted})
 

@@ -62,6 +62,7 @@ def torture(
         raise ValueError(f"the plants are {', '.join(plants.PLANTS)}")
     chance = random.Random(seed)
     with ExitStack() as stack:
+        stack.enter_context(plants.planted(plant))
         folder = Path(tempfile.mkdtemp(prefix="hansa-torture-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         place, cluster = Place(folder), None
@@ -130,8 +131,6 @@ class Load:
         status = 1
         try:
             place = self._place
-            if self._plant:
-                plants.PLANTS[self._plant]()
             if self._powerless:
                 disk = FaultyDisk("torture", seed=seed, leak=0.2)
                 synchronous = "OFF" if self._plant == "no-fsync" else "FULL"

@@ -1,4 +1,4 @@
-"""The rules of delivery, by properties: in order, effect once, queue behind, parked until by hand."""
+"""The rules of delivery by properties: in order, once, queue behind, parked until by hand."""
 
 from hypothesis import given
 from hypothesis import strategies as st

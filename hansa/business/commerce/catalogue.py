@@ -11,7 +11,7 @@ from hansa.kernel.structs import Money, Struct
 Handle = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", min_length=1, max_length=120)]
 Title = Annotated[str, Meta(min_length=1, max_length=500)]
 Sku = Annotated[str, Meta(min_length=1, max_length=120)]
-Value = str | float | int | bool
+Value = Annotated[str, Meta(max_length=20_000)] | float | int | bool
 Attributes = Annotated[dict[Annotated[str, Meta(max_length=120)], Value], Meta(max_length=500)]
 """What a product is described by: names to texts, numbers and truth values; 500 at most."""
 Status = Literal["active", "draft", "archived"]

@@ -18,6 +18,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import secrets
 import sqlite3
 import threading
 import time
@@ -66,7 +67,7 @@ class Testpay:
                 db.execute(statement)
             db.execute(
                 "INSERT OR IGNORE INTO secrets VALUES ('webhooks', ?)",
-                (hashlib.sha256(f"{path}{time.time_ns()}".encode()).digest(),),
+                (secrets.token_bytes(32),),
             )
             self._secret: bytes = db.execute("SELECT value FROM secrets").fetchone()[0]
 

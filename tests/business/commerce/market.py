@@ -81,7 +81,9 @@ class Market:
     async def cart(self, *lines: tuple[str, int]) -> shop.Cart:
         """Make a cart, of one mug if nothing else is said."""
         wanted = tuple(shop.Line(*line) for line in lines or ((self.variant, 1),))
-        made: shop.Cart = await self.visit(shop.create_cart, body=shop.NewCart(wanted, "a@b.example"))
+        made: shop.Cart = await self.visit(
+            shop.create_cart, body=shop.NewCart(wanted, "a@b.example")
+        )
         return made
 
     async def pay(self, cart: shop.Cart, token: str = "tok_ok", key: str | None = None) -> Any:
@@ -151,7 +153,9 @@ class Market:
 
     async def rows(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Return rows past all services, to look at what is kept."""
-        text = statement if self.runtime.storage.dialect != "sqlite" else statement.replace("$", "?")
+        text = (
+            statement if self.runtime.storage.dialect != "sqlite" else statement.replace("$", "?")
+        )
 
         async def body(session: Session) -> list[tuple[Any, ...]]:
             return [tuple(row) for row in await session.fetch(text, arguments)]

@@ -40,7 +40,9 @@ async def check_books(market: Market) -> None:
     """Money is with orders, and orders with money; stock is what the ledger adds up to."""
     orders = await market.orders()
     assert market.kept_money() == sum(one.paid_minor - one.refunded_minor for one in orders)
-    sold = sum(line.quantity for one in orders for line in one.priced.lines if one.state == "placed")
+    sold = sum(
+        line.quantity for one in orders for line in one.priced.lines if one.state == "placed"
+    )
     assert await market.level() == (10 - sold, 0)
     assert sorted(one.number for one in orders) == list(range(1, len(orders) + 1))
 
@@ -232,7 +234,9 @@ def test_a_hold_that_is_over_frees_stock_and_late_money_is_given_back(place: Pla
             await market.runtime.advance(market.site, START + timedelta(minutes=12))
             assert await market.orders() == [order]
             assert market.kept_money() == 10 * PRICE
-            states = await market.rows("SELECT state FROM commerce_payments WHERE site = $1", market.site)
+            states = await market.rows(
+                "SELECT state FROM commerce_payments WHERE site = $1", market.site
+            )
             assert sorted(row[0] for row in states) == ["captured", "voided"]
 
     asyncio.run(test())

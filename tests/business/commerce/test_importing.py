@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hansa.business.commerce.catalogue import NewProduct
 from hansa.business.commerce.importing import LINE_BYTES_MAX, LineFault, parse, slug
 
-OWN = b'{"handle":"mug","title":"Mug","variants":[{"sku":"M","price":{"minor":1,"currency":"EUR"}}]}'
+OWN = (
+    b'{"handle":"mug","title":"Mug","variants":[{"sku":"M","price":{"minor":1,"currency":"EUR"}}]}'
+)
 
 
 def test_both_forms_are_read() -> None:
@@ -19,7 +21,10 @@ def test_both_forms_are_read() -> None:
     assert isinstance(own, NewProduct)
     assert own.variants[0].stock == 0  # the line could have said
     icecat = parse(
-        2, b'{"id":"42","title":" B\xc3\xbcro 3 ","price":1999,"ean":["1","2"],"attr_n_x":1.5}', "EUR", 5
+        2,
+        b'{"id":"42","title":" B\xc3\xbcro 3 ","price":1999,"ean":["1","2"],"attr_n_x":1.5}',
+        "EUR",
+        5,
     )
     assert isinstance(icecat, NewProduct)
     assert (icecat.handle, icecat.title) == ("buro-3-42", "Büro 3")

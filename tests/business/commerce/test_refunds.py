@@ -22,7 +22,10 @@ def test_concurrent_refunds_never_exceed_what_was_paid(place: Place) -> None:
         async with opened(place) as market:
             order = await market.buy()
             answers = await asyncio.gather(
-                *(tried(market, shop.refund, id=order.id, body=shop.NewRefund(400)) for _ in range(8))
+                *(
+                    tried(market, shop.refund, id=order.id, body=shop.NewRefund(400))
+                    for _ in range(8)
+                )
             )
             assert answers.count("refund-too-large") == 8 - PRICE // 400
             now = await market.run(shop.get_order, id=order.id)

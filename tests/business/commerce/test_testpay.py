@@ -121,7 +121,7 @@ def test_a_webhook_that_is_not_signed_or_stale_is_refused(
     with pytest.raises(WebhookInvalid, match="malformed"):
         provider.parse_webhook(RawBody(b"junk", junk))
     later = int(good["webhook-timestamp"]) + testpay.TOLERANCE_S + 1
-    monkeypatch.setattr(testpay.time, "time", lambda: later)
+    monkeypatch.setattr("hansa.business.commerce.testpay.time.time", lambda: later)
     with pytest.raises(WebhookInvalid, match="too old"):
         provider.parse_webhook(RawBody(body, good))
 

@@ -18,13 +18,14 @@ from hansa.kernel.structs import MINOR_MAX, Struct
 LINES_MAX = 100
 CartState = Literal["open", "completing", "completed"]
 
-_c, _v = tables.carts.c, tables.variants.c
+_c, _o, _v = tables.carts.c, tables.orders.c, tables.variants.c
 _by_id = select(tables.carts).where(_c.id == param("id"))
 _priced = (
     select(_v.id, _v.product_id, _v.sku, _v.price_minor, tables.products.c.title)
     .join(tables.products, tables.products.c.id == _v.product_id)
     .where(_v.id.in_(param("ids")), tables.products.c.status == "active")
 )
+_bought = select(_o.priced).where(_o.id == param("order"))
 _write = (
     update(tables.carts)
     .where(_c.id == param("id"), _c.version == param("before"), _c.state == "open")
@@ -67,7 +68,11 @@ class CartRow(Struct):
 
 
 class Cart(Struct):
-    """A cart with its prices as of now."""
+    """A cart with its prices: as of now, or, once it is an order, as they were bought.
+
+    `gone` are the lines that are not on sale any more; they are not in the sums, and the cart
+    cannot be completed with them.
+    """
 
     id: ID
     version: int
@@ -75,6 +80,11 @@ class Cart(Struct):
     email: str
     priced: Priced
     order_id: ID | None = None
+    gone: tuple[Line, ...] = ()
+
+
+class _Bought(Struct):
+    priced: Priced
 
 
 class _Form(Struct):
@@ -91,7 +101,7 @@ async def create_cart(ctx: Context, body: NewCart) -> Cart:
     lines = summed(body.lines)
     cart = CartRow(ctx.new_id("cart"), 1, "open", body.email, lines, None, ctx.now)
     await ctx.db.insert(tables.carts, cart)
-    return await shown(ctx, cart)
+    return shown(cart, await priced(ctx, lines))
 
 
 @commerce.command("PUT /carts/{id}", needs=PUBLIC)
@@ -106,13 +116,17 @@ async def change_cart(ctx: Context, id: ID, body: CartChange) -> Cart:
     if not written:
         raise changed(cart)
     after = CartRow(id, body.version + 1, "open", email, lines, None, cart.created_at)
-    return await shown(ctx, after)
+    return shown(after, await priced(ctx, lines))
 
 
 @commerce.query("GET /carts/{id}", needs=PUBLIC)
 async def get_cart(ctx: Context, id: ID) -> Cart:
-    """Return a cart with its prices as of now."""
-    return await shown(ctx, await find_cart(ctx, id))
+    """Return a cart with its prices; what is not on sale any more is told apart, not refused."""
+    cart = await find_cart(ctx, id)
+    if cart.order_id:
+        return shown(cart, (await ctx.db.one(_bought, _Bought, order=cart.order_id)).priced)
+    sums, gone = await priced_and_gone(ctx, cart.lines)
+    return shown(cart, sums, gone)
 
 
 def changed(cart: CartRow) -> Conflict:
@@ -135,14 +149,25 @@ async def find_cart(ctx: Context, id: ID) -> CartRow:
 
 
 async def priced(ctx: Context, lines: tuple[Line, ...]) -> Priced:
-    """Return lines at the prices of now. Raises Unprocessable for what is not on sale."""
+    """Return lines at the prices of now. Raises Unprocessable for what is not on sale
+    (`not-on-sale`), or comes to more than a price can be (`total-too-large`)."""
+    sums, gone = await priced_and_gone(ctx, lines)
+    if gone:
+        names = ", ".join(line.variant_id for line in gone)
+        raise Unprocessable(f"Not on sale: {names[:500]}.", slug="not-on-sale")
+    if sums.total_minor > MINOR_MAX:
+        raise Unprocessable(
+            f"A cart comes to at most {MINOR_MAX} minor units.", slug="total-too-large"
+        )
+    return sums
+
+
+async def priced_and_gone(ctx: Context, lines: tuple[Line, ...]) -> tuple[Priced, tuple[Line, ...]]:
+    """Return the lines that are on sale at the prices of now, and the lines that are not."""
     forms = {}
     if lines:
         found = await ctx.db.all(_priced, _Form, ids=[line.variant_id for line in lines])
         forms = {form.id: form for form in found}
-    missing = [line.variant_id for line in lines if line.variant_id not in forms]
-    if missing:
-        raise Unprocessable(f"Not on sale: {', '.join(missing)[:500]}.", slug="not-on-sale")
     sums = price(
         ctx.settings.currency,
         [
@@ -151,17 +176,12 @@ async def priced(ctx: Context, lines: tuple[Line, ...]) -> Priced:
                 form.price_minor * line.quantity,
             )
             for line in lines
-            for form in (forms[line.variant_id],)
+            if (form := forms.get(line.variant_id))
         ],
     )  # fmt: skip
-    if sums.total_minor > MINOR_MAX:
-        raise Unprocessable(
-            f"A cart comes to at most {MINOR_MAX} minor units.", slug="total-too-large"
-        )
-    return sums
+    return sums, tuple(line for line in lines if line.variant_id not in forms)
 
 
-async def shown(ctx: Context, cart: CartRow) -> Cart:
+def shown(cart: CartRow, sums: Priced, gone: tuple[Line, ...] = ()) -> Cart:
     """Return a kept cart as its visitor sees it."""
-    sums = await priced(ctx, cart.lines)
-    return Cart(cart.id, cart.version, cart.state, cart.email, sums, cart.order_id)
+    return Cart(cart.id, cart.version, cart.state, cart.email, sums, cart.order_id, gone)

@@ -11,6 +11,7 @@ from hansa.business.commerce.api.orders import Order, find_order
 from hansa.business.commerce.api.stock import (
     claim_stock,
     enough_for,
+    promised,
     release_hold,
     release_stock,
     reserve_stock,
@@ -139,7 +140,10 @@ async def settle_checkout(ctx: Context, request: Checkout, outcome: Outcome) -> 
         await _payment(ctx, request, outcome, "declined", None)
         ctx.emit(PaymentDeclined(request.cart, outcome.reason))
         raise Refused(PaymentRefused(f"The payment was declined: {outcome.reason}."))
-    if not await enough_for(ctx, request.ref):
+    promises = await promised(ctx, request.ref)
+    if not await enough_for(ctx, promises):
+        # What of it is still promised must not stay so: its hold is not due any more.
+        await release_stock(ctx, request.ref)
         payment = await _payment(ctx, request, outcome, "orphaned", None)
         await ctx.db.run(_reopen, id=request.cart)
         ctx.emit(PaymentOrphaned(payment, request.cart, request.charge.amount_minor))
@@ -154,7 +158,7 @@ async def settle_checkout(ctx: Context, request: Checkout, outcome: Outcome) -> 
             "The goods were gone when the money came; it is being given back.",
             slug="out-of-stock",
         ))  # fmt: skip
-    await claim_stock(ctx, request.ref)
+    await claim_stock(ctx, promises)
     return await _place(ctx, request, outcome)
 
 
@@ -181,10 +185,11 @@ async def _place(ctx: Context, request: Checkout, outcome: Outcome) -> Order:
         paid_minor=sums.total_minor, refunded_minor=0, refunding_minor=0, payment_id=payment,
         created_at=ctx.now,
     )  # fmt: skip
-    for seq, (kind, amount) in enumerate((("placed", 0), ("paid", sums.total_minor)), start=1):
-        await ctx.db.insert(
-            tables.order_events, order_id=order, seq=seq, type=kind, amount_minor=amount, at=ctx.now
-        )
+    happened = (("placed", 0), ("paid", sums.total_minor))
+    await ctx.db.insert_all(tables.order_events, [
+        {"order_id": order, "seq": seq, "type": kind, "amount_minor": amount, "at": ctx.now}
+        for seq, (kind, amount) in enumerate(happened, start=1)
+    ])  # fmt: skip
     lines = tuple(
         OrderLine(line.product_id, line.variant_id, line.quantity, line.amount_minor)
         for line in sums.lines
@@ -195,7 +200,10 @@ async def _place(ctx: Context, request: Checkout, outcome: Outcome) -> Order:
             ctx.now.date().isoformat(), lines,
         )
     )  # fmt: skip
-    return await find_order(ctx, order)
+    return Order(
+        order, number, request.cart, request.email, "placed", "paid", "none", sums,
+        sums.total_minor, 0, ctx.now,
+    )  # fmt: skip
 
 
 class Void(Struct):

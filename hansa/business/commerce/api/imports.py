@@ -14,6 +14,8 @@ from hansa.kernel.context import Context
 from hansa.kernel.problems import Conflict
 from hansa.kernel.structs import Struct
 
+LINES_MAX = 1 << 40
+
 _i = tables.imports.c
 _by_source = select(tables.imports).where(_i.source == param("source"))
 _move = upsert(
@@ -35,9 +37,15 @@ class ImportBatch(Struct):
     out. `source` is a digest of the file's content."""
 
     source: Annotated[str, Meta(min_length=1, max_length=120)]
-    first_line: int
-    next_line: int
+    first_line: Annotated[int, Meta(ge=1, le=LINES_MAX)]
+    next_line: Annotated[int, Meta(ge=2, le=LINES_MAX + 1)]
     products: Annotated[tuple[NewProduct, ...], Meta(max_length=BATCH_MAX)]
+
+    def __post_init__(self) -> None:
+        if self.next_line <= self.first_line:
+            raise ValueError("next_line is after first_line")
+        if len(self.products) > self.next_line - self.first_line:
+            raise ValueError("a line holds one product at most")
 
 
 class Import(Struct):

@@ -26,7 +26,11 @@ _by_handle = select(tables.products).where(_p.handle == param("handle"))
 _by_id = select(tables.products).where(_p.id == param("id"))
 _active = select(tables.products).where(_p.status == "active")
 _variants_of = select(tables.variants).where(_v.product_id == param("product")).order_by(_v.place)
-_by_sku = select(tables.variants).where(_v.sku == param("sku"))
+_by_sku = (
+    select(tables.variants)
+    .join(tables.products, _p.id == _v.product_id)
+    .where(_v.sku == param("sku"), _p.status == "active")
+)
 _change = (
     update(tables.products)
     .where(_p.id == param("id"), _p.version == param("before"))
@@ -131,7 +135,7 @@ async def list_products(ctx: Context, page: PageRequest) -> Page[Product]:
 
 @commerce.query("GET /variants", needs=PUBLIC)
 async def find_variant(ctx: Context, sku: Annotated[str, Meta(max_length=120)]) -> Variant:
-    """Return the variant with a sku."""
+    """Return the variant with a sku, of a product that is on sale."""
     return await ctx.db.one(_by_sku, Variant, sku=sku)
 
 

@@ -154,18 +154,27 @@ async def _promise(ctx: Context, variant: ID, quantity: int) -> None:
     if await ctx.db.run(_reserve, variant=variant, quantity=quantity):
         return
     await _known(ctx, variant)
-    # Promises that are over but not yet swept are given back, for this one.
-    for old in await ctx.db.all(_overdue, Reservation, variant=variant, now=ctx.now):
-        await _release_one(ctx, old)
+    await _sweep(ctx, variant)
     if not await ctx.db.run(_reserve, variant=variant, quantity=quantity):
         raise Shortage(f"There are fewer than {quantity} of {variant}.")
 
 
+async def _sweep(ctx: Context, variant: ID) -> None:
+    """Give back the promises of a variant that are over, without waiting for their due work."""
+    for old in await ctx.db.all(_overdue, Reservation, variant=variant, now=ctx.now):
+        await _release_one(ctx, old)
+
+
+async def promised(ctx: Context, ref: str) -> list[Reservation]:
+    """Return what a reference was promised, whether it still is or not."""
+    return await ctx.db.all(_of_ref, Reservation, ref=ref)
+
+
 async def release_stock(ctx: Context, ref: str) -> None:
     """Give back what a reference was promised; nothing happens the second time."""
-    for held in await ctx.db.all(_of_ref, Reservation, ref=ref):
-        if held.state == "held":
-            await _release_one(ctx, held)
+    for one in await promised(ctx, ref):
+        if one.state == "held":
+            await _release_one(ctx, one)
 
 
 async def _release_one(ctx: Context, held: Reservation) -> None:
@@ -178,32 +187,38 @@ async def _release_one(ctx: Context, held: Reservation) -> None:
         await _note(ctx, held.variant_id, "release", held.quantity, held.ref)
 
 
-async def claim_stock(ctx: Context, ref: str) -> None:
-    """Take what a reference was promised off the shelf. A promise that was given back meanwhile is
-    made again if there is enough; else raises Conflict (`out-of-stock`)."""
-    for held in await ctx.db.all(_of_ref, Reservation, ref=ref):
-        if held.state == "released":
-            await _promise(ctx, held.variant_id, held.quantity)
-            await ctx.db.run(_hold_again, ref=ref, variant=held.variant_id)
-            await _note(ctx, held.variant_id, "reserve", held.quantity, ref)
-    for held in await ctx.db.all(_of_ref, Reservation, ref=ref):
-        after = next_state(held.state, "claim")
-        await ctx.db.run(
-            _set_state, ref=ref, variant=held.variant_id, before=held.state, after=after
+async def claim_stock(ctx: Context, promises: Iterable[Reservation]) -> None:
+    """Take what was promised off the shelf. A promise that was given back meanwhile is made again
+    if there is enough; else raises Conflict (`out-of-stock`)."""
+    for one in promises:
+        state = one.state
+        if state == "released":
+            await _promise(ctx, one.variant_id, one.quantity)
+            await ctx.db.run(_hold_again, ref=one.ref, variant=one.variant_id)
+            await _note(ctx, one.variant_id, "reserve", one.quantity, one.ref)
+            state = "held"
+        after = next_state(state, "claim")
+        changed = await ctx.db.run(
+            _set_state, ref=one.ref, variant=one.variant_id, before=state, after=after
         )
-        if held.state == "held":
-            await ctx.db.run(_claim, variant=held.variant_id, quantity=held.quantity)
-            await _note(ctx, held.variant_id, "claim", held.quantity, ref)
+        if state == "held" and changed:
+            await ctx.db.run(_claim, variant=one.variant_id, quantity=one.quantity)
+            await _note(ctx, one.variant_id, "claim", one.quantity, one.ref)
 
 
-async def enough_for(ctx: Context, ref: str) -> bool:
-    """Tell whether what a reference asks for is promised, or could be promised again."""
-    for held in await ctx.db.all(_of_ref, Reservation, ref=ref):
-        if held.state == "released":
-            level = await ctx.db.one(_level, Level, variant=held.variant_id)
-            if level.on_hand - level.reserved < held.quantity:
+async def enough_for(ctx: Context, promises: Iterable[Reservation]) -> bool:
+    """Tell whether all of it is promised, or could be promised again."""
+    for one in promises:
+        if one.state == "released" and await _available(ctx, one.variant_id) < one.quantity:
+            await _sweep(ctx, one.variant_id)
+            if await _available(ctx, one.variant_id) < one.quantity:
                 return False
     return True
+
+
+async def _available(ctx: Context, variant: ID) -> int:
+    level = await ctx.db.one(_level, Level, variant=variant)
+    return level.on_hand - level.reserved
 
 
 async def return_stock(ctx: Context, ref: str, lines: Iterable[tuple[ID, int]]) -> None:

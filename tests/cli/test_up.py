@@ -1,0 +1,121 @@
+"""`hansa up` on a fresh folder sells at once, keeps everything, and stops in good order."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.server import READY, Server, hansa
+
+
+def fetch(server: Server, path: str) -> Any:
+    with urllib.request.urlopen(f"http://localhost:{server.port}{path}", timeout=20) as answer:
+        return json.loads(answer.read())
+
+
+def test_what_it_prints_works_and_a_second_start_keeps_everything(tmp_path: Path) -> None:
+    folder = tmp_path / "cell"
+    with Server(folder) as server:
+        printed = server.wait_for(READY).group()
+        commands = [
+            line.strip() for line in printed.splitlines() if line.strip().startswith("curl")
+        ]
+        assert len(commands) == 2
+        made = [
+            json.loads(subprocess.run(
+                [*shlex.split(command), "-sS", "--fail-with-body"],
+                capture_output=True, text=True, check=True, timeout=30,
+            ).stdout)
+            for command in commands
+        ]  # fmt: skip
+        assert len(made[0]["items"]) == 3
+        handle = made[1]["product"]["handle"]
+        log = next(line for line in printed.splitlines() if " log events" in line)
+        shown = hansa(*log.split("hansa.cli ")[1].split(), folder=folder)
+        assert handle in shown.stdout, shown.stderr
+        assert "in use" in hansa("sites", "list", folder=folder).stderr
+        assert server.stop() == 0
+    key = (folder / "demo.key").read_text()
+    assert (folder / "demo.key").stat().st_mode & 0o077 == 0
+    with Server(folder) as server:
+        server.wait_for(READY)
+        assert fetch(server, f"/commerce/products/{handle}")["product"]["handle"] == handle
+        assert server.stop(signal.SIGINT) == 0
+    assert (folder / "demo.key").read_text() == key
+    sites = hansa("sites", "list", folder=folder).stdout.splitlines()
+    assert [line.split("  ")[-1] for line in sites] == ["Demo shop"]
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    with Server(tmp_path / "one") as server:
+        server.wait_for(READY)
+        second = hansa("up", "--port", str(server.port), folder=tmp_path / "two")
+        assert second.returncode == 1
+        assert f"already listens on 127.0.0.1:{server.port}" in second.stderr
+        assert "Traceback" not in second.stderr
+
+
+def test_a_request_under_way_is_answered_before_it_stops(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        server.wait_for(READY)
+        url = f"http://localhost:{server.port}/commerce"
+        listed = fetch(server, "/commerce/products?limit=1")["items"][0]
+        variant = fetch(server, f"/commerce/products/{listed['handle']}")["variants"][0]
+
+        def post(path: str, body: Any) -> Any:
+            request = urllib.request.Request(
+                url + path, json.dumps(body).encode(), {"content-type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return json.loads(answer.read())
+
+        cart = post("/carts", {"lines": [{"variant_id": variant["id"], "quantity": 1}]})
+        order = post(
+            f"/carts/{cart['id']}/complete",
+            {"version": 1, "expected_total": variant["price"], "payment": "tok_ok"},
+        )
+        assert order["number"] == 1
+        assert server.stop() == 0
+    events = hansa("log", "events", "--limit", "1000", folder=tmp_path)
+    assert events.stdout.count("commerce.order_placed") == 1, events.stderr
+
+
+def test_reload_starts_again_when_a_file_is_saved(tmp_path: Path) -> None:
+    touched = Path(__file__).parents[2] / "hansa" / "py.typed"
+    saved = touched.with_name("reload_probe.py")
+    with Server(tmp_path, "up", "--reload") as server:
+        server.wait_for(READY)
+        try:
+            saved.write_text('"""Made by a test of --reload, and removed by it."""\n')
+            server.wait_for("starting again")
+            server.wait_for(READY)
+            assert fetch(server, "/healthz") == {"status": "ok"}
+        finally:
+            saved.unlink()
+        assert server.stop() in (0, -signal.SIGTERM)
+    assert re.search("Demo shop", hansa("sites", "list", folder=tmp_path).stdout), "it is free"
+
+
+@pytest.mark.parametrize("verb", ["serve"])
+def test_serve_refuses_what_is_not_there_or_not_up_to_date(tmp_path: Path, verb: str) -> None:
+    empty = hansa(verb, folder=tmp_path / "nothing")
+    assert empty.returncode == 1
+    assert "nothing to serve" in empty.stderr
+    assert "Traceback" not in empty.stderr
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "hansa.db").touch()
+    old = hansa(verb, folder=folder)
+    assert old.returncode == 1
+    assert "hansa migrate" in old.stderr
+    assert hansa("migrate", folder=folder).returncode == 0
+    with Server(folder, "serve") as server:
+        server.wait_for("Hansa serves on")
+        assert fetch(server, "/readyz") == {"status": "ready"}
+        assert server.stop() == 0

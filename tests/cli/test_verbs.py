@@ -1,0 +1,122 @@
+"""The verbs of `sites`, `log`, `migrate`, `import`, `contracts`: what they do and refuse."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hansa.cli.main import main
+from tests.cli.server import READY, Server
+
+PRODUCT = (
+    '{"handle":"%s","title":"T","variants":[{"sku":"%s","price":{"minor":5,"currency":"EUR"}}]}\n'
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HANSA_FOLDER", str(tmp_path / "cell"))
+    for name in ("HANSA_DATABASE", "HANSA_OWNER_DATABASE", "HANSA_URL", "HANSA_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "cell"
+
+
+@pytest.mark.usefixtures("folder")
+def test_sites_are_made_listed_keyed_and_advanced(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = "2026-01-01T00:00:00Z"
+    made = ["sites", "create", "Tea house", "--currency", "GBP", "--host", "tea.localhost"]
+    assert main([*made, "--test-clock", clock]) == 0
+    site = capsys.readouterr().out.strip()
+    assert site.startswith("site_")
+    assert main(["sites", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(one in listed for one in (site, "GBP", "Tea house"))
+    assert main(["sites", "key", site, "commerce.*", "--name", "till"]) == 0
+    assert capsys.readouterr().out.startswith("hansa_")
+    assert main(["sites", "advance", site, "2027-01-01T00:00:00Z"]) == 0
+    assert "2027-01-01" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sites create x --currency euro",
+        "sites create x --test-clock yesterday",
+        "sites key site_nobody commerce.*",
+        "sites advance site_nobody 2027-01-01T00:00:00Z",
+        "sites list --url http://127.0.0.1:9",
+        "import /nowhere.ndjson",
+        "log events",
+        "log skip site_x sub evt",
+        "log replay-due site_x due",
+    ],
+)
+def test_a_refusal_is_one_clear_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 1
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("hansa: ")
+    assert "Traceback" not in told
+
+
+def test_migrate_plans_applies_and_has_nothing_left(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["migrate", "--plan"]) == 0
+    planned = capsys.readouterr().out
+    assert "commerce" in planned
+    assert main(["migrate"]) == 0
+    assert "commerce" in capsys.readouterr().out
+    assert main(["migrate"]) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert (folder / "hansa.db").exists()
+
+
+def test_import_tells_its_faults_and_goes_on(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sites", "create", "shop"]) == 0
+    file, faults = tmp_path / "products.ndjson", tmp_path / "faults.ndjson"
+    file.write_text(PRODUCT % ("a", "A") + "junk\n\n" + PRODUCT % ("b", "B"))
+    capsys.readouterr()
+    assert main(["import", str(file), "--faults", str(faults)]) == 1
+    said = capsys.readouterr()
+    assert "2 products, 1 faulty lines" in said.out
+    assert "line 2:" in said.err
+    assert json.loads(faults.read_text())["line"] == 2
+    assert main(["import", str(file)]) == 0
+    assert "2 products are here already" in capsys.readouterr().out
+    torn = tmp_path / "torn.ndjson.gz"
+    torn.write_bytes(b"\x1f\x8b\x08junk")
+    assert main(["import", str(torn)]) == 1
+    assert main(["log", "events", "--limit", "2"]) == 0
+    assert capsys.readouterr().out.count("commerce.product_created") == 2
+    assert main(["log", "deliveries"]) == 0
+    assert main(["log", "due"]) == 0
+
+
+def test_a_running_server_is_worked_through(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "products.ndjson"
+    file.write_text(PRODUCT % ("a", "A"))
+    with Server(folder) as server:
+        server.wait_for(READY)
+        url = f"http://127.0.0.1:{server.port}"
+        operator = (folder / "operator.key").read_text().strip()
+        shop = (folder / "demo.key").read_text().strip()
+        assert main(["sites", "--url", url, "--key", operator, "create", "second"]) == 0
+        site = json.loads(capsys.readouterr().out)["id"]
+        assert main(["sites", "--url", url, "--key", operator, "key", site, "commerce.*"]) == 0
+        assert json.loads(capsys.readouterr().out)["key"].startswith("hansa_")
+        assert main(["sites", "--url", url, "--key", operator, "list"]) == 0
+        assert len(json.loads(capsys.readouterr().out)["items"]) == 2
+        assert main(["import", "--url", url, "--key", shop, str(file)]) == 0
+        assert "1 products, 0 faulty" in capsys.readouterr().out
+        assert main(["import", "--url", url, "--key", "wrong", str(file)]) == 1
+        assert "hansa: " in capsys.readouterr().err
+        assert server.stop() == 0
+
+
+def test_the_lock_of_what_is_stored_is_up_to_date() -> None:
+    assert main(["contracts"]) == 0
