@@ -81,12 +81,12 @@ class Cell:
 
     async def open(self, *, migrate: bool = True) -> list[Step]:
         """Connect, migrate if wanted, and start; return the revisions that were applied."""
+        sealer = self._sealer()
         self.storage = self.place.storage()
         await self.storage.open()
         done: list[Step] = []
         if migrate:
             done = await migrating.migrate(self.storage, self.services)
-        sealer = self._sealer()
         self.directory = Directory(self.storage, sealer, self.clock)
         self.testpay = Testpay(str(self.place.folder / "testpay.db"))
         self.runtime = Runtime(

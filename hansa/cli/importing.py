@@ -23,6 +23,7 @@ from hansa.cli.serving import failed, told
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Problem
+from hansa.kernel.sealing import MasterKeyInvalid
 
 SEND_BYTES_MAX: Final = 4 << 20
 BAR: Final = 30
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         return failed(f"there is no file {file}")
     try:
         return uvloop.run(_run(options, file))
-    except (Problem, HTTPException, MigrationRefused, MigrationFailed) as error:
+    except (Problem, HTTPException, MigrationRefused, MigrationFailed, MasterKeyInvalid) as error:
         return failed(told(error))
     except (OSError, EOFError, zlib.error) as error:
         return failed(f"{file}: {told(error)}")

@@ -35,25 +35,50 @@ def _parser() -> argparse.ArgumentParser:
         prog="hansa", description="A backend platform: small services, and a shop written on them."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument(
-        "--folder", default=os.environ.get("HANSA_FOLDER", ".hansa"),
-        help="where SQLite's file and the keys are (default: .hansa)",
-    )  # fmt: skip
-    where.add_argument(
-        "--database", default=os.environ.get("HANSA_DATABASE"),
-        help="postgresql://... of the application's role, in place of SQLite",
-    )  # fmt: skip
-    where.add_argument(
-        "--owner-database", default=os.environ.get("HANSA_OWNER_DATABASE"),
-        help="postgresql://... of the role that owns the tables, to migrate",
-    )  # fmt: skip
+    where = _where()
     listen = argparse.ArgumentParser(add_help=False)
     listen.add_argument("--host", default="127.0.0.1", help="address to listen on")
     listen.add_argument("--port", type=int, default=PORT, help=f"port (default: {PORT})")
     _serving(commands, where, listen)
     _working(commands, where)
     return parser
+
+
+def _where(unsaid: object = None) -> argparse.ArgumentParser:
+    """Return the options that say where a cell is; `unsaid` is their default, if not None."""
+
+    def default(variable: str, otherwise: str | None) -> object:
+        return os.environ.get(variable, otherwise) if unsaid is None else unsaid
+
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument(
+        "--folder", default=default("HANSA_FOLDER", ".hansa"),
+        help="where SQLite's file and the keys are (default: .hansa)",
+    )  # fmt: skip
+    where.add_argument(
+        "--database", default=default("HANSA_DATABASE", None),
+        help="postgresql://... of the application's role, in place of SQLite",
+    )  # fmt: skip
+    where.add_argument(
+        "--owner-database", default=default("HANSA_OWNER_DATABASE", None),
+        help="postgresql://... of the role that owns the tables, to migrate",
+    )  # fmt: skip
+    return where
+
+
+def _remote(unsaid: object = None) -> argparse.ArgumentParser:
+    """Return the options that name a running server; `unsaid` as in `_where`."""
+
+    def default(variable: str) -> object:
+        return os.environ.get(variable) if unsaid is None else unsaid
+
+    remote = argparse.ArgumentParser(add_help=False)
+    remote.add_argument(
+        "--url", default=default("HANSA_URL"),
+        help="a running server to work through; without it the cell is opened here",
+    )  # fmt: skip
+    remote.add_argument("--key", default=default("HANSA_KEY"), help="the API key for --url")
+    return remote
 
 
 def _serving(
@@ -88,12 +113,9 @@ def _working(
 ) -> None:
     from hansa.cli import importing, log, sites, torture
 
-    remote = argparse.ArgumentParser(add_help=False)
-    remote.add_argument(
-        "--url", default=os.environ.get("HANSA_URL"),
-        help="a running server to work through; without it the cell is opened here",
-    )  # fmt: skip
-    remote.add_argument("--key", default=os.environ.get("HANSA_KEY"), help="the API key for --url")
+    remote = _remote()
+    # Behind a verb the options are taken too; what was said before it stands unless said again.
+    later = [_where(argparse.SUPPRESS)]
     one = commands.add_parser(
         "import", parents=[where, remote], help="import products, one JSON object a line"
     )
@@ -103,35 +125,38 @@ def _working(
     one.add_argument("--faults", default="", help="write lines that are no products to this file")
     one.set_defaults(run=importing.run)
     one = commands.add_parser("sites", parents=[where, remote], help="list and make sites and keys")
+    both = [*later, _remote(argparse.SUPPRESS)]
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("list", help="all sites")
-    new = verbs.add_parser("create", help="make a site")
+    verbs.add_parser("list", parents=both, help="all sites")
+    new = verbs.add_parser("create", parents=both, help="make a site")
     new.add_argument("name")
     for name, default in (("locale", "en"), ("currency", "EUR"), ("zone", "UTC")):
         new.add_argument(f"--{name}", default=default)
     new.add_argument("--host", action="append", default=[], help="a host name of the site")
     new.add_argument("--test-clock", default="", help="an instant where its own clock stands")
-    key = verbs.add_parser("key", help="make a key; its text is shown once")
+    key = verbs.add_parser("key", parents=both, help="make a key; its text is shown once")
     key.add_argument("site", help="the site's id, or platform")
     key.add_argument("permissions", nargs="+", help="such as commerce.*")
     key.add_argument("--name", default="key")
-    clock = verbs.add_parser("advance", help="move a test clock")
+    clock = verbs.add_parser("advance", parents=both, help="move a test clock")
     clock.add_argument("site")
     clock.add_argument("to", help="an instant such as 2027-01-01T00:00:00Z")
     one.set_defaults(run=sites.run)
     one = commands.add_parser("log", parents=[where], help="the log, deliveries and due work")
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
-    show = verbs.add_parser("events", help="the last events")
+    show = verbs.add_parser("events", parents=later, help="the last events")
     show.add_argument("--site", default="")
     show.add_argument("--limit", type=int, default=20)
-    verbs.add_parser("deliveries", help="events that wait or are parked, with their errors")
-    verbs.add_parser("due", help="due work that waits or is parked")
+    verbs.add_parser(
+        "deliveries", parents=later, help="events that wait or are parked, with their errors"
+    )
+    verbs.add_parser("due", parents=later, help="due work that waits or is parked")
     for verb in ("skip", "replay"):
-        hand = verbs.add_parser(verb, help=f"{verb} an event at a subscriber")
+        hand = verbs.add_parser(verb, parents=later, help=f"{verb} an event at a subscriber")
         hand.add_argument("site")
         hand.add_argument("subscriber")
         hand.add_argument("event")
-    hand = verbs.add_parser("replay-due", help="have parked due work tried again")
+    hand = verbs.add_parser("replay-due", parents=later, help="have parked due work tried again")
     hand.add_argument("site")
     hand.add_argument("id")
     one.set_defaults(run=log.run)

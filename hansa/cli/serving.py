@@ -14,6 +14,7 @@ from hansa.kernel import migrating
 from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Problem, StorageFailed
+from hansa.kernel.sealing import MasterKeyInvalid
 
 Ready = Callable[[Cell], Awaitable[None]]
 
@@ -38,7 +39,7 @@ def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> i
         uvloop.run(_serve(Cell(place_of(options)), options, ready, migrate))
     except AddressTaken as taken:
         return failed(f"{taken} Choose another with --port.")
-    except (Problem, MigrationRefused, MigrationFailed, OSError) as error:
+    except (Problem, MigrationRefused, MigrationFailed, MasterKeyInvalid, OSError) as error:
         return failed(told(error))
     return 0
 

@@ -13,6 +13,7 @@ from hansa.cli.remote import Server
 from hansa.cli.serving import failed, told
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Invalid, NotFound, Problem
+from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.kernel.structs import PageRequest
 from hansa.platform.sites.api import (
     NewKey,
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
         MigrationFailed,
         OSError,
         ValueError,
+        MasterKeyInvalid,
     ) as error:
         return failed(told(error))
 

@@ -13,15 +13,15 @@ from typing import Any, TypeVar, overload
 import msgspec
 from sqlalchemy import Table, bindparam, delete, insert, update
 from sqlalchemy.schema import PrimaryKeyConstraint, UniqueConstraint
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.elements import ColumnElement, UnaryExpression
 
 from hansa.kernel.bulk import ArrayInsert, array_insert
-from hansa.kernel.columns import SITE
+from hansa.kernel.columns import SITE, is_declared
 from hansa.kernel.compiler import ROWS_MAX, Compiled, Statements
 from hansa.kernel.ids import ID
 from hansa.kernel.paging import LIMIT, Pages, check_limit, pages_of
 from hansa.kernel.problems import Conflict, NotFound
-from hansa.kernel.scoping import SITE_PARAMETER
+from hansa.kernel.scoping import SITE_PARAMETER, StatementRefused
 from hansa.kernel.storage import PLATFORM, ConstraintFailed, Row, Session
 from hansa.kernel.structs import Money, Page, PageRequest
 
@@ -142,7 +142,13 @@ class Db:
 
     def _pages(self, statement: Any, order: Sequence[ColumnElement[Any]]) -> Pages:
         made = self._statements.made.of(statement)
-        shape = tuple([str(column) for column in order])
+        # The columns live as long as the pages, so their identities stand for them.
+        shape = tuple(
+            [
+                (id(one.element), one.modifier) if type(one) is UnaryExpression else id(one)
+                for one in order
+            ]
+        )
         pages: Pages | None = made.get(shape)
         if pages is None:
             pages = made[shape] = pages_of(statement, order)
@@ -290,6 +296,8 @@ def _row_of(table: Table, body: msgspec.Struct | None, values: Mapping[str, Any]
     if body is not None:
         row = {name: getattr(body, name) for name in body.__struct_fields__}
     row.update(values)
+    if not is_declared(table):
+        raise StatementRefused(f"{table.name} is not declared by Service.table")
     for name in table.info["money"]:
         if name in row:
             amount: Money | None = row.pop(name)

@@ -78,6 +78,7 @@ _INSTEAD: Final = {
     "select": "ctx.db.insert_all with the rows that you read",
     "_inline": "ctx.db.insert_all with the rows that you read",
     "_post_values_clause": "upsert(), whose key begins with the site",
+    "_memoized_select_entities": "the columns in select(), before the joins",
     "_for_update_arg": "nothing: commands are serializable",
     "_distinct_on": "row_number() over a partition in a subquery",
     "_fetch_clause": "limit()",

@@ -18,6 +18,17 @@ _VISIBLE: Final = (
     "site = current_setting('hansa.site', true) OR current_setting('hansa.across', true) = 'on'"
 )
 
+ROLE_FAULTS: Final = """SELECT current_user, fault FROM (
+  SELECT 1, 'is a superuser, or a member of one' FROM pg_roles
+    WHERE rolsuper AND pg_has_role(current_user, oid, 'MEMBER')
+  UNION ALL SELECT 2, 'may bypass row security' FROM pg_roles
+    WHERE rolbypassrls AND pg_has_role(current_user, oid, 'MEMBER')
+  UNION ALL SELECT 3, 'owns the table ' || relname FROM pg_class
+    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+      AND pg_has_role(current_user, relowner, 'MEMBER')
+) AS faults (rank, fault) ORDER BY rank, fault LIMIT 1"""
+"""What lets the connected role pass row security: its name and the fault; no row if all is well."""
+
 
 def secure(table: Table) -> list[str]:
     """Return what stands behind a table: the grant, and for a site's table its policy."""
@@ -50,5 +61,7 @@ def bootstrap(database: str, password: str) -> list[str]:
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
         f"GRANT USAGE, CREATE ON SCHEMA public TO {OWNER}",
         f"GRANT USAGE ON SCHEMA public TO {APPLICATION}",
-        f'GRANT CONNECT, TEMPORARY ON DATABASE "{database}" TO {OWNER}, {APPLICATION}',
+        # A temporary table of a kernel table's name would stand before it.
+        f'REVOKE TEMPORARY ON DATABASE "{database}" FROM PUBLIC',
+        f'GRANT CONNECT ON DATABASE "{database}" TO {OWNER}, {APPLICATION}',
     ]

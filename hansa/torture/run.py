@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from hansa.assembly import Place
-from hansa.kernel.problems import StorageFailed
+from hansa.kernel.problems import StorageFailed, StorageFull
 from hansa.testing.faulty_disk import FaultyDisk
 from hansa.testing.postgres import Cluster
 from hansa.torture import journal, load, plants
@@ -139,6 +139,12 @@ class Load:
                     _spoil(disk, random.Random(seed))
             load.work(place, self._scene, number, seed)
             status = 0
+        except (StorageFailed, StorageFull) as error:
+            # A disk that fails while the cell opens ends the process; so it may, and starts again.
+            kind = "down" if self._powerless else "violation"
+            journal.Journal(self._place.folder, number).note(
+                kind, pid=os.getpid(), what=f"a worker ended: {error!r}"
+            )
         except BaseException as error:  # a forked child must not return
             journal.Journal(self._place.folder, number).note(
                 "violation", what=f"a worker ended: {error!r}"
@@ -151,10 +157,11 @@ class Load:
         end = time.monotonic() + UP_S
         for number, pid in enumerate(self._pids):
             path = self._place.folder / f"journal-{number}.ndjson"
-            while not _is_up(path, pid):
+            while not _has_noted(path, "up", pid):
                 if os.waitpid(pid, os.WNOHANG)[0]:
                     self._pids.remove(pid)
-                    return ["a worker ended by itself"]
+                    down = _has_noted(path, "down", pid)
+                    return [] if down else ["a worker ended by itself"]
                 if time.monotonic() > end:
                     return [f"a worker was not up after {UP_S:g} s"]
                 time.sleep(0.01)
@@ -168,13 +175,13 @@ class Load:
             os.waitpid(pid, 0)
 
 
-def _is_up(path: Path, pid: int) -> bool:
-    """Tell whether a worker of this round has noted that it is up."""
+def _has_noted(path: Path, kind: str, pid: int) -> bool:
+    """Tell whether a worker of this round has noted that it is up, or down."""
     if not path.exists():
         return False
     with path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - 200_000))
-        return f'"up", "pid": {pid}}}'.encode() in stream.read()
+        return f'"{kind}", "pid": {pid}'.encode() in stream.read()
 
 
 def _spoil(disk: FaultyDisk, chance: random.Random) -> None:

@@ -49,7 +49,7 @@ def test_what_it_prints_works_and_a_second_start_keeps_everything(tmp_path: Path
         assert server.stop(signal.SIGINT) == 0
     assert (folder / "demo.key").read_text() == key
     sites = hansa("sites", "list", folder=folder).stdout.splitlines()
-    assert [line.split("  ")[-1] for line in sites] == ["Demo shop"]
+    assert [line.split("  ")[-1].strip() for line in sites] == ["Demo shop"]
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:

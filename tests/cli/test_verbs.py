@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hansa.cli.main import main
+from hansa.testing.postgres import Dsns
 from tests.cli.server import READY, Server
 
 PRODUCT = (
@@ -120,3 +121,32 @@ def test_a_running_server_is_worked_through(
 
 def test_the_lock_of_what_is_stored_is_up_to_date() -> None:
     assert main(["contracts"]) == 0
+
+
+def test_postgres_is_migrated_by_the_owner_and_served_by_the_application(
+    folder: Path, postgres_dsns: Dsns, capsys: pytest.CaptureFixture[str]
+) -> None:
+    application = ["--database", postgres_dsns.application]
+    both = [*application, "--owner-database", postgres_dsns.owner]
+    with Server(folder, "serve", *application) as early:
+        early.wait_for("hansa migrate")
+        assert early.process.wait(60) == 1
+    assert main(["migrate", *both]) == 0
+    capsys.readouterr()
+    with Server(folder, "serve", *application) as one, Server(folder, "serve", *application) as two:
+        one.wait_for("Hansa serves on")
+        two.wait_for("Hansa serves on")
+        assert main(["sites", *both, "create", "shop"]) == 0
+        assert capsys.readouterr().out.startswith("site_")
+        assert main(["log", "events", *application]) == 0
+        assert "sites.site_created" in capsys.readouterr().out
+        assert [one.stop(), two.stop()] == [0, 0]
+
+
+def test_a_master_key_that_others_may_read_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sites", "create", "shop"]) == 0
+    (folder / "master.key").chmod(0o644)
+    assert main(["sites", "list"]) == 1
+    assert "chmod 600" in capsys.readouterr().err

@@ -113,7 +113,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a statement hint": (select(p.id).with_statement_hint("x"), "hints"),
     "a cte's prefix": (
         select(select(p.id).cte().prefix_with("MATERIALIZED").c.id), "prefixes"),
-    "distinct on": (select(p.id).distinct(p.title), "row_number"),
+    "distinct on": (select(p.id).ext(postgresql.distinct_on(p.title)), "DistinctOnClause"),
+    "columns after joins": (select(p.id).join(lines).with_only_columns(n.id), "before the joins"),
     "fetch first": (select(p.id).fetch(1), "limit"),
     "lateral": (select(lateral(select(n.id).where(n.product == p.id)).c.id), "Lateral"),
     "a sample": (select(products.tablesample(10)), "TableSample"),

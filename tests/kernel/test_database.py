@@ -134,15 +134,17 @@ class Cell:
         self.made += 1
         return f"{prefix}_{self.made:05d}"
 
-    async def do(self, work: Callable[[Db], Awaitable[Any]], site: str = HERE) -> Any:
+    async def do(self, work: Callable[..., Awaitable[Any]], *args: Any, site: str = HERE) -> Any:
+        """Run ``work(db, *args)`` as a command of `site`."""
+
         async def body(session: Session) -> Any:
-            return await work(Db(session, site, "shop", self.statements, self.new_id))
+            return await work(Db(session, site, "shop", self.statements, self.new_id), *args)
 
         return (await self.storage.write(body, site=site, deadline=time.monotonic() + 30)).value
 
     async def fill(self, many: int, site: str = HERE, **more: Any) -> None:
         await self.do(
-            lambda db: db.insert_all(products, [new(n, **more) for n in range(many)]), site
+            lambda db: db.insert_all(products, [new(n, **more) for n in range(many)]), site=site
         )
 
 
@@ -182,11 +184,11 @@ def test_reading_finds_the_site_s_rows_only(storage: Storage) -> None:
         await cell.fill(3)
         await cell.fill(5, THERE)
         assert await cell.do(lambda db: db.value(count, int)) == 3
-        assert await cell.do(lambda db: db.value(count, int), THERE) == 5
+        assert await cell.do(lambda db: db.value(count, int), site=THERE) == 5
         with pytest.raises(NotFound, match="There is no such product on this site"):
             await cell.do(lambda db: db.one(by_handle, Product, handle="h4"))
         assert await cell.do(lambda db: db.first(by_handle, Product, handle="h4")) is None
-        one = await cell.do(lambda db: db.one(by_handle, Product, handle="h4"), THERE)
+        one = await cell.do(lambda db: db.one(by_handle, Product, handle="h4"), site=THERE)
         with pytest.raises(NotFound):
             await cell.do(lambda db: db.update(products, one.id, title="mine"))
         with pytest.raises(NotFound):
@@ -233,7 +235,8 @@ def test_writing_changes_the_site_s_rows_only(storage: Storage) -> None:
         values = {"title": "New", "price_minor": 1, "price_currency": "EUR", "tags": [], "at": NOON}
         for handle, stock in (("h0", 6), ("h7", 5)):
             put_ = {"id": f"x{handle}", "handle": handle, "stock": 5, **values}
-            assert await cell.do(lambda db, v=put_: db.one(put, Brief, **v)) == Brief(handle, stock)
+            found = await cell.do(lambda db, v: db.one(put, Brief, **v), put_)
+            assert found == Brief(handle, stock)
         one = await cell.do(lambda db: db.one(by_handle, Product, handle="h0"))
         await cell.do(lambda db: db.update(products, one.id, price=Money(7, "JPY"), tags=["b"]))
         again = await cell.do(lambda db: db.one(by_id, Product, id=one.id))
@@ -244,7 +247,7 @@ def test_writing_changes_the_site_s_rows_only(storage: Storage) -> None:
         await cell.do(lambda db: db.delete(products, one.id))
         stocks = select(c.handle, c.stock).order_by(c.handle)
         assert await cell.do(lambda db: db.rows(stocks)) == [("h1", 0), ("h7", 5)]
-        assert await cell.do(lambda db: db.rows(stocks), THERE) == [("h0", 1), ("h1", 1)]
+        assert await cell.do(lambda db: db.rows(stocks), site=THERE) == [("h0", 1), ("h1", 1)]
 
     run(storage, test)
 
@@ -278,8 +281,8 @@ def test_refusals_of_the_database_say_what_is_wrong(storage: Storage) -> None:
         odd: list[dict[str, Any]] = [{"colour": "red"}, {"site": THERE}]
         for values in odd:
             with pytest.raises(TypeError, match=r"no column colour|kernel alone"):
-                await cell.do(lambda db, v=values: db.insert(products, new(9), **v))
-        uneven = [{"product": "a", "zone": "b", "minor": 1}, {"product": "a", "zone": "c"}]
+                await cell.do(lambda db, v: db.insert(products, new(9), **v), values)
+        uneven: list[dict[str, Any]] = [{"product": "a", "zone": "b", "minor": 1}, {"product": "a"}]
         with pytest.raises(TypeError, match="the same columns"):
             await cell.do(lambda db: db.insert_all(prices, uneven))
         assert await cell.do(lambda db: db.insert_all(prices, [])) == 0
@@ -335,11 +338,11 @@ def test_pages_hold_every_row_once(storage: Storage) -> None:
                  "state": "open" if n % 5 else "draft", "title": f"t{n % 2}"}
                 for n in range(23)
             ]  # fmt: skip
-            await cell.do(lambda db, rows=rows: db.insert_all(products, rows), site)
+            await cell.do(lambda db, rows: db.insert_all(products, rows), rows, site=site)
         whole = await cell.do(lambda db: db.all(filtered, Product, state="open"))
         for order in ORDERS.values():
             for limit in (1, 7, 100):
-                found = await cell.do(lambda db, n=limit, o=order: pages(db, n, o))
+                found = await cell.do(pages, limit, order)
                 assert len(found) == len(whole) and {row.id for row in found} == {
                     row.id for row in whole
                 }
@@ -350,7 +353,7 @@ def test_pages_hold_every_row_once(storage: Storage) -> None:
         assert keys == sorted(keys)
         for limit in (0, -1, 101):
             with pytest.raises(Invalid) as refused:
-                await cell.do(lambda db, n=limit: pages(db, n, (c.id,)))
+                await cell.do(pages, limit, (c.id,))
             assert refused.value.slug == "invalid-limit"
 
     run(storage, test)
@@ -467,9 +470,9 @@ def test_the_common_shapes_use_the_index_that_begins_with_the_site(storage: Stor
     async def test(cell: Cell) -> None:
         for site in (HERE, THERE):
             await cell.fill(500, site)
-            ids = await cell.do(lambda db: db.all(select(c.id), str), site)
+            ids = await cell.do(lambda db: db.all(select(c.id), str), site=site)
             rows = [{"product": id, "zone": zone, "minor": 1} for id in ids for zone in "abcd"]
-            await cell.do(lambda db, rows=rows: db.insert_all(prices, rows), site)
+            await cell.do(lambda db, rows: db.insert_all(prices, rows), rows, site=site)
         await storage.apply([f"ANALYZE {table.name}" for table in TABLES])
         for name, (statement, index) in PLANS.items():
             plan = await plan_of(cell, statement)

@@ -161,7 +161,7 @@ def found_leak(engine: Engine, compiler: Statements, kind: str) -> Any:
 POSITIONS: dict[str, Callable[[Any, Any, dict[str, Any]], bool]] = {
     "aliases": lambda compiler, table, options: options.get("enclosing_alias") is not None,
     "nested selects": lambda compiler, table, options: len(compiler.stack) > 1,
-    "common tables": lambda compiler, table, options: options.get("visiting_cte") is not None,
+    "common tables": lambda compiler, table, options: bool(compiler.level_name_by_cte),
     "the right of a join": lambda compiler, table, options: table is lines,
     "subqueries of writes": lambda compiler, table, options: isinstance(
         compiler.stack[0]["selectable"], UpdateBase
@@ -173,12 +173,14 @@ POSITIONS: dict[str, Callable[[Any, Any, dict[str, Any]], bool]] = {
 def test_scoping_that_forgets_a_position_is_found(
     position: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = scoping._SqliteScoped.visit_table
+    whole: Any = scoping._SqliteScoped.visit_table
+    bare: Any = scoping._SqliteOpen.visit_table
 
     def forgetful(self: Any, table: Any, *args: Any, **options: Any) -> str:
         if POSITIONS[position](self, table, options):
-            return str(scoping._SqliteOpen.visit_table(self, table, *args, **options))
-        return whole(self, table, *args, **options)
+            return str(bare(self, table, *args, **options))
+        return str(whole(self, table, *args, **options))
 
     monkeypatch.setattr(scoping._SqliteScoped, "visit_table", forgetful)
-    assert found_leak(SqliteEngine(), Statements("sqlite"), "") is not None
+    kind = "writes" if "writes" in position else "reads"
+    assert found_leak(SqliteEngine(), Statements("sqlite"), kind) is not None

@@ -38,7 +38,7 @@ class OrderLine(Struct):
 
 
 class OrderPlaced(Event, aggregate="id"):
-    """A cart became an order, and its money is here."""
+    """A cart became an order, and its money is here; `day` is that of the site's time zone."""
 
     id: ID
     number: int

@@ -10,6 +10,7 @@ several processes may open. It is idempotent by key, and the token says how it b
     tok_lost       does nothing and does not answer; asking again approves
     tok_late       answers nothing yet; the webhook tells later
     tok_disorder   approves; its webhooks come out of order, refund before charge
+    tok_chance_7   one of the above, drawn by the number and the key: the same ones every time
 
 Webhooks are signed as Standard Webhooks 1.0 has it: HMAC-SHA256 over id, timestamp and body.
 """
@@ -45,6 +46,11 @@ CREATE TABLE IF NOT EXISTS webhooks (
   due_at REAL NOT NULL, tries INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
+
+BEHAVIOURS: Final = (
+    "tok_ok", "tok_declined", "tok_twice", "tok_timeout", "tok_lost", "tok_late", "tok_disorder",
+)  # fmt: skip
+CHANCE: Final = "tok_chance_"
 
 Deliver = Callable[[ID, bytes, dict[str, str]], Awaitable[bool]]
 
@@ -146,7 +152,7 @@ class Testpay:
     def _first(
         self, db: sqlite3.Connection, key: ID, charge: Charge
     ) -> tuple[Outcome | None, bool]:
-        token = charge.token
+        token = drawn(charge.token, key)
         state = {"tok_declined": "declined", "tok_lost": "lost"}.get(token, "approved")
         reference = f"ch_{key}"
         db.execute(
@@ -269,6 +275,15 @@ class Testpay:
                     done = await deliver(site, body, self.headers_for(identity, body)) and done
                 await asyncio.to_thread(self.delivered, identity, done=done)
             await asyncio.sleep(every_s)
+
+
+def drawn(token: str, key: ID) -> str:
+    """Return the token that decides: of a token of chance the one that its seed and the key draw,
+    so that a run can be repeated."""
+    if not token.startswith(CHANCE):
+        return token
+    digest = hashlib.sha256(f"{token}:{key}".encode()).digest()
+    return BEHAVIOURS[int.from_bytes(digest[:4]) % len(BEHAVIOURS)]
 
 
 def _outcome(state: str, reference: str) -> Outcome:

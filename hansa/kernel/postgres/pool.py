@@ -1,119 +1,137 @@
 """Pool: a few connections, each remembering for which site it was set last.
 
-asyncpg's own pool resets a connection at each return, which costs a round trip and forgets the
+The driver's own pool resets a connection at each return, which costs a round trip and forgets the
 site; here a connection is handed out again as it is, by preference for the same site, and whoever
 takes it sets it before the first statement.
 """
 
 import asyncio
 import time
-from typing import Any
 
-import asyncpg
-
-from hansa.kernel.postgres.errors import translate
+from hansa.kernel.postgres.errors import Lost, late
+from hansa.kernel.postgres.link import CONNECT_S, NOWHERE, Address, Link, State
 from hansa.kernel.problems import Overloaded, StorageFailed
-
-_SETTINGS = {
-    "application_name": "hansa",
-    "jit": "off",
-    # A sequential scan in a serializable transaction locks the whole table against every insert
-    # (PostgreSQL 15, 13.2.3); small tables would be read that way.
-    "enable_seqscan": "off",
-}
-
-State = tuple[str, bool]
-"""The site, and whether row security is lifted across sites."""
-
-
-class Link:
-    """One connection and the state that its session is in."""
-
-    __slots__ = ("connection", "state")
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-        self.state: State = ("", False)
-
-    async def enter(self, state: State, timeout_s: float) -> None:
-        """Set the session's site; nothing to do when it is the one already."""
-        if self.state == state:
-            return
-        # Cleared first: if the call fails half-way nobody may believe the old state.
-        self.state = ("?", False)
-        await self.connection.fetch(
-            "SELECT set_config('hansa.site', $1, false), set_config('hansa.across', $2, false)",
-            state[0],
-            "on" if state[1] else "off",
-            timeout=timeout_s,
-        )
-        self.state = state
 
 
 class Pool:
-    """At most `size` connections to one database."""
+    """At most `size` connections to one database, and as many spare ones.
 
-    def __init__(self, dsn: str, size: int) -> None:
-        self._dsn = dsn
+    A spare one is for whoever holds a connection already, a query inside of a query: if those
+    waited in line too, all could wait for each other.
+    """
+
+    def __init__(self, address: Address, size: int) -> None:
+        self._address = address
         self._size = size
-        self._free: list[Link] = []
+        self._free: list[Link] = []  # the longest unused first
         self._room = asyncio.Semaphore(size)
+        self._spares = 0
         self._closed = False
+        self._recovering: set[asyncio.Task[None]] = set()
 
-    async def connect(self) -> Link:
-        """Open a connection beside the pool. Raises StorageFailed."""
+    async def take(self, state: State, deadline: float, *, holding: bool = False) -> Link:
+        """Return a connection, one of the same state if it is free.
+
+        Raises Overloaded when none was free in time, Lost, and StorageFailed.
+        """
+        if self._closed:
+            raise StorageFailed("This cell has been closed.")
+        if self._room.locked():
+            if holding:
+                return await self._spare(deadline)
+            await self._wait(deadline)
+        else:
+            await self._room.acquire()
         try:
-            connection = await asyncpg.connect(
-                self._dsn,
-                timeout=10,
-                statement_cache_size=1024,
-                max_cached_statement_lifetime=0,
-                server_settings=_SETTINGS,
-            )
-        except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-            raise StorageFailed(f"PostgreSQL cannot be reached: {error}.") from error
-        return Link(connection)
+            link = self._pick(state)
+            while link is not None and not link.idle:
+                link.drop()
+                link = self._pick(state)
+            return link or await self._connect(deadline)
+        except BaseException:
+            self._room.release()
+            raise
 
-    async def take(self, state: State, deadline: float) -> Link:
-        """Return a connection, one of the same state if it is free. Raises Overloaded."""
+    async def _wait(self, deadline: float) -> None:
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 await self._room.acquire()
         except TimeoutError:
             raise Overloaded("No database connection was free in time.", retry_after_s=1) from None
+
+    async def _spare(self, deadline: float) -> Link:
+        if self._spares >= self._size:
+            raise Overloaded("Too many queries inside of queries at once.", retry_after_s=1)
+        self._spares += 1
         try:
-            link = self._pick(state)
-            if link is None or link.connection.is_closed():
-                link = await self.connect()
-            return link
+            link = await self._connect(deadline)
         except BaseException:
-            self._room.release()
+            self._spares -= 1
             raise
+        link.spare = True
+        return link
+
+    async def _connect(self, deadline: float) -> Link:
+        rest_s = deadline - time.monotonic()
+        if rest_s <= 0:
+            raise late()
+        return await self._address.connect(min(CONNECT_S, rest_s))
 
     def _pick(self, state: State) -> Link | None:
-        for place in range(len(self._free) - 1, -1, -1):
-            if self._free[place].state == state:
-                return self._free.pop(place)
-        return self._free.pop() if self._free else None
+        """Return a free connection: of the state, or else the one that is longest unused, so that
+        busy sites keep theirs."""
+        free = self._free
+        for place in range(len(free) - 1, -1, -1):
+            if free[place].state == state:
+                return free.pop(place)
+        return free.pop(0) if free else None
 
-    def give(self, link: Link, *, broken: bool = False) -> None:
-        """Return a connection; a broken one is closed, and made anew when needed."""
-        connection = link.connection
-        if broken or self._closed or connection.is_closed() or connection.is_in_transaction():
-            connection.terminate()
-        else:
+    def give(self, link: Link) -> None:
+        """Return a connection after what ran on it has ended; one that is in any doubt is closed,
+        and made anew when needed."""
+        if link.spare:
+            link.drop()
+            self._spares -= 1
+            return
+        if link.idle:
             self._free.append(link)
+        else:
+            link.drop()
         self._room.release()
 
+    def reclaim(self, link: Link) -> None:
+        """Return a connection on which something was broken off: it is put right behind the
+        caller's back, who has no time to wait for it."""
+        if link.closed:
+            self.give(link)
+            return
+        task = asyncio.create_task(self._recover(link))
+        self._recovering.add(task)
+        task.add_done_callback(self._recovering.discard)
+
+    async def _recover(self, link: Link) -> None:
+        sound = False
+        try:
+            sound = await link.recover()
+        finally:
+            if not sound:
+                link.drop()
+            self.give(link)
+
+    async def check(self) -> Link:
+        """Return a first connection, at once or not at all. Raises StorageFailed."""
+        try:
+            return await self.take(NOWHERE, time.monotonic() + CONNECT_S)
+        except Lost as lost:
+            raise StorageFailed(str(lost)) from lost
+
     async def close(self) -> None:
-        """Wait for the connections in use, then close all."""
+        """Refuse more, wait for the connections in use, then close all."""
         self._closed = True
+        while self._recovering:
+            await asyncio.wait(self._recovering)
         for _ in range(self._size):
             await self._room.acquire()
         for link in self._free:
-            try:
-                await link.connection.close(timeout=5)
-            except Exception as error:  # it is going away, one way or the other
-                translate(error)
-                link.connection.terminate()
+            await link.close()
         self._free.clear()

@@ -1,80 +1,69 @@
-"""Sessions: a transaction, or one snapshot, on a PostgreSQL connection."""
+"""Sessions: what a command or a query runs its statements through."""
 
-import logging
-import time
+import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
-from hansa.kernel.postgres.errors import translate
-from hansa.kernel.postgres.pool import Link, Pool, State
-from hansa.kernel.problems import DeadlineExceeded
+from hansa.kernel.postgres.errors import is_conflict, is_late, is_lost, translate
+from hansa.kernel.postgres.link import RECOVER_S, Link, State, entered, left, settings_of
+from hansa.kernel.postgres.pool import Pool
 from hansa.kernel.storage import Dialect, Row
 from hansa.kernel.trampoline import Wait
 
-logger = logging.getLogger("hansa.postgres")
+T = TypeVar("T")
+
+holding: Final[ContextVar[bool]] = ContextVar("holding", default=False)
+"""Whether the code that runs is inside of a query that holds a connection."""
+
+_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
 
 
-class SnapshotNeeded(BaseException):
-    """A read wants a second statement, so it must begin again on a snapshot. Not an Exception: no
-    handler may catch it."""
-
-
-def left(deadline: float) -> float:
-    """Return the seconds until a deadline. Raises DeadlineExceeded when it is over."""
-    rest = deadline - time.monotonic()
-    if rest <= 0:
-        raise DeadlineExceeded("The request's deadline is over; nothing was kept.")
-    return rest
+class Again(BaseException):
+    """The query has to begin again from the start. Not an Exception: no handler may catch it."""
 
 
 class WriteSession:
-    """What a command reads and writes through."""
+    """What a command reads and writes through, on a connection that is in its transaction."""
 
-    __slots__ = ("_across", "_ended", "_link", "deadline", "failure", "position")
+    __slots__ = ("_ended", "_link", "_state", "deadline", "failure", "position")
 
     dialect: Dialect = "postgresql"
 
-    def __init__(self, link: Link, deadline: float, across: bool) -> None:
+    def __init__(self, link: Link, state: State, deadline: float) -> None:
         self._link = link
-        self._across = across
+        self._state = state
         self._ended = False
         self.deadline = deadline
         self.position = 0
-        self.failure: BaseException | None = None
-        """What a statement failed with: PostgreSQL commits nothing after it."""
+        self.failure: Exception | None = None
+        """What a statement failed with first: PostgreSQL commits nothing after it."""
 
     async def fetch(self, sql: str, args: Sequence[Any] = ()) -> Sequence[Row]:
         """Run one statement and return its rows (see `storage.Session`)."""
-        call = self._link.connection.fetch(sql, *args, timeout=self._open())
-        rows: Sequence[Row] = await self._wait(call)
-        return rows
+        return await self._wait(self._link.rows(sql, args, self._rest()))
 
     async def run(self, sql: str, args: Sequence[Any] = ()) -> int:
         """Run one statement and return how many rows it changed (see `storage.Session`)."""
-        call = self._link.connection.execute(sql, *args, timeout=self._open())
-        tag: str = await self._wait(call)
-        count = tag.rpartition(" ")[2]
-        return int(count) if count.isdecimal() else 0
+        return await self._wait(self._link.count(sql, args, self._rest()))
 
     async def enter_site(self, site: str) -> None:
-        """Let row security pass another site from here on, to the end of the transaction."""
-        call = self._link.connection.fetch(
-            "SELECT set_config('hansa.site', $1, true)", site, timeout=self._open()
-        )
-        await self._wait(call)
+        """Let row security pass another site, or every one, to the end of the transaction."""
+        self._state = entered(self._state, site)
+        await self._wait(self._link.script(settings_of(self._state, local=True), self._rest()))
 
     def end(self) -> None:
         """Refuse every further statement."""
         self._ended = True
 
-    def _open(self) -> float:
+    def _rest(self) -> float:
         if self._ended:
             raise RuntimeError("this command's transaction has ended; its session was kept")
         return left(self.deadline)
 
-    async def _wait(self, call: Awaitable[Any]) -> Any:
+    async def _wait(self, call: Awaitable[T]) -> T:
         try:
-            return await Wait[Any](call)
+            return await Wait[T](call)
         except Exception as error:
             self.failure = self.failure or error
             told = translate(error)
@@ -84,81 +73,130 @@ class WriteSession:
 
 
 class ReadSession:
-    """What a query reads through. `snapshot` says whether a transaction holds it all together."""
+    """What a query reads through.
 
-    __slots__ = (
-        "_ended",
-        "_pool",
-        "_state",
-        "deadline",
-        "link",
-        "position",
-        "snapshot",
-        "statements",
-    )
+    With `snapshot` all statements see one snapshot, on one connection. Without, there may be one
+    statement, which is a snapshot by itself; it holds a connection only while it runs. A second one
+    has the query begin again.
+    """
+
+    __slots__ = ("_ended", "_link", "_nested", "_pool", "_spent", "_state", "_turn", "again",
+                 "deadline", "position", "snapshot")  # fmt: skip
 
     dialect: Dialect = "postgresql"
 
     def __init__(self, pool: Pool, state: State, deadline: float, snapshot: bool) -> None:
         self._pool = pool
         self._state = state
+        self._nested = holding.get()
         self._ended = False
+        self._spent = False
+        self._link: Link | None = None
+        self._turn = asyncio.Lock() if snapshot else None
         self.deadline = deadline
         self.position = 0
         self.snapshot = snapshot
-        self.link: Link | None = None
-        self.statements = 0
+        self.again: BaseException | None = None
+        """Why the query has to begin again, whatever its handler made of it."""
 
     async def fetch(self, sql: str, args: Sequence[Any] = ()) -> Sequence[Row]:
         """Run one statement and return its rows (see `storage.Session`)."""
+        self._refuse_ended()
         try:
-            link = await self._ready()
-            rows: Sequence[Row] = await link.connection.fetch(
-                sql, *args, timeout=left(self.deadline)
-            )
-            return rows
+            if self._turn is None:
+                return await self._alone(sql, args)
+            async with self._turn:
+                link = await self._held()
+                return await link.rows(sql, args, left(self.deadline))
         except Exception as error:
-            told = translate(error)
-            if told is error:
-                raise
-            raise told from error
+            raise self._told(error) from error
 
     async def run(self, sql: str, args: Sequence[Any] = ()) -> int:
         """Refuse: a query only reads."""
         raise TypeError("a query only reads; declare a command to write")
 
     async def enter_site(self, site: str) -> None:
-        """Lift row security for a read across sites; it begins with a connection of that state."""
-        if self.link is not None:
-            raise TypeError("ask for ctx.across_sites before the first statement")
-        self._state = (self._state[0], True)
-
-    async def _ready(self) -> Link:
-        if self._ended:
-            raise RuntimeError("this query has ended; its session was kept beyond it")
-        self.statements += 1
-        if self.link is None:
-            self.link = await self._pool.take(self._state, self.deadline)
-            await self.link.enter(self._state, left(self.deadline))
-            if self.snapshot:
-                await self.link.connection.execute(
-                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-                )
-        elif not self.snapshot:
-            raise SnapshotNeeded
-        return self.link
-
-    async def end(self, *, broken: bool) -> None:
-        """End the snapshot and return the connection."""
-        self._ended = True
-        link, self.link = self.link, None
-        if link is None:
+        """Let row security pass another site, or every one, from here on."""
+        self._refuse_ended()
+        state = entered(self._state, site)
+        if self._turn is None:
+            if self._spent:
+                self._need_snapshot()
+            self._state = state
             return
         try:
-            if self.snapshot and not broken and not link.connection.is_closed():
-                await link.connection.execute("COMMIT")
-        except Exception:  # the read is over; only the connection is lost
-            logger.info("a connection was lost at the end of a read")
-            broken = True
-        finally:
-            self._pool.give(link, broken=broken)
+            async with self._turn:
+                if self._link is not None:
+                    await self._link.script(settings_of(state, local=True), left(self.deadline))
+                self._state = state
+        except Exception as error:
+            raise self._told(error) from error
+
+    async def _alone(self, sql: str, args: Sequence[Any]) -> Sequence[Row]:
+        if self._spent:
+            self._need_snapshot()
+        self._spent = True
+        pool, state = self._pool, self._state
+        link = await pool.take(state, self.deadline, holding=self._nested)
+        try:
+            if link.state != state:
+                await link.enter(state, self.deadline)
+            rows = await link.rows(sql, args, left(self.deadline))
+        except BaseException as error:
+            if isinstance(error, Exception) and not is_late(error):
+                pool.give(link)
+            else:
+                pool.reclaim(link)
+            raise
+        pool.give(link)
+        return rows
+
+    def _told(self, error: Exception) -> BaseException:
+        """Return what the query gets to see of an error."""
+        if is_lost(error) or is_conflict(error):
+            self.again = error
+            return Again()
+        return translate(error)
+
+    def _need_snapshot(self) -> None:
+        self.again = Again("a second statement")
+        raise self.again
+
+    async def _held(self) -> Link:
+        """Return the connection with the snapshot, which begins with the first statement."""
+        self._refuse_ended()
+        if self._link is not None:
+            return self._link
+        link = await self._pool.take(self._state, self.deadline, holding=self._nested)
+        try:
+            begin = _SNAPSHOT + settings_of(self._state, local=True)
+            await link.script(begin, left(self.deadline))
+            self._refuse_ended()
+        except BaseException:
+            self._pool.reclaim(link)
+            raise
+        self._link = link
+        return link
+
+    def _refuse_ended(self) -> None:
+        if self._ended:
+            raise RuntimeError("this query has ended; its session was kept beyond it")
+
+    async def end(self, *, broken: bool = False) -> None:
+        """End the snapshot and return the connection; `broken` when there is no time to wait."""
+        self._ended = True
+        link, self._link = self._link, None
+        if link is None:
+            return
+        busy = self._turn is not None and self._turn.locked()
+        if broken or busy or link.closed:
+            self._pool.reclaim(link)
+            return
+        try:
+            await link.script("COMMIT", RECOVER_S)
+        except BaseException as error:
+            self._pool.reclaim(link)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._pool.give(link)

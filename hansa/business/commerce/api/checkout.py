@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
@@ -194,12 +195,8 @@ async def _place(ctx: Context, request: Checkout, outcome: Outcome) -> Order:
         OrderLine(line.product_id, line.variant_id, line.quantity, line.amount_minor)
         for line in sums.lines
     )
-    ctx.emit(
-        OrderPlaced(
-            order, number, request.cart, sums.currency, sums.total_minor,
-            ctx.now.date().isoformat(), lines,
-        )
-    )  # fmt: skip
+    day = ctx.now.astimezone(ZoneInfo(ctx.settings.zone)).date().isoformat()
+    ctx.emit(OrderPlaced(order, number, request.cart, sums.currency, sums.total_minor, day, lines))
     return Order(
         order, number, request.cart, request.email, "placed", "paid", "none", sums,
         sums.total_minor, 0, ctx.now,
