@@ -31,6 +31,11 @@ def _put(module: Any, parts: dict[str, Any]) -> None:
     """Put other parts into a module; `planted` takes them out again."""
     for name, part in parts.items():
         _before.append((module, name, getattr(module, name)))
+    _set(module, parts)
+
+
+def _set(module: Any, parts: dict[str, Any]) -> None:
+    for name, part in parts.items():
         setattr(module, name, part)
 
 
@@ -69,11 +74,11 @@ def position_outside() -> None:
             return 0
 
         before = {name: getattr(deliveries, name) for name in ("move_cursor", "_position")}
-        vars(deliveries).update(move_cursor=no_move, _position=at_start)
+        _set(deliveries, {"move_cursor": no_move, "_position": at_start})
         try:
             await whole(runtime, subscription, events)
         finally:
-            vars(deliveries).update(before)
+            _set(deliveries, before)
 
     _put(deliveries, {"_deliver_batch": planted})
 

@@ -161,7 +161,9 @@ def found_leak(engine: Engine, compiler: Statements, kind: str) -> Any:
 POSITIONS: dict[str, Callable[[Any, Any, dict[str, Any]], bool]] = {
     "aliases": lambda compiler, table, options: options.get("enclosing_alias") is not None,
     "nested selects": lambda compiler, table, options: len(compiler.stack) > 1,
-    "common tables": lambda compiler, table, options: bool(compiler.level_name_by_cte),
+    "common tables": lambda compiler, table, options: bool(
+        getattr(compiler, "level_name_by_cte", None)
+    ),
     "the right of a join": lambda compiler, table, options: table is lines,
     "subqueries of writes": lambda compiler, table, options: isinstance(
         compiler.stack[0]["selectable"], UpdateBase

@@ -19,7 +19,16 @@ from hansa.kernel.problems import (
 from hansa.kernel.storage import ConstraintFailed, Session
 from hansa.testing.postgres import Dsns
 from tests.kernel.postgres_world import (
-    ADD, LEVEL, PAUSE, SET, SITE, Body, World, add, raising, run,
+    ADD,
+    LEVEL,
+    PAUSE,
+    SET,
+    SITE,
+    Body,
+    World,
+    add,
+    raising,
+    run,
 )  # fmt: skip
 
 

@@ -10,7 +10,16 @@ from hansa.kernel.problems import DeadlineExceeded, NotFound, Overloaded, Storag
 from hansa.kernel.storage import Session
 from hansa.testing.postgres import Dsns
 from tests.kernel.postgres_world import (
-    ADD, LEVEL, NAMES, PAUSE, SET, SITE, Body, World, add, run,
+    ADD,
+    LEVEL,
+    NAMES,
+    PAUSE,
+    SET,
+    SITE,
+    Body,
+    World,
+    add,
+    run,
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from hansa.kernel.compiler import Statements, param, select
 from hansa.kernel.database import Db
 from hansa.kernel.ids import ID
 from hansa.kernel.problems import Denied, NotFound, Unauthenticated
-from hansa.kernel.schedule import from_us
+from hansa.kernel.schedule import from_us, to_us
 from hansa.kernel.sealing import Sealer
 from hansa.kernel.site import PLATFORM_SITE, SiteInfo
 from hansa.kernel.storage import PLATFORM, Session, Storage
@@ -34,6 +34,7 @@ KEPT_MAX: Final = 20_000
 """Sites, hosts, keys and settings in memory, each at most; one takes about 500 bytes."""
 MISSES_MAX: Final = 2_000
 """Names that are known to be nothing, at most."""
+NEVER_US: Final = 2**62
 CALLERS_MAX: Final = 4_096
 """Callers that are answered again without asking, at most."""
 FRESH_S: Final = 1.0
@@ -119,7 +120,7 @@ class Directory:
         """Stand on the cell that has the platform's rows. `clock` is the machine's: keys expire by
         real time."""
         self._monotonic = monotonic
-        self._callers: dict[tuple[str, str, str], tuple[Caller, float]] = {}
+        self._callers: dict[tuple[str, str, str], tuple[Caller, float, int]] = {}
         self._generation = 0
         self._steady_at = 0.0
         self._storage = storage
@@ -172,25 +173,25 @@ class Directory:
         now = self._monotonic()
         name = (authorization, host, site)
         known = self._callers.get(name)
-        if known is not None and now < known[1]:
+        if known is not None and now < known[1] and self._clock.now_us() < known[2]:
             return known[0]
         generation = self._generation
         caller = await self._authenticate(authorization, host, site)
         if now >= self._steady_at and generation == self._generation:
             if len(self._callers) >= CALLERS_MAX:
                 self._callers.clear()
-            until = now + min(FRESH_S, self._live_s(caller))
-            self._callers[name] = (caller, until)
+            self._callers[name] = (caller, now + FRESH_S, self._expiry_us(caller))
         return caller
 
-    def _live_s(self, caller: Caller) -> float:
-        """Return for how many seconds a caller's key is still good."""
+    def _expiry_us(self, caller: Caller) -> int:
+        """Return when a caller's key ends by itself, in microseconds by the machine's clock."""
         if caller.principal.kind != "key":
-            return FRESH_S
+            return NEVER_US
         entry = self._keys.peek(caller.principal.id)
-        if entry is None or entry.row.expires_at is None:
-            return FRESH_S if entry else 0.0
-        return (entry.row.expires_at - from_us(self._clock.now_us())).total_seconds()
+        if entry is None:
+            return 0
+        expires_at = entry.row.expires_at
+        return NEVER_US if expires_at is None else to_us(expires_at)
 
     async def _authenticate(self, authorization: str, host: str, site: ID) -> Caller:
         """Return who calls which site, by the headers Authorization, Host and Hansa-Site.
