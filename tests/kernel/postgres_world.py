@@ -1,4 +1,4 @@
-"""What the tests of the PostgreSQL engine share: a cell with two tables, and a second door to it."""
+"""What the tests of the PostgreSQL engine share: a cell with two tables, and a door beside it."""
 
 import asyncio
 import time
@@ -93,7 +93,9 @@ class World:
 
     async def at_rest(self) -> None:
         """Wait until no backend of the application does anything."""
-        while await self.busy():
+        while True:
+            if not await self.busy():
+                return
             await asyncio.sleep(0.005)
 
 

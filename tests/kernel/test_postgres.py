@@ -1,4 +1,4 @@
-"""What the PostgreSQL engine promises of commands: isolation, retries, turns, deadlines, errors."""
+"""What the PostgreSQL engine promises of commands: isolation, retries, turns, deadlines."""
 
 import asyncio
 from typing import Any
@@ -10,13 +10,9 @@ from hansa.kernel.problems import (
     CommandSuspended,
     Conflict,
     DeadlineExceeded,
-    Invalid,
     Overloaded,
-    StorageFailed,
-    StorageFull,
-    TooLarge,
 )
-from hansa.kernel.storage import ConstraintFailed, Session
+from hansa.kernel.storage import Session
 from hansa.testing.postgres import Dsns
 from tests.kernel.postgres_world import (
     ADD,
@@ -238,7 +234,7 @@ def test_a_mistake_in_the_program_is_told_at_once(postgres_dsns: Dsns) -> None:
             assert type(error.value).__module__.startswith("asyncpg")
             assert len(tries) == 1
             with pytest.raises(type(error.value)):
-                await world.read(lambda session, sql=sql, args=args: session.fetch(sql, args))
+                await world.read(body)
         assert (await world.write(add("fine"))).value == "fine"
 
     run(postgres_dsns, test)
@@ -309,7 +305,7 @@ def test_other_keys_do_not_wait(postgres_dsns: Dsns) -> None:
 def test_a_turn_is_not_lost_with_whom_it_was_for(
     postgres_dsns: Dsns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some are cancelled, some are late, one is over the limit, one is refused; the rest goes on."""
+    """Some are cancelled, some late, one is over the limit, one is refused; the rest goes on."""
     monkeypatch.setattr(queues, "WAITING_MAX", 3)
 
     async def pause(session: Session) -> None:
@@ -455,74 +451,3 @@ def test_a_cancelled_command_leaves_nothing_behind(postgres_dsns: Dsns) -> None:
         assert [rows[0][0]] == backends  # the connection was put right, not thrown away
 
     run(postgres_dsns, test, pool_max=1)
-
-
-# ---- errors
-
-
-@pytest.mark.parametrize(
-    ("sql", "kind", "constraint"),
-    [
-        ("INSERT INTO things VALUES ('tea', 'mug', 1)", "unique", "things_pkey"),
-        ("INSERT INTO things VALUES ('tea', 'cup', -1)", "check", "things_n_check"),
-        ("INSERT INTO things VALUES ('tea', 'cup', NULL)", "null", "n"),
-        ("INSERT INTO parts VALUES ('tea', 'lid')", "foreign", "parts_site_name_fkey"),
-    ],
-)
-def test_a_constraint_is_named(postgres_dsns: Dsns, sql: str, kind: str, constraint: str) -> None:
-    async def refused(session: Session) -> None:
-        await session.run(sql)
-
-    async def swallows(session: Session) -> None:
-        try:
-            await session.run(sql)
-        except ConstraintFailed:
-            return
-
-    async def test(world: World) -> None:
-        await world.write(add("mug"))
-        for body in (refused, swallows):
-            with pytest.raises(ConstraintFailed) as failure:
-                await world.write(body)
-            assert (failure.value.kind, failure.value.constraint) == (kind, constraint)
-        assert await world.names() == ["mug"]
-
-    run(postgres_dsns, test)
-
-
-@pytest.mark.parametrize(
-    ("name", "n", "problem"),
-    [
-        ("a\0b", 1, Invalid),
-        ("\ud800", 1, Invalid),
-        ("big", 2**63, Invalid),
-        ("".join(chr(0x4E00 + i % 20_000) for i in range(9_000)), 1, TooLarge),
-    ],
-)
-def test_a_value_that_cannot_be_kept_is_a_refusal(
-    postgres_dsns: Dsns, name: str, n: int, problem: type[Exception]
-) -> None:
-    async def test(world: World) -> None:
-        with pytest.raises(problem):
-            await world.write(add(name, n))
-        await world.write(add("fine"))
-
-    run(postgres_dsns, test, pool_max=1)
-
-
-@pytest.mark.parametrize(
-    ("code", "problem"),
-    [("53100", StorageFull), ("58030", StorageFailed), ("53200", Overloaded),
-     ("57014", DeadlineExceeded)],
-)  # fmt: skip
-def test_a_failing_machine_is_told_in_the_kernels_words(
-    postgres_dsns: Dsns, code: str, problem: type[Exception]
-) -> None:
-    async def test(world: World) -> None:
-        tries: list[int] = []
-        with pytest.raises(problem):
-            await world.write(raising(code, 1, tries))
-        assert len(tries) == 1
-        assert await world.names() == []
-
-    run(postgres_dsns, test)

@@ -345,7 +345,9 @@ def test_a_late_query_is_broken_off_at_the_server(postgres_dsns: Dsns) -> None:
             assert await world.read(again, shape=f"{shape}again") == "patience"
             await world.at_rest()
             task = asyncio.create_task(world.read(slow, shape=shape))
-            while not await world.busy():
+            while True:
+                if await world.busy():
+                    break
                 await asyncio.sleep(0.005)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -368,10 +370,12 @@ def test_closing_waits_for_what_runs_and_refuses_the_rest(postgres_dsns: Dsns) -
             assert not closing.done()
         await command
         await closing
-        while await world.door.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'hansa_app'"
-            " AND datname = current_database()"
-        ):
+        while True:
+            if not await world.door.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE usename = 'hansa_app'"
+                " AND datname = current_database()"
+            ):
+                break
             await asyncio.sleep(0.005)
 
     run(postgres_dsns, test)

@@ -67,7 +67,10 @@ def is_lost(error: BaseException) -> bool:
         return True
     if isinstance(error, asyncpg.InterfaceError):  # most of these are mistakes of the caller
         return "closed" in str(error)
-    if isinstance(error, asyncpg.ProtocolError | Lost):
+    if isinstance(error, asyncpg.InternalClientError):
+        # Also what the driver says of a connection that was closed while nobody used it.
+        return not isinstance(error, asyncpg.OutdatedSchemaCacheError)
+    if isinstance(error, Lost):
         return True
     return isinstance(error, OSError) and not is_late(error)
 

@@ -6,7 +6,7 @@ Everything of the driver that is not an error is in this module.
 import re
 import time
 from collections.abc import Awaitable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -20,8 +20,7 @@ State = tuple[str, bool]
 """The site, and whether row security is lifted across sites."""
 
 NOWHERE: Final[State] = ("", False)
-"""A new connection's state: it sees no site's rows."""
-_UNKNOWN: Final[State] = ("?", False)
+"""What is asked for where no site's rows are read; no connection is ever set to it."""
 EVERY_SITE: Final = "*"
 """What a session enters to read across sites."""
 
@@ -80,7 +79,8 @@ class Link:
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection
-        self.state: State = NOWHERE
+        self.state: State | None = None
+        """None is new or in doubt. No request is equal to it, whatever a site is called."""
         self.spare = False
         """Opened beyond the pool's size, for a read inside of another one."""
 
@@ -101,8 +101,9 @@ class Link:
 
     def rows(self, sql: str, args: Sequence[Any], timeout_s: float) -> Awaitable[Sequence[Row]]:
         """Run one statement and return its rows."""
-        rows: Awaitable[Any] = self._connection.fetch(sql, *args, timeout=timeout_s)
-        return rows
+        # A Record is no Sequence by its name, but it is by what it can do.
+        call: object = self._connection.fetch(sql, *args, timeout=timeout_s)
+        return cast("Awaitable[Sequence[Row]]", call)
 
     async def count(self, sql: str, args: Sequence[Any], timeout_s: float) -> int:
         """Run one statement and return how many rows it changed."""
@@ -119,7 +120,7 @@ class Link:
         if self.state == state:
             return
         script = settings_of(state, local=False)
-        self.state = _UNKNOWN  # until it is done: broken off half-way, nobody may believe it
+        self.state = None  # until it is done: broken off half-way, nobody may believe it
         await self.script(script, left(deadline))
         self.state = state
 
@@ -166,7 +167,12 @@ class Address:
                 break
             try:
                 link = await _connect(self._hosts[place], share_s)
-            except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+            except (
+                OSError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+            ) as error:
                 if is_refused(error):
                     raise StorageFailed(f"PostgreSQL refuses the connection: {error}.") from error
                 why = error

@@ -8,7 +8,7 @@ takes it sets it before the first statement.
 import asyncio
 import time
 
-from hansa.kernel.postgres.errors import Lost, late
+from hansa.kernel.postgres.errors import Lost, is_late, is_lost, late
 from hansa.kernel.postgres.link import CONNECT_S, NOWHERE, Address, Link, State
 from hansa.kernel.problems import Overloaded, StorageFailed
 
@@ -98,6 +98,15 @@ class Pool:
         else:
             link.drop()
         self._room.release()
+
+    def give_failed(self, link: Link, error: BaseException) -> None:
+        """Return a connection after a statement failed on it."""
+        if not isinstance(error, Exception) or is_late(error):
+            self.reclaim(link)
+            return
+        if is_lost(error):  # the driver may not know it yet
+            link.drop()
+        self.give(link)
 
     def reclaim(self, link: Link) -> None:
         """Return a connection on which something was broken off: it is put right behind the

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
-from hansa.kernel.postgres.errors import is_conflict, is_late, is_lost, translate
+from hansa.kernel.postgres.errors import is_conflict, is_lost, translate
 from hansa.kernel.postgres.link import RECOVER_S, Link, State, entered, left, settings_of
 from hansa.kernel.postgres.pool import Pool
 from hansa.kernel.storage import Dialect, Row
@@ -143,10 +143,7 @@ class ReadSession:
                 await link.enter(state, self.deadline)
             rows = await link.rows(sql, args, left(self.deadline))
         except BaseException as error:
-            if isinstance(error, Exception) and not is_late(error):
-                pool.give(link)
-            else:
-                pool.reclaim(link)
+            pool.give_failed(link, error)
             raise
         pool.give(link)
         return rows

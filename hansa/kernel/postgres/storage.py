@@ -8,12 +8,12 @@ from typing import Final, TypeVar
 
 from hansa.kernel.postgres import link, sequencer
 from hansa.kernel.postgres.errors import is_conflict, translate
-from hansa.kernel.postgres.link import Address, Link, State
+from hansa.kernel.postgres.link import Address, State
 from hansa.kernel.postgres.pool import Pool
 from hansa.kernel.postgres.queues import Queues
 from hansa.kernel.postgres.sessions import Again, ReadSession, holding
 from hansa.kernel.postgres.transactions import Retry, transact
-from hansa.kernel.problems import Overloaded, StorageFailed
+from hansa.kernel.problems import Overloaded, Problem, StorageFailed
 from hansa.kernel.row_security import ROLE_FAULTS
 from hansa.kernel.storage import PLATFORM, Body, Committed, Dialect, Session
 
@@ -193,23 +193,23 @@ class PostgresStorage:
     async def sequence(self) -> int:
         """Give positions to committed events that have none; return how many. Raises StorageFailed
         when it cannot be done now."""
+        state = (PLATFORM, True)
+        deadline = time.monotonic() + link.CONNECT_S
         async with self._sequencing:
-            state = (PLATFORM, True)
-            deadline = time.monotonic() + link.CONNECT_S
-            taken: Link | None = None
             try:
                 taken = await self._pool.take(state, deadline)
-                await taken.enter(state, deadline)
-                return await sequencer.assign_positions(taken, self.cell)
-            except (Overloaded, StorageFailed):
+                try:
+                    await taken.enter(state, deadline)
+                    count = await sequencer.assign_positions(taken, self.cell)
+                except BaseException as error:
+                    self._pool.give_failed(taken, error)
+                    raise
+            except Problem:
                 raise
             except Exception as error:
                 raise StorageFailed(f"Events could not be given positions: {error}.") from error
-            finally:
-                if taken is not None and taken.idle:
-                    self._pool.give(taken)
-                elif taken is not None:
-                    self._pool.reclaim(taken)
+            self._pool.give(taken)
+            return count
 
     async def apply(self, script: Sequence[str]) -> None:
         """Run schema statements as the owner, in one transaction. Raises as a statement does."""
