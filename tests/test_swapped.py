@@ -68,6 +68,14 @@ async def _rows(cell: Cell, statement: str) -> list[tuple[Any, ...]]:
     return await cell.storage.read(body, site=PLATFORM, deadline=deadline_in(30), across=True)
 
 
+async def _settled(cell: Cell) -> None:
+    """Return when every webhook has come and every event is delivered."""
+    async with asyncio.timeout(30):
+        while len(await _rows(cell, "SELECT id FROM commerce_payment_events")) < 2:
+            await asyncio.sleep(0.02)
+    await cell.runtime.dispatcher.rest()
+
+
 async def _books(cell: Cell, site: str) -> dict[str, list[tuple[Any, ...]]]:
     """Return all that a site keeps in the shop."""
     return {
@@ -139,7 +147,7 @@ async def _try_everything(place: Path, dsns: Any, scoped: bool) -> int:
     try:
         theirs = await _shop(cell, "first", MARK)
         mine = await _shop(cell, "second", "mine")
-        await cell.runtime.dispatcher.rest()
+        await _settled(cell)
         cell.runtime.statements.scoped = scoped
         before = await _books(cell, theirs["site"])
         intruder = Intruder(cell, mine, theirs)
