@@ -86,6 +86,7 @@ async def _rows(options: argparse.Namespace, statement: str) -> list[tuple[Any, 
         return [tuple(row) for row in await session.fetch(statement)]
 
     try:
+        await storage.sequence()  # what no server has numbered yet is there, too
         return await storage.read(body, site=PLATFORM, deadline=deadline_in(30), across=True)
     finally:
         await storage.close()
