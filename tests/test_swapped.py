@@ -71,7 +71,7 @@ async def _rows(cell: Cell, statement: str) -> list[tuple[Any, ...]]:
 async def _settled(cell: Cell) -> None:
     """Return when every webhook has come and every event is delivered."""
     async with asyncio.timeout(30):
-        while len(await _rows(cell, "SELECT id FROM commerce_payment_events")) < 2:
+        while len(await _rows(cell, "SELECT id FROM commerce_payment_events")) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await cell.runtime.dispatcher.rest()
 

@@ -341,5 +341,10 @@ async def _ask(
         raise Unknown(f"{action.id}: no answer within {action.outside_s:g} s") from None
     except Unknown:
         raise
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise Unknown(f"{action.id}: it was cancelled out there") from None
     except Exception as error:  # whatever went wrong out there, what it did is not known
         raise Unknown(f"{action.id}: {error!r}") from error

@@ -111,8 +111,6 @@ async def leave(
         site.id, site.slot, site.epoch, now_us, machine_us, run.principal.id, run.trace, run.cause
     )
     await flush(session, outbox, stamp, kept)
-    if outbox.events:
-        runtime.events_pending = True
     for due in outbox.due:
         if due.ready_at_us is not None:
             runtime.due_pending_us = min(runtime.due_pending_us, due.ready_at_us)

@@ -50,11 +50,10 @@ ON CONFLICT DO NOTHING RETURNING event"""
 _FAIL = """INSERT INTO hansa_deliveries (subscriber, event, site, aggregate, position, state,
 attempt, ready_at_us, error, trace, failed_at_us)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"""
-_TAKE = (
-    """DELETE FROM hansa_deliveries WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting'"""
-)
+_TAKE = """DELETE FROM hansa_deliveries
+WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting' AND attempt = ?3"""
 _AGAIN = """UPDATE hansa_deliveries SET state = ?3, attempt = ?4, ready_at_us = ?5, error = ?6,
-failed_at_us = ?7 WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting'"""
+failed_at_us = ?7 WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting' AND attempt = ?8"""
 _PROMOTE = """UPDATE hansa_deliveries SET state = 'waiting', ready_at_us = ?4
 WHERE subscriber = ?1 AND site = ?2 AND aggregate = ?3 AND state = 'queued' AND position = (
   SELECT min(position) FROM hansa_deliveries
@@ -249,8 +248,11 @@ async def _put_aside(
     runtime.retry_pending(verdict[2])
 
 
-async def retry(runtime: "Runtime", subscription: "Subscription", position: int) -> None:
-    """Try the event at a position again, which waits at the head of its aggregate."""
+async def retry(
+    runtime: "Runtime", subscription: "Subscription", position: int, attempt: int
+) -> None:
+    """Try the event at a position again, which waits at the head of its aggregate and has failed
+    `attempt` times. Of several processes that try it at once only one counts."""
     event = await runtime.storage.read(
         lambda session: log.at(session, position),
         site="platform", deadline=deadline_in(DEADLINE_S), across=True,
@@ -261,7 +263,7 @@ async def retry(runtime: "Runtime", subscription: "Subscription", position: int)
     name = subscription.name
 
     async def body(session: Session) -> None:
-        if not await session.run(sql(session, _TAKE), (name, event.id)):
+        if not await session.run(sql(session, _TAKE), (name, event.id, attempt)):
             return
         if await _receive(session, runtime, name, event):
             await effect(runtime, subscription, event, run, session)
@@ -272,7 +274,7 @@ async def retry(runtime: "Runtime", subscription: "Subscription", position: int)
     except MACHINE_TROUBLE:
         raise
     except Exception as error:
-        await _fail_again(runtime, subscription, run, event, error)
+        await _fail_again(runtime, subscription, run, event, attempt, error)
     runtime.retry_pending(0)
 
 
@@ -289,19 +291,18 @@ async def _fail_again(
     subscription: "Subscription",
     run: Run,
     event: LogEvent,
+    before: int,
     error: BaseException,
 ) -> None:
-    attempts_sql = "SELECT attempt FROM hansa_deliveries WHERE subscriber = ?1 AND event = ?2"
     text = error_text(error)
 
     async def body(session: Session) -> int:
-        key = (subscription.name, event.id)
-        rows = await session.fetch(sql(session, attempts_sql), key)
-        if not rows:
-            return 0
         now_us = runtime.clock.now_us()
-        state, attempt, ready = after_failure(error, rows[0][0], now_us, subscription.backoff_s)
-        await session.run(sql(session, _AGAIN), (*key, state, attempt, ready, text, now_us))
+        state, attempt, ready = after_failure(error, before, now_us, subscription.backoff_s)
+        await session.run(
+            sql(session, _AGAIN),
+            (subscription.name, event.id, state, attempt, ready, text, now_us, before),
+        )
         return ready
 
     committed = await submit(runtime, run, body)

@@ -38,7 +38,7 @@ _FLOOR = """INSERT INTO hansa_subscribers (subscriber, floor) VALUES (?1, ?2)
 ON CONFLICT (subscriber) DO UPDATE SET floor = excluded.floor"""
 _FLOOR_NEW = """INSERT INTO hansa_subscribers (subscriber, floor) VALUES (?1, 0)
 ON CONFLICT (subscriber) DO NOTHING"""
-_READY = """SELECT subscriber, position, ready_at_us FROM hansa_deliveries
+_READY = """SELECT subscriber, position, ready_at_us, attempt FROM hansa_deliveries
 WHERE state = 'waiting' AND subscriber IN (%s) ORDER BY ready_at_us LIMIT 256"""
 
 
@@ -173,6 +173,16 @@ class Dispatcher:
                 lane.task = asyncio.create_task(self._run(lane, key))
 
     async def _run(self, lane: Lane, key: tuple[str, int]) -> None:
+        try:
+            await self._empty(lane)
+        finally:
+            lane.task = None
+            if not lane.events:
+                self._lanes.pop(key, None)
+            self._moved.set()
+
+    async def _empty(self, lane: Lane) -> None:
+        """Deliver what is in a lane, batch by batch, until there is nothing left."""
         trouble = 0
         while lane.events and not self._stopping:
             batch = _batch(lane.events)
@@ -191,10 +201,6 @@ class Dispatcher:
                 lane.events.popleft()
             self._pending -= len(batch)
             self._moved.set()
-        lane.task = None
-        if not lane.events:
-            self._lanes.pop(key, None)
-        self._moved.set()
 
     async def _progress(self) -> None:
         self._moved.clear()
@@ -260,11 +266,11 @@ class Dispatcher:
             )  # fmt: skip
             now_us = self._runtime.clock.now_us()
             soonest: int | None = None
-            for subscriber, position, ready_at_us in rows:
+            for subscriber, position, ready_at_us, attempt in rows:
                 if ready_at_us > now_us:
                     soonest = ready_at_us
                     break
-                await deliveries.retry(self._runtime, known[subscriber], position)
+                await deliveries.retry(self._runtime, known[subscriber], position, attempt)
                 self._retry_awake.set()
         except Exception:
             logger.exception("deliveries cannot be tried again; trying later")
@@ -282,11 +288,11 @@ async def _standing(
     return floors, cursors
 
 
-async def _waiting(session: Session, names: list[str]) -> list[tuple[str, int, int]]:
+async def _waiting(session: Session, names: list[str]) -> list[tuple[str, int, int, int]]:
     """Return what waits at the subscribers of this process, the soonest first."""
     marks = ", ".join(f"?{number}" for number in range(1, len(names) + 1))
     rows = await session.fetch(sql(session, _READY % marks), names)
-    return [(row[0], row[1], row[2]) for row in rows]
+    return [(row[0], row[1], row[2], row[3]) for row in rows]
 
 
 def _batch(events: deque[LogEvent]) -> list[LogEvent]:

@@ -38,19 +38,20 @@ NEVER_US = 2**62
 
 COLUMNS = "id, site, name, version, arguments, run_at_us, attempt, principal, trace"
 
-_CLAIM = f"""UPDATE hansa_due SET holder = ?1, lease_until_us = ?2
+# A claimed row is ready again when its lease is over, so that one index tells what comes next.
+_CLAIM = f"""UPDATE hansa_due SET holder = ?1, lease_until_us = ?2, ready_at_us = ?2
 WHERE (site, id) IN (SELECT site, id FROM hansa_due
   WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3
   ORDER BY ready_at_us LIMIT {CLAIM_MAX} %s)
 RETURNING {COLUMNS}"""
-_SOONEST = """SELECT min(CASE WHEN lease_until_us > ready_at_us THEN lease_until_us
-  ELSE ready_at_us END) FROM hansa_due WHERE state = 'waiting' AND ready_at_us IS NOT NULL"""
+_SOONEST = """SELECT ready_at_us FROM hansa_due
+WHERE state = 'waiting' AND ready_at_us IS NOT NULL ORDER BY ready_at_us LIMIT 1"""
 _TAKE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2 AND holder = ?3"
 _FAIL = """UPDATE hansa_due SET state = ?4, attempt = ?5, ready_at_us = ?6, error = ?7, holder = '',
 lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND holder = ?3"""
 # One process owns a SQLite file: what was claimed or asked when it starts, was by a dead one.
 _ORPHANS = """UPDATE hansa_due SET holder = '', lease_until_us = 0,
-ready_at_us = CASE WHEN name = ?1 THEN min(ready_at_us, ?2) ELSE ready_at_us END
+ready_at_us = min(ready_at_us, ?2)
 WHERE state = 'waiting' AND (lease_until_us > 0 OR name = ?1)"""
 _REPLAY = """UPDATE hansa_due SET state = 'waiting', attempt = 0, ready_at_us = ?3, holder = '',
 lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND state = 'parked'"""
@@ -114,7 +115,10 @@ class DueRunner:
             try:
                 rows = await self._claim()
                 if rows:
-                    await asyncio.gather(*(self.run(row, self._holder) for row in rows))
+                    done = [self.run(row, self._holder) for row in rows]
+                    for trouble in await asyncio.gather(*done, return_exceptions=True):
+                        if trouble is not None:
+                            logger.error("due work was broken off: %r", trouble)
                     continue
                 wait_s = await self._until_next()
             except Exception:
@@ -148,8 +152,8 @@ class DueRunner:
     async def _soonest(self) -> int:
         async def body(session: Session) -> int:
             rows = await session.fetch(_SOONEST)
-            found: int | None = rows[0][0]
-            return NEVER_US if found is None else found
+            found: int = rows[0][0] if rows else NEVER_US
+            return found
 
         return await self._runtime.storage.read(
             body, site=PLATFORM, deadline=deadline_in(DEADLINE_S), across=True, shape="due"

@@ -3,6 +3,7 @@
 Sources: TypeID specification 0.3.0 (github.com/jetify-com/typeid), UUIDv7 in RFC 9562 section 5.7.
 """
 
+import os
 import re
 import secrets
 from collections.abc import Callable
@@ -16,13 +17,35 @@ PREFIX_LENGTH_MAX: Final = 63
 _SHAPE: Final = re.compile(r"[a-z](?:[a-z_]{0,61}[a-z])?_[0-7][0-9a-hjkmnp-tv-z]{25}")
 _PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
 
+_DRAWN: Final = 10
+"""Bytes for 74 bits."""
+
 Random80 = Callable[[], int]
 """Where an identifier takes its 74 random bits from; on a test clock a seeded sequence."""
 
 
-def random_bits() -> int:
-    """Return 74 bits of the operating system's randomness."""
-    return secrets.randbits(74)
+class RandomBits:
+    """The operating system's randomness, asked for in bulk: a call for each id would cost more
+    than making the id. A forked process asks anew, so that no two draw the same."""
+
+    __slots__ = ("_pid", "_pool")
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._pid = 0
+
+    def __call__(self) -> int:
+        """Return 74 random bits."""
+        pool = self._pool
+        if len(pool) < _DRAWN or self._pid != os.getpid():
+            pool = secrets.token_bytes(256 * _DRAWN)
+            self._pid = os.getpid()
+        self._pool = pool[_DRAWN:]
+        return int.from_bytes(pool[:_DRAWN]) >> 6
+
+
+random_bits = RandomBits()
+"""The randomness of this process."""
 
 
 def typeid(prefix: str, at_us: int, bits: int) -> ID:

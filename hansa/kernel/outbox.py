@@ -90,7 +90,8 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"""
 _DUE = """INSERT INTO hansa_due (id, site, name, version, arguments, run_at_us, ready_at_us, state,
 attempt, holder, lease_until_us, error, principal, trace)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'waiting', 0, '', 0, '', ?8, ?9)
-ON CONFLICT (site, id) DO UPDATE SET arguments = excluded.arguments, version = excluded.version,
+ON CONFLICT (site, id) DO UPDATE SET name = excluded.name,
+arguments = excluded.arguments, version = excluded.version,
 run_at_us = excluded.run_at_us, ready_at_us = excluded.ready_at_us, state = 'waiting', attempt = 0,
 holder = '', lease_until_us = 0, error = ''"""
 
@@ -144,8 +145,8 @@ scheduled AS (
     $6::text, $7::text
   FROM unnest($16::text[], $17::text[], $18::bigint[], $19::bytea[], $20::bigint[], $21::bigint[])
     AS due (id, name, version, arguments, run_at_us, ready_at_us)
-  ON CONFLICT (site, id) DO UPDATE SET arguments = excluded.arguments,
-    version = excluded.version, run_at_us = excluded.run_at_us,
+  ON CONFLICT (site, id) DO UPDATE SET name = excluded.name,
+    arguments = excluded.arguments, version = excluded.version, run_at_us = excluded.run_at_us,
     ready_at_us = excluded.ready_at_us, state = 'waiting', attempt = 0, holder = '',
     lease_until_us = 0, error = ''),
 kept AS (

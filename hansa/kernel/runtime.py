@@ -15,6 +15,7 @@ import msgspec
 
 from hansa.kernel import actions, advance, codec, commands, contracts, pruning
 from hansa.kernel.actions import Action, Settled, Unknown
+from hansa.kernel.admission import admit
 from hansa.kernel.answer import Answer
 from hansa.kernel.caller import SYSTEM, Caller, Principal
 from hansa.kernel.catalog import event_name
@@ -26,8 +27,8 @@ from hansa.kernel.database import Db
 from hansa.kernel.dispatch import Dispatcher
 from hansa.kernel.due import NEVER_US, DueRow, DueRunner
 from hansa.kernel.log import LogEvent
-from hansa.kernel.operation import DENIED, INTERNAL, PUBLIC, Operation
-from hansa.kernel.problems import Denied, Invalid, NotFound, Problem, Unauthenticated
+from hansa.kernel.operation import INTERNAL, PUBLIC, Operation
+from hansa.kernel.problems import Denied, Invalid, NotFound, Problem
 from hansa.kernel.relations import Authorizer, RelationAuthorizer
 from hansa.kernel.sealing import Sealer
 from hansa.kernel.service import BACKOFF_S, DueWork, Schedule, Service, Subscription
@@ -89,7 +90,6 @@ class Runtime:
         self.reader = contracts.Reader(
             contracts.contracts_of(self.services), contracts.upcasters_of(self.services)
         )
-        self.events_pending = False
         self.due_pending_us = NEVER_US
         self.dispatcher = Dispatcher(self)
         self.due = DueRunner(self)
@@ -104,6 +104,7 @@ class Runtime:
     async def start(self, *, background: bool = True) -> None:
         """Begin to serve; without `background` no events, due work or schedules run here."""
         if background:
+            self.storage.on_commit(self._committed)
             await self.dispatcher.start()
             await self.due.start()
             await self.ticker.start()
@@ -128,11 +129,17 @@ class Runtime:
         """Return why this process takes no requests, or nothing when it does."""
         return self._state
 
+    def _committed(self) -> None:
+        """Have the loops look after each commit, also of one whose caller has gone meanwhile.
+
+        On PostgreSQL due work is looked for each second anyway, and a look costs a round trip.
+        """
+        self.dispatcher.wake()
+        if self.storage.poll_s is None:
+            self.due.wake()
+
     def wake(self) -> None:
-        """Tell the loops of this process what the last commit has left for them."""
-        if self.events_pending:
-            self.events_pending = False
-            self.dispatcher.wake()
+        """Tell the due loop of this process that the last commit has left something for it."""
         if self.due_pending_us < NEVER_US:
             self.due_pending_us = NEVER_US
             self.due.wake()
@@ -165,7 +172,8 @@ class Runtime:
                 slug="site-missing",
             )
         info = await self.directory.by_id(caller.site)
-        if info is None or info.state != "active":
+        operator = caller.principal.home == PLATFORM and caller.principal.kind != "public"
+        if info is None or info.state == "closed" or (info.state != "active" and not operator):
             raise NotFound("There is no such site.", slug="site-not-found")
         return info
 
@@ -239,9 +247,7 @@ class Runtime:
     def _answer_of(self, action: Action[..., Any, Any, Any], done: "Settled | str") -> Answer:
         if isinstance(done, str):
             body = codec.encode({"attempt": done, "state": "open"})
-            return Answer(
-                202, body, [("location", f"/kernel/attempts/{done}"), ("retry-after", "1")]
-            )
+            return Answer(202, body, [("location", f"/attempts/{done}"), ("retry-after", "1")])
         kind = "application/problem+json" if done.status >= 400 else "application/json"
         return Answer(done.status, done.answer, [], kind)
 
@@ -348,7 +354,8 @@ class Runtime:
         return self._across(context, session, reason)
 
     async def _across(self, context: Context, session: Session, reason: str) -> Db:
-        if not context.principal.allows("platform.sites:across"):
+        principal = context.principal
+        if principal.home != PLATFORM or not principal.allows("platform.sites:across"):
             raise Denied("It takes the permission platform.sites:across to read all sites.")
         logger.warning(
             "across sites: %s by %s: %s", context.origin.cause, context.principal.id, reason
@@ -387,6 +394,10 @@ class Runtime:
             future.set_result(settled)
             return settled
         except Unknown:
+            return begun.attempt
+        except Exception:
+            # The world may have acted: nobody may be told that nothing happened.
+            logger.exception("the attempt %s goes on as due work", begun.attempt)
             return begun.attempt
         finally:
             self._waiting.pop(begun.attempt, None)
@@ -461,23 +472,6 @@ class Runtime:
         info = await self.site(site)
         await advance.aim(self, info, to)
         return await asyncio.shield(await self.advancing(info))
-
-
-def admit(operation: Operation[..., Any], principal: Principal) -> None:
-    """Check a permission. Raises Unauthenticated for nobody, Denied for who may not."""
-    needs = operation.needs
-    if needs is PUBLIC:
-        return
-    if needs is DENIED or needs is INTERNAL:
-        raise Denied(f"{operation.id} cannot be called from outside.")
-    if operation.scope == "platform" and principal.home != PLATFORM:
-        allowed = False
-    else:
-        allowed = principal.allows(str(needs))
-    if not allowed:
-        if principal.kind == "public":
-            raise Unauthenticated(f"Send a key with the permission {needs}.")
-        raise Denied(f"It takes the permission {needs}.")
 
 
 def _as_due_work(schedule: Schedule) -> DueWork:

@@ -29,7 +29,7 @@ _SERIAL: Final = (
 
 def _put(module: Any, parts: dict[str, Any]) -> None:
     """Put other parts into a module; `planted` takes them out again."""
-    for name, part in parts.items():
+    for name in parts:
         _before.append((module, name, getattr(module, name)))
     _set(module, parts)
 

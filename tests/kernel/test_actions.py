@@ -174,7 +174,7 @@ def test_an_unknown_outcome_is_finished_by_due_work(storage: Storage) -> None:
         async with opened(storage, till, resources={Bank: bank}, clock=clock) as cell:
             status, body, headers = await invoke(cell, Wish("a"))
             assert status == 202
-            assert headers["location"] == f"/kernel/attempts/{body['attempt']}"
+            assert headers["location"] == f"/attempts/{body['attempt']}"
             again = await invoke(cell, Wish("a"))
             assert again[:2] == (202, body)
             states = "SELECT state, attempt FROM hansa_due"

@@ -80,6 +80,7 @@ def log() -> None:
         text("aggregate"),
         number("seq"),
         sa.PrimaryKeyConstraint("site", "aggregate"),
+        sqlite_with_rowid=False,
     )
 
 
@@ -92,6 +93,7 @@ def subscribing() -> None:
         number("epoch"),
         number("position"),
         sa.PrimaryKeyConstraint("subscriber", "slot"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "hansa_subscribers",
@@ -106,6 +108,7 @@ def subscribing() -> None:
         text("site"),
         number("at_us"),
         sa.PrimaryKeyConstraint("subscriber", "event"),
+        sqlite_with_rowid=False,
     )
     op.create_index("hansa_receipts_age", "hansa_receipts", ["at_us"])
     op.create_table(
@@ -172,6 +175,7 @@ def keys_and_attempts() -> None:
         text("attempt"),
         number("created_at_us"),
         sa.PrimaryKeyConstraint("site", "digest"),
+        sqlite_with_rowid=False,
     )
     op.create_index("hansa_keys_age", "hansa_keys", ["created_at_us"])
     op.create_table(

@@ -48,7 +48,9 @@ async def transact(pool: Pool, body: Body[T], state: State, deadline: float) -> 
             if session.failure is not None:  # the body went on after it, PostgreSQL does not
                 raise translate(session.failure) from session.failure
         except Exception as error:
-            failure = session.failure or error
+            failure = session.failure
+            if failure is None:  # of the body's own making, such as an OSError of a file
+                raise
             if is_lost(failure) or is_demoted(failure):
                 link.drop()
                 raise Retry(failure) from error

@@ -23,7 +23,12 @@ _by_id = select(tables.carts).where(_c.id == param("id"))
 _priced = (
     select(_v.id, _v.product_id, _v.sku, _v.price_minor, tables.products.c.title)
     .join(tables.products, tables.products.c.id == _v.product_id)
-    .where(_v.id.in_(param("ids")), tables.products.c.status == "active")
+    .where(
+        _v.id.in_(param("ids")),
+        # A site that changes its currency must not sell the old numbers in the new one.
+        _v.price_currency == param("currency"),
+        tables.products.c.status == "active",
+    )
 )
 _bought = select(_o.priced).where(_o.id == param("order"))
 _write = (
@@ -166,7 +171,12 @@ async def priced_and_gone(ctx: Context, lines: tuple[Line, ...]) -> tuple[Priced
     """Return the lines that are on sale at the prices of now, and the lines that are not."""
     forms = {}
     if lines:
-        found = await ctx.db.all(_priced, _Form, ids=[line.variant_id for line in lines])
+        found = await ctx.db.all(
+            _priced,
+            _Form,
+            ids=[line.variant_id for line in lines],
+            currency=ctx.settings.currency,
+        )
         forms = {form.id: form for form in found}
     sums = price(
         ctx.settings.currency,
