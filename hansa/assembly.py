@@ -53,7 +53,7 @@ class Place:
 
     def storage(self) -> Storage:
         """Return the storage of this place, not yet opened."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # customers' rows lie there
         if self.database:
             return PostgresStorage(self.database, owner_dsn=self.owner_database)
         return SqliteStorage(

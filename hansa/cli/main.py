@@ -25,6 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _port(text: str) -> int:
+    """Return a port number. Raises ArgumentTypeError, which argparse tells in one line."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+    return int(text)
+
+
 def place_of(options: argparse.Namespace) -> Place:
     """Return where the cell of a command line is."""
     return Place(Path(options.folder), options.database or "", options.owner_database or "")
@@ -38,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     where = _where()
     listen = argparse.ArgumentParser(add_help=False)
     listen.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    listen.add_argument("--port", type=int, default=PORT, help=f"port (default: {PORT})")
+    listen.add_argument("--port", type=_port, default=PORT, help=f"port (default: {PORT})")
     _serving(commands, where, listen)
     _working(commands, where)
     return parser

@@ -47,7 +47,8 @@ def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> i
 def told(error: Exception) -> str:
     """Return what an error has to tell a person at the command line."""
     if isinstance(error, Problem) and not isinstance(error, StorageFailed):
-        return f"{error.title}: {error.detail}" if error.detail else error.title
+        text = f"{error.title}: {error.detail}" if error.detail else error.title
+        return " ".join([text, *(f"{fault.pointer}: {fault.detail}." for fault in error.errors)])
     return str(error) or repr(error)
 
 

@@ -9,7 +9,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kills", type=int, default=20, help="how often the process is killed")
     parser.add_argument("--seed", type=int, default=None, help="repeat a run; printed otherwise")
     parser.add_argument("--faults", action="store_true", help="let the storage fail as well")
-    parser.add_argument("--plant", default="", help="plant a known bug, which must be found")
+    parser.add_argument(
+        "--plant",
+        default="",
+        choices=("", "position-outside", "serial-positions", "read-before-write", "no-fsync"),
+        help="plant a known bug, which must be found",
+    )
     parser.add_argument("--processes", type=int, default=1, help="on PostgreSQL: how many serve")
 
 

@@ -4,7 +4,7 @@ It is the world, not a part of the shop: its ledger is a file of its own, commit
 several processes may open. It is idempotent by key, and the token says how it behaves:
 
     tok_ok         approves
-    tok_declined   declines
+    tok_declined   declines, and so does every token that is not known
     tok_twice      approves, and sends its webhook twice
     tok_timeout    takes the money but does not answer; the webhook tells, or asking again
     tok_lost       does nothing and does not answer; asking again approves
@@ -35,6 +35,7 @@ from hansa.kernel.structs import RawBody
 
 TOLERANCE_S: Final = 300
 LATE_S: Final = 1.0
+APPROVED: Final = frozenset({"tok_ok", "tok_twice", "tok_timeout", "tok_late", "tok_disorder"})
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS moves (
@@ -153,7 +154,8 @@ class Testpay:
         self, db: sqlite3.Connection, key: ID, charge: Charge
     ) -> tuple[Outcome | None, bool]:
         token = drawn(charge.token, key)
-        state = {"tok_declined": "declined", "tok_lost": "lost"}.get(token, "approved")
+        # A misspelt token is declined: nobody may buy by mistake.
+        state = "approved" if token in APPROVED else "lost" if token == "tok_lost" else "declined"
         reference = f"ch_{key}"
         db.execute(
             "INSERT INTO moves VALUES (?, ?, 'charge', ?, ?, ?, ?, '', ?, 1, ?)",

@@ -43,7 +43,7 @@ def asked(provider: Testpay, token: str, key: str = "k") -> Any:
         ("tok_lost", "silent", True, 1),
         ("tok_late", "silent", True, 1),
         ("tok_disorder", True, True, 1),
-        ("tok_anything_else", True, True, 1),
+        ("tok_anything_else", False, False, 1),
     ],
 )
 def test_a_token_says_how_it_behaves(
