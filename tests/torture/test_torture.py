@@ -1,4 +1,7 @@
-"""Two hundred kills over both engines, storage faults included, and every planted bug found.
+"""Two hundred kills over both engines, storage faults included, and planted bugs found.
+
+Positions by the serial column are planted in tests/kernel/test_sequencer.py, where commits cross
+for certain; here it is a matter of chance.
 
 The seeds are new in every run and printed; `hansa torture --seed N` repeats one.
 """
@@ -22,7 +25,6 @@ PLANTED = [
     ("sqlite", "position-outside", 60),
     ("sqlite", "read-before-write", 60),
     ("sqlite", "no-fsync", 20),
-    ("postgres", "serial-positions", 90),
 ]
 
 
