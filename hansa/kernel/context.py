@@ -57,10 +57,10 @@ class Seeded:
         self.count = 0
 
     def __call__(self) -> int:
-        """Return the next 74 bits."""
+        """Return the next 62 bits."""
         self.count += 1
-        digest = blake2b(self.seed, digest_size=10, salt=self.count.to_bytes(8)).digest()
-        return int.from_bytes(digest) >> 6
+        digest = blake2b(self.seed, digest_size=8, salt=self.count.to_bytes(8)).digest()
+        return int.from_bytes(digest) >> 2
 
 
 class Context:

@@ -38,7 +38,7 @@ _CURSOR_ALONE = """SELECT coalesce((SELECT position FROM hansa_cursors
   pg_try_advisory_xact_lock(hashtextextended($1 || '@' || $2::text, 0))"""
 _MOVE = """INSERT INTO hansa_cursors (subscriber, slot, epoch, position) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT (subscriber, slot) DO UPDATE SET epoch = excluded.epoch, position = excluded.position"""
-_OPEN = """SELECT DISTINCT aggregate FROM hansa_deliveries
+_OPEN = """SELECT aggregate FROM hansa_deliveries
 WHERE subscriber = ?1 AND site = ?2 AND state <> 'skipped'"""
 _BEFORE = """SELECT 1 FROM hansa_deliveries
 WHERE subscriber = ?1 AND site = ?2 AND aggregate = ?3 AND state <> 'skipped' LIMIT 1"""

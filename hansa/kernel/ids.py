@@ -7,6 +7,8 @@ import os
 import re
 import secrets
 from collections.abc import Callable
+from functools import lru_cache
+from struct import unpack
 from typing import Final
 
 ID = str
@@ -17,31 +19,28 @@ PREFIX_LENGTH_MAX: Final = 63
 _SHAPE: Final = re.compile(r"[a-z](?:[a-z_]{0,61}[a-z])?_[0-7][0-9a-hjkmnp-tv-z]{25}")
 _PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
 
-_DRAWN: Final = 10
-"""Bytes for 74 bits."""
+_DRAWN: Final = 256
+"""Draws that are asked for at once."""
 
-Random80 = Callable[[], int]
-"""Where an identifier takes its 74 random bits from; on a test clock a seeded sequence."""
 
 
 class RandomBits:
     """The operating system's randomness, asked for in bulk: a call for each id would cost more
     than making the id. A forked process asks anew, so that no two draw the same."""
 
-    __slots__ = ("_pid", "_pool")
+    __slots__ = ("_pool",)
 
     def __init__(self) -> None:
-        self._pool = b""
-        self._pid = 0
+        self._pool: list[int] = []
+        os.register_at_fork(after_in_child=self._pool.clear)
 
     def __call__(self) -> int:
-        """Return 74 random bits."""
-        pool = self._pool
-        if len(pool) < _DRAWN or self._pid != os.getpid():
-            pool = secrets.token_bytes(256 * _DRAWN)
-            self._pid = os.getpid()
-        self._pool = pool[_DRAWN:]
-        return int.from_bytes(pool[:_DRAWN]) >> 6
+        """Return 62 random bits."""
+        try:
+            return self._pool.pop() >> 2
+        except IndexError:
+            self._pool.extend(unpack(f"{_DRAWN}Q", secrets.token_bytes(8 * _DRAWN)))
+            return self._pool.pop() >> 2
 
 
 random_bits = RandomBits()
@@ -49,22 +48,36 @@ random_bits = RandomBits()
 
 
 def typeid(prefix: str, at_us: int, bits: int) -> ID:
-    """Return the TypeID of `prefix` for an instant in microseconds since 1970 and 74 random bits.
+    """Return the TypeID of `prefix` for an instant in microseconds since 1970 and 62 random bits.
 
-    The sub-millisecond part of the instant goes first into the random bits, as RFC 9562 method 3
+    The sub-millisecond part of the instant goes into the 12 bits before them, as RFC 9562 method 3
     allows, so that identifiers of one process follow each other more finely than by millisecond.
     """
     ms, us = divmod(at_us, 1000)
-    high = (us * 4096 // 1000) & 0xFFF
-    value = (ms & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | high << 64 | 0b10 << 62
-    value |= bits & 0x3FFFFFFFFFFFFFFF
-    return f"{prefix}_{encode(value)}"
+    # 48 bits of time are 10 letters, and two times 40 bits the other 16.
+    bits &= 0x3FFFFFFFFFFFFFFF
+    middle = 0x7000800000 | (us * 4096 // 1000) << 24 | bits >> 40
+    return f"{prefix}_{_ten(ms & 0xFFFFFFFFFFFF)}{_eight(middle)}{_eight(bits & 0xFFFFFFFFFF)}"
 
 
 def encode(value: int) -> str:
     """Return 128 bits as the 26 letters of the TypeID alphabet, most significant first."""
+    return _ten(value >> 80) + _eight(value >> 40 & 0xFFFFFFFFFF) + _eight(value & 0xFFFFFFFFFF)
+
+
+@lru_cache(maxsize=64)
+def _ten(value: int) -> str:
+    """Return 48 bits, so a time in milliseconds, which many identifiers share."""
     pairs = _PAIRS
-    return "".join([pairs[value >> shift & 1023] for shift in range(120, -1, -10)])
+    return "".join([pairs[value >> shift & 1023] for shift in range(40, -1, -10)])
+
+
+def _eight(value: int) -> str:
+    pairs = _PAIRS
+    return (
+        pairs[value >> 30] + pairs[value >> 20 & 1023] + pairs[value >> 10 & 1023]
+        + pairs[value & 1023]
+    )  # fmt: skip
 
 
 def decode(text: str) -> int:

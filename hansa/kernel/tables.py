@@ -186,7 +186,6 @@ keys = _table(
     PrimaryKeyConstraint("site", "digest"),
     Index("hansa_keys_age", "created_at_us"),
     scope="site",
-    clustered=True,
 )
 
 attempts = _table(

@@ -175,7 +175,6 @@ def keys_and_attempts() -> None:
         text("attempt"),
         number("created_at_us"),
         sa.PrimaryKeyConstraint("site", "digest"),
-        sqlite_with_rowid=False,
     )
     op.create_index("hansa_keys_age", "hansa_keys", ["created_at_us"])
     op.create_table(
