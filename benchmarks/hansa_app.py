@@ -23,7 +23,7 @@ from hansa.kernel.context import Context
 from hansa.kernel.http.server import serve
 from hansa.kernel.service import Service
 from hansa.kernel.site import EPOCH_FIRST, slot_of
-from hansa.kernel.storage import PLATFORM, Session
+from hansa.kernel.storage import PLATFORM
 from hansa.kernel.structs import Money, Page, PageRequest
 from hansa.platform.sites import sites
 from hansa.platform.sites import tables as sites_tables
@@ -50,7 +50,7 @@ async def fill(cell: Cell, seed: Seed) -> None:
     if found.items:
         return
 
-    async def write_sites(ctx: Context, _: Session) -> None:
+    async def write_sites(ctx: Context) -> None:
         for site in seed.sites:
             await ctx.db.insert(
                 sites_tables.sites, id=site.id, name="Bench", state="active", locale="en",
@@ -76,9 +76,7 @@ async def fill(cell: Cell, seed: Seed) -> None:
             for one in seed.products[site.id]
         ]  # fmt: skip
 
-        async def write_products(
-            ctx: Context, _: Session, rows: list[dict[str, object]] = rows
-        ) -> None:
+        async def write_products(ctx: Context, rows: list[dict[str, object]] = rows) -> None:
             await ctx.db.insert_all(shelf_tables.products, rows)
 
         await cell.runtime.commit(write_products, site=site.id, cause="bench.fill", service="bench")

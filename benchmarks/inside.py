@@ -134,7 +134,8 @@ async def measure_hot(folder: Path) -> list[Figure]:
     from hansa.business.commerce import api as shop
     from hansa.business.commerce.catalogue import NewVariant
     from hansa.kernel.caller import SYSTEM, Caller
-    from hansa.kernel.commands import Run, deadline_in, execute
+    from hansa.kernel.commands import deadline_in, execute
+    from hansa.kernel.run import Run
     from hansa.kernel.structs import Money
 
     cell = Cell(Place(folder), (*SHOP, hansa_app.SERVICES[-1]))

@@ -30,8 +30,8 @@ from hansa.kernel.storage import Session
 from hansa.kernel.structs import Struct
 
 if TYPE_CHECKING:
-    from hansa.kernel.commands import Run
     from hansa.kernel.context import Context
+    from hansa.kernel.run import Run
     from hansa.kernel.runtime import Runtime
 
 P = ParamSpec("P")
@@ -178,7 +178,7 @@ async def open_attempt(
     await session.run(
         sql(session, _OPEN),
         (context.site, attempt, action.id, action.version, data, int(sealed), digest,
-         context.principal.id, context.origin.trace, b"", runtime.clock.now_us()),
+         context.principal.id, context.run.trace, b"", runtime.clock.now_us()),
     )  # fmt: skip
     return attempt
 
@@ -207,19 +207,21 @@ async def begin(
         if run.site.test_clock and not run.trigger:
             run = msgspec.structs.replace(run, trigger=digest)
 
-    async def work(context: "Context", session: Session) -> "tuple[Settled | Begun, Kept | None]":
+    async def work(context: "Context") -> Settled | Begun:
         begun = await action.fn(context, **arguments)
         if isinstance(begun, Done):
             answer = codec.encode(begun.value)
             stored, sealed = runtime.sealed(run.site.id, answer, action.returns)
-            kept = Kept(digest, request, action.status, stored, sealed, "") if digest else None
-            return Settled(action.status, answer, begun.value), kept
-        attempt = await open_attempt(context, session, runtime, action, begun, digest)
+            if digest:
+                context.keep(Kept(digest, request, action.status, stored, sealed, ""))
+            return Settled(action.status, answer, begun.value)
+        attempt = await open_attempt(context, context.session, runtime, action, begun, digest)
         context.resume_later(
             due_id(attempt), RESUME, attempt, action.id, action.outside_s + MARGIN_S
         )
-        kept = Kept(digest, request, 0, b"", False, attempt) if digest else None
-        return Begun(attempt, replayed=False), kept
+        if digest:
+            context.keep(Kept(digest, request, 0, b"", False, attempt))
+        return Begun(attempt, replayed=False)
 
     done = (await commands.keyed(runtime, run, digest, request, work)).value
     if not isinstance(done, Known):
@@ -306,8 +308,8 @@ async def finish(runtime: "Runtime", site: str, attempt: ID) -> Settled:
     )
     outcome = await _ask(runtime, action, site, attempt, request, state.trace)
 
-    async def settle(context: "Context", session: Session) -> Settled:
-        return await _settle(context, session, action, attempt, outcome)
+    async def settle(context: "Context") -> Settled:
+        return await _settle(context, context.session, action, attempt, outcome)
 
     settled: Settled = await runtime.commit(
         settle, site=site, cause=f"{action.id}.settle", service=action.service,

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from hansa.kernel import due
 from hansa.kernel.caller import SYSTEM
-from hansa.kernel.commands import Run, deadline_in, leave, submit, work_in
+from hansa.kernel.commands import deadline_in, leave, submit, work_in
 from hansa.kernel.context import Context
 from hansa.kernel.deliveries import MACHINE_TROUBLE, after_failure, error_text
 from hansa.kernel.due import COLUMNS, DueRow
 from hansa.kernel.outbox import Outbox, Scheduled
 from hansa.kernel.problems import Conflict, Invalid
 from hansa.kernel.relations import sql
+from hansa.kernel.run import Run
 from hansa.kernel.schedule import from_us, to_us
 from hansa.kernel.site import SiteInfo
 from hansa.kernel.storage import PLATFORM, Session
@@ -193,7 +194,7 @@ async def _write(
 ) -> None:
     machine_us = runtime.clock.now_us()
     run = _run(site, "kernel.advance")
-    await leave(runtime, run, session, Outbox(due=rows), now_us, machine_us, None)
+    await leave(runtime, run, session, Outbox(due=rows), now_us, machine_us)
 
 
 async def _do(
@@ -207,7 +208,7 @@ async def _do(
     )  # fmt: skip
     arguments = runtime.due_arguments(work, row)
 
-    async def handle(context: Context, _: Session) -> bool:
+    async def handle(context: Context) -> bool:
         await work.fn(context, **arguments)
         return context.has_emitted
 

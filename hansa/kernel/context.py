@@ -9,16 +9,15 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from hansa.kernel import codec, relations
-from hansa.kernel.caller import Principal
 from hansa.kernel.catalog import event_name
 from hansa.kernel.database import Db
 from hansa.kernel.ids import ID, random_bits, typeid
 from hansa.kernel.operation import Operation
-from hansa.kernel.outbox import Emitted, Outbox, Scheduled
+from hansa.kernel.outbox import Emitted, Kept, Outbox, Scheduled
+from hansa.kernel.run import Run
 from hansa.kernel.schedule import from_us, to_us
-from hansa.kernel.site import SiteInfo
 from hansa.kernel.storage import Session
-from hansa.kernel.structs import Event, Struct
+from hansa.kernel.structs import Event
 
 if TYPE_CHECKING:
     from hansa.kernel.actions import Action
@@ -35,25 +34,13 @@ EVENTS_MAX = 10_000
 EVENT_BYTES_MAX = 1 << 18
 
 
-class Origin(Struct):
-    """Where a run of a handler comes from: its rows carry it, and its children inherit it."""
-
-    cause: str  # the operation, subscriber, due work or schedule
-    service: str
-    trace: str
-    deadline: float  # monotonic seconds
-    now_us: int  # the site's clock
-    due_at_us: int = 0
-    seed: bytes = b""  # on a test clock: what identifiers and chance are drawn from
-
-
 class Seeded:
     """Random bits drawn from a seed, so that a test clock moved twice makes the same rows."""
 
     __slots__ = ("count", "seed")
 
-    def __init__(self, seed: bytes) -> None:
-        self.seed = seed
+    def __init__(self, seed: str) -> None:
+        self.seed = blake2b(seed.encode()).digest()
         self.count = 0
 
     def __call__(self) -> int:
@@ -72,28 +59,33 @@ class Context:
         "_outbox",
         "_runtime",
         "_session",
-        "origin",
+        "now_us",
         "principal",
+        "run",
         "settings",
     )
 
     def __init__(
         self,
         runtime: "Runtime",
-        site: SiteInfo,
-        principal: Principal,
-        origin: Origin,
+        run: Run,
         session: Session,
         outbox: Outbox | None,
+        now_us: int,
     ) -> None:
+        """Stand in an open transaction, or with no `outbox` in a snapshot, at an instant of the
+        site's clock."""
         self._runtime = runtime
-        self.settings = site
-        self.principal = principal
-        self.origin = origin
+        self.run = run
+        self.settings = run.site
+        self.principal = run.principal
+        self.now_us = now_us
         self._session = session
         self._outbox = outbox
         self._db: Db | None = None
-        self._bits: Callable[[], int] = Seeded(origin.seed) if origin.seed else random_bits
+        self._bits: Callable[[], int] = random_bits
+        if run.site.test_clock and run.trigger:
+            self._bits = Seeded(f"{run.site.id}\0{run.cause}\0{run.trigger}")
 
     # ---- who, where, when
 
@@ -105,19 +97,19 @@ class Context:
     @property
     def now(self) -> datetime:
         """The instant by the site's clock, the same through the whole run."""
-        return from_us(self.origin.now_us)
+        return from_us(self.now_us)
 
     @property
     def due_at(self) -> datetime:
         """The instant that due work was scheduled for; `now` in any other handler."""
-        return from_us(self.origin.due_at_us or self.origin.now_us)
+        return from_us(self.run.due_at_us or self.now_us)
 
     @property
     def db(self) -> Db:
         """The service's tables, restricted to the site."""
         if self._db is None:
             self._db = Db(
-                self._session, self.settings.id, self.origin.service, self._runtime.statements,
+                self._session, self.settings.id, self.run.service, self._runtime.statements,
                 self.new_id,
             )  # fmt: skip
         return self._db
@@ -130,7 +122,7 @@ class Context:
 
     def new_id(self, prefix: str) -> ID:
         """Return a new identifier of the type `prefix`."""
-        return typeid(prefix, self.origin.now_us, self._bits())
+        return typeid(prefix, self.now_us, self._bits())
 
     # ---- what leaves
 
@@ -183,14 +175,18 @@ class Context:
 
     def _writing(self, verb: str) -> Outbox:
         if self._outbox is None:
-            raise TypeError(f"{self.origin.cause} only reads: {verb} is for commands")
+            raise TypeError(f"{self.run.cause} only reads: {verb} is for commands")
         return self._outbox
+
+    def keep(self, kept: Kept) -> None:
+        """Keep an answer under its key; for the kernel's own parts."""
+        self._writing("keep").kept = kept
 
     def resume_later(self, id: ID, name: str, attempt: ID, action: str, after_s: float) -> None:
         """Have an attempt finished by due work, by the machine's time on any clock."""
         ready_us = self._runtime.clock.now_us() + int(after_s * 1_000_000)
         arguments = codec.encode({"attempt": attempt, "action": action})
-        row = Scheduled(id, name, 1, arguments, self.origin.now_us, ready_us)
+        row = Scheduled(id, name, 1, arguments, self.now_us, ready_us)
         self._writing("resume").due.append(row)
 
     @property
@@ -247,11 +243,11 @@ class Context:
         """
         if self._outbox is not None:
             raise TypeError(
-                f"{self.origin.cause} is a command and cannot call {operation.id}: read it in"
+                f"{self.run.cause} is a command and cannot call {operation.id}: read it in"
                 " `prepare`, or subscribe to its events"
             )
         if operation.kind != "query":
-            raise TypeError(f"{self.origin.cause} only reads: it cannot call {operation.id}")
+            raise TypeError(f"{self.run.cause} only reads: it cannot call {operation.id}")
         answer: R = await self._runtime.call(self, operation, args, kwargs)
         return answer
 

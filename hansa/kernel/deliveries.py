@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from hansa.kernel import delivery, log
 from hansa.kernel.caller import SYSTEM
-from hansa.kernel.commands import Run, deadline_in, submit, work_in
-from hansa.kernel.context import Context
+from hansa.kernel.commands import deadline_in, submit, work_in
 from hansa.kernel.contracts import ContractUnknown, VersionUnknown
 from hansa.kernel.log import LogEvent
 from hansa.kernel.problems import NotFound, Overloaded, StorageFailed, StorageFull
 from hansa.kernel.relations import sql
+from hansa.kernel.run import Run
 from hansa.kernel.storage import Session
 
 if TYPE_CHECKING:
@@ -203,10 +203,7 @@ async def effect(
         trigger=event.id,
     )  # fmt: skip
 
-    async def work(context: Context, _: Session) -> None:
-        await subscription.fn(context, value)
-
-    await work_in(runtime, own, session, work)
+    await work_in(runtime, own, session, lambda context: subscription.fn(context, value))
 
 
 async def _insert(

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from hansa.kernel import deliveries, log
 from hansa.kernel.caller import SYSTEM
-from hansa.kernel.commands import Run, deadline_in, submit
+from hansa.kernel.commands import deadline_in, submit
 from hansa.kernel.log import LogEvent
 from hansa.kernel.relations import sql
+from hansa.kernel.run import Run
 from hansa.kernel.site import PLATFORM_SITE
 from hansa.kernel.storage import PLATFORM, Session
 

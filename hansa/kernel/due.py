@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from hansa.kernel import actions, codec, delivery
 from hansa.kernel.caller import SYSTEM
-from hansa.kernel.commands import Run, deadline_in, execute, submit, work_in
-from hansa.kernel.context import Context
+from hansa.kernel.commands import deadline_in, execute, submit, work_in
 from hansa.kernel.contracts import ContractUnknown
 from hansa.kernel.deliveries import MACHINE_TROUBLE, after_failure, error_text
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import NotFound
 from hansa.kernel.relations import sql
+from hansa.kernel.run import Run
 from hansa.kernel.storage import PLATFORM, Session
 from hansa.kernel.structs import Struct
 
@@ -195,13 +195,10 @@ async def do(runtime: "Runtime", row: DueRow, holder: str) -> None:
     run = await run_of(runtime, row, work.service)
     arguments = runtime.due_arguments(work, row)
 
-    async def handle(context: Context, _: Session) -> None:
-        await work.fn(context, **arguments)
-
     async def body(session: Session) -> None:
         taken = await session.run(sql(session, _TAKE), (row.site, row.id, holder))
         if taken:
-            await work_in(runtime, run, session, handle)
+            await work_in(runtime, run, session, lambda context: work.fn(context, **arguments))
 
     await submit(runtime, run, body)
 

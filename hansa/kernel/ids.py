@@ -6,7 +6,6 @@ Sources: TypeID specification 0.3.0 (github.com/jetify-com/typeid), UUIDv7 in RF
 import os
 import re
 import secrets
-from collections.abc import Callable
 from functools import lru_cache
 from struct import unpack
 from typing import Final
@@ -21,7 +20,6 @@ _PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
 
 _DRAWN: Final = 256
 """Draws that are asked for at once."""
-
 
 
 class RandomBits:

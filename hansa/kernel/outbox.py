@@ -45,11 +45,12 @@ class Kept(Struct):
 
 @dataclass(slots=True)
 class Outbox:
-    """What one command has emitted and scheduled so far."""
+    """What one command has emitted and scheduled so far, and the answer to keep."""
 
     events: list[Emitted] = field(default_factory=list[Emitted])
     due: list[Scheduled] = field(default_factory=list[Scheduled])
     cancelled: list[str] = field(default_factory=list[str])
+    kept: Kept | None = None
 
 
 class Stamp(Struct):
@@ -65,8 +66,8 @@ class Stamp(Struct):
     cause: str
 
 
-async def flush(session: Session, outbox: Outbox, stamp: Stamp, kept: Kept | None) -> None:
-    """Write everything in the outbox, and the kept answer, as the last act of a command."""
+async def flush(session: Session, outbox: Outbox, stamp: Stamp) -> None:
+    """Write everything in the outbox as the last act of a command."""
     if outbox.cancelled:
         mark = "?" if session.dialect == "sqlite" else "$"
         for name in outbox.cancelled:
@@ -74,9 +75,9 @@ async def flush(session: Session, outbox: Outbox, stamp: Stamp, kept: Kept | Non
                 f"DELETE FROM hansa_due WHERE site = {mark}1 AND id = {mark}2", (stamp.site, name)
             )
     if session.dialect == "sqlite":
-        await _flush_sqlite(session, outbox, stamp, kept)
-    elif outbox.events or outbox.due or kept:
-        await _flush_postgres(session, outbox, stamp, kept)
+        await _flush_sqlite(session, outbox, stamp)
+    elif outbox.events or outbox.due or outbox.kept:
+        await _flush_postgres(session, outbox, stamp)
 
 
 _SEQ = """INSERT INTO hansa_aggregates (site, aggregate, seq) VALUES (?1, ?2, 1)
@@ -99,7 +100,7 @@ _KEY = """INSERT INTO hansa_keys (site, digest, request, status, answer, sealed,
 created_at_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"""
 
 
-async def _flush_sqlite(session: Session, outbox: Outbox, stamp: Stamp, kept: Kept | None) -> None:
+async def _flush_sqlite(session: Session, outbox: Outbox, stamp: Stamp) -> None:
     s = stamp
     for event in outbox.events:
         rows = await session.fetch(_SEQ, (s.site, event.aggregate))
@@ -114,6 +115,7 @@ async def _flush_sqlite(session: Session, outbox: Outbox, stamp: Stamp, kept: Ke
             (due.id, s.site, due.name, due.version, due.arguments, due.run_at_us, due.ready_at_us,
              s.principal, s.trace),
         )  # fmt: skip
+    kept = outbox.kept
     if kept:
         await session.run(
             _KEY,
@@ -159,16 +161,14 @@ SELECT pg_current_xact_id()::text::bigint"""
 _NO_KEY = ("", "", 0, b"", 0, "")
 
 
-async def _flush_postgres(
-    session: Session, outbox: Outbox, stamp: Stamp, kept: Kept | None
-) -> None:
+async def _flush_postgres(session: Session, outbox: Outbox, stamp: Stamp) -> None:
     totals: dict[str, int] = {}
     ranks: list[int] = []
     for event in outbox.events:
         rank = totals[event.aggregate] = totals.get(event.aggregate, 0) + 1
         ranks.append(rank)
     events, due = outbox.events, outbox.due
-    key = _NO_KEY
+    key, kept = _NO_KEY, outbox.kept
     if kept:
         key = (kept.digest, kept.request, kept.status, kept.answer, int(kept.sealed), kept.attempt)
     rows = await session.fetch(

@@ -20,7 +20,7 @@ from hansa.kernel.answer import Answer
 from hansa.kernel.caller import SYSTEM, Caller, Principal
 from hansa.kernel.catalog import event_name
 from hansa.kernel.clock import Clock, MachineClock, site_now_us
-from hansa.kernel.commands import Commanded, Run, deadline_in, execute
+from hansa.kernel.commands import Commanded, deadline_in, execute
 from hansa.kernel.compiler import Statements
 from hansa.kernel.context import Context
 from hansa.kernel.database import Db
@@ -30,6 +30,7 @@ from hansa.kernel.log import LogEvent
 from hansa.kernel.operation import INTERNAL, PUBLIC, Operation
 from hansa.kernel.problems import Denied, Invalid, NotFound, Problem
 from hansa.kernel.relations import Authorizer, RelationAuthorizer
+from hansa.kernel.run import Run
 from hansa.kernel.sealing import Sealer
 from hansa.kernel.service import BACKOFF_S, DueWork, Schedule, Service, Subscription
 from hansa.kernel.site import EPOCH_FIRST, PLATFORM_SITE, SiteDirectory, SiteInfo, slot_of
@@ -258,8 +259,7 @@ class Runtime:
             now_us = self.clock.now_us()
             if run.site.test_clock:
                 now_us = await site_now_us(session, run.site, now_us)
-            context = commands.make_context(self, run, session, None, now_us)
-            return await operation.fn(context, **arguments)
+            return await operation.fn(Context(self, run, session, None, now_us), **arguments)
 
         return await self.storage.read(
             body, site=run.site.id, deadline=run.deadline, shape=operation.id
@@ -274,7 +274,7 @@ class Runtime:
         arguments = _named(operation, args, kwargs)
         if self.as_if_remote:
             arguments = self.operation_arguments(operation, codec.encode(arguments))
-        origin = context.origin
+        origin = context.run
         run = Run(
             context.settings, context.principal, operation.id, operation.service, origin.trace,
             origin.deadline,
@@ -333,7 +333,7 @@ class Runtime:
 
     async def commit(
         self,
-        work: Callable[[Context, Session], Awaitable[T]],
+        work: Callable[[Context], Awaitable[T]],
         *,
         site: str,
         cause: str,
@@ -358,12 +358,10 @@ class Runtime:
         if principal.home != PLATFORM or not principal.allows("platform.sites:across"):
             raise Denied("It takes the permission platform.sites:across to read all sites.")
         logger.warning(
-            "across sites: %s by %s: %s", context.origin.cause, context.principal.id, reason
+            "across sites: %s by %s: %s", context.run.cause, context.principal.id, reason
         )
         await session.enter_site("*")
-        return Db(
-            session, context.site, context.origin.service, self.statements, context.new_id, True
-        )
+        return Db(session, context.site, context.run.service, self.statements, context.new_id, True)
 
     # ---- actions
 

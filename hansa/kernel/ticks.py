@@ -148,7 +148,7 @@ class Ticker:
         row = tick_row(schedule, site, tick_us, test_clock=False)
         now_us = self._runtime.clock.now_us()
         stamp = Stamp(site.id, site.slot, site.epoch, tick_us, now_us, SYSTEM.id, "", schedule.name)
-        await flush(session, Outbox(due=[row]), stamp, None)
+        await flush(session, Outbox(due=[row]), stamp)
 
 
 def tick_row(schedule: "Schedule", site: SiteInfo, tick_us: int, *, test_clock: bool) -> Scheduled:

@@ -110,7 +110,7 @@ async def plan(ctx: Context, body: Plan) -> Step:
 @torture.due("torture.ring")
 async def ring(ctx: Context, name: ID) -> None:
     """Ring; twice would show."""
-    await ctx.db.run(_ring, name=name, at_us=ctx.origin.now_us)
+    await ctx.db.run(_ring, name=name, at_us=ctx.now_us)
 
 
 @torture.on(Stepped)

@@ -8,11 +8,12 @@ import pytest
 from hansa.kernel import actions, codec, contracts
 from hansa.kernel.actions import Done, Refused, Unknown, World
 from hansa.kernel.columns import integer, text
-from hansa.kernel.commands import Run, deadline_in
+from hansa.kernel.commands import deadline_in
 from hansa.kernel.compiler import param, select, upsert
 from hansa.kernel.context import Context
 from hansa.kernel.ids import ID
 from hansa.kernel.problems import Conflict, Unprocessable
+from hansa.kernel.run import Run
 from hansa.kernel.service import Service
 from hansa.kernel.storage import Storage
 from hansa.kernel.structs import Struct

@@ -43,7 +43,7 @@ def emit(name: str, count: int = 1) -> Body:
     async def body(session: Session) -> None:
         events = [Emitted(f"{name}-{i}", "t.done", 1, name, b"{}") for i in range(count)]
         stamp = Stamp(SITE, 1, 1, 0, 0, "tester", "", "test")
-        await flush(session, Outbox(events=events), stamp, None)
+        await flush(session, Outbox(events=events), stamp)
 
     return body
 

@@ -48,7 +48,7 @@ async def read_test_clock(ctx: Context, site: ID) -> tuple[datetime, datetime]:
         rows = await session.fetch(sql(session, _CLOCK), (site,))
         return from_us(rows[0][0]), from_us(rows[0][1])
 
-    return await ctx.runtime.storage.read(body, site=site, deadline=ctx.origin.deadline)
+    return await ctx.runtime.storage.read(body, site=site, deadline=ctx.run.deadline)
 
 
 async def advance_test_clock(ctx: Context, site: ID, to: datetime) -> None:
