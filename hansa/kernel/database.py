@@ -7,10 +7,11 @@ ConstraintFailed where a foreign key or a CHECK refuses a row.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import msgspec
+from msgspec.structs import asdict
 from sqlalchemy import Table, bindparam, delete, insert, update
 from sqlalchemy.schema import PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.sql.elements import ColumnElement, UnaryExpression
@@ -292,29 +293,30 @@ class Db:
 def _row_of(table: Table, body: msgspec.Struct | None, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row's columns from a Struct's fields and from single values; money becomes two
     columns, and what is UNSET is left out."""
-    row: dict[str, Any] = {}
-    if body is not None:
-        row = {name: getattr(body, name) for name in body.__struct_fields__}
-    row.update(values)
     if not is_declared(table):
         raise StatementRefused(f"{table.name} is not declared by Service.table")
+    row = {**asdict(body), **values} if body is not None else {**values}
     for name in table.info["money"]:
         if name in row:
             amount: Money | None = row.pop(name)
             row[f"{name}_minor"] = None if amount is None else amount.minor
             row[f"{name}_currency"] = None if amount is None else amount.currency
-    columns = table.c
-    for name, value in list(row.items()):
-        if value is msgspec.UNSET:
-            del row[name]
-        elif name not in columns:
-            raise TypeError(f"{table.name} has no column {name}")
-    if SITE in row and table.info["scope"] == "site":
-        raise TypeError(f"the site of {table.name} is written by the kernel alone")
+    if msgspec.UNSET in row.values():
+        row = {name: value for name, value in row.items() if value is not msgspec.UNSET}
     return row
 
 
+def _check_columns(table: Table, names: Iterable[str]) -> None:
+    """Raise TypeError for a name that is no column for a service to write."""
+    for name in names:
+        if name not in table.c:
+            raise TypeError(f"{table.name} has no column {name}")
+    if SITE in names and table.info["scope"] == "site":
+        raise TypeError(f"the site of {table.name} is written by the kernel alone")
+
+
 def _insert_of(table: Table, names: tuple[str, ...], returning: bool) -> Any:
+    _check_columns(table, names)
     statement = insert(table).values({name: bindparam(name) for name in names})
     if returning:
         return statement.returning(*(column for column in table.c if column.name != SITE))
@@ -322,6 +324,7 @@ def _insert_of(table: Table, names: tuple[str, ...], returning: bool) -> Any:
 
 
 def _update_of(table: Table, names: tuple[str, ...]) -> Any:
+    _check_columns(table, names)
     return update(table).where(*_by_key(table)).values({name: bindparam(name) for name in names})
 
 
