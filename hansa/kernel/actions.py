@@ -203,7 +203,7 @@ async def begin(
 
     digest = ""
     if key is not None:
-        digest = idempotency.digest_of(run.site.id, run.principal.id, action.id, key)
+        digest = idempotency.digest_of(run.site.id, run.principal, action.id, key)
         if run.site.test_clock and not run.trigger:
             run = msgspec.structs.replace(run, trigger=digest)
 

@@ -16,7 +16,7 @@ from hansa.kernel.context import Context
 from hansa.kernel.idempotency import Known
 from hansa.kernel.operation import Operation
 from hansa.kernel.outbox import Kept, Outbox, Stamp, flush
-from hansa.kernel.problems import Conflict, Overloaded
+from hansa.kernel.problems import ConstraintRefused, Overloaded
 from hansa.kernel.run import Run
 from hansa.kernel.storage import Committed, ConstraintFailed, Session
 from hansa.kernel.structs import Struct
@@ -76,7 +76,7 @@ async def leave(
 
 
 async def commit(runtime: "Runtime", run: Run, work: Work[T]) -> Committed[T]:
-    """Run `work` as one transaction. Raises Conflict where a constraint refused a row."""
+    """Run `work` as one transaction. Raises ConstraintRefused where a constraint refused a row."""
 
     async def body(session: Session) -> T:
         return await work_in(runtime, run, session, work)
@@ -85,8 +85,8 @@ async def commit(runtime: "Runtime", run: Run, work: Work[T]) -> Committed[T]:
 
 
 async def submit(runtime: "Runtime", run: Run, body: Callable[[Session], Any]) -> Committed[Any]:
-    """Hand a body to the storage. Raises Conflict where a constraint refused a row, and KeyTaken
-    where another process took the same key or sequence first."""
+    """Hand a body to the storage. Raises ConstraintRefused where a constraint refused a row, and
+    KeyTaken where another process took the same key or sequence first."""
     try:
         committed: Committed[Any] = await runtime.storage.write(
             body, site=run.site.id, deadline=run.deadline, serial_by=run.serial_by
@@ -94,10 +94,7 @@ async def submit(runtime: "Runtime", run: Run, body: Callable[[Session], Any]) -
     except ConstraintFailed as failure:
         if failure.kind == "unique" and "hansa_" in failure.constraint:
             raise KeyTaken from failure
-        raise Conflict(
-            f"A rule of the data refuses this ({failure.kind}: {failure.constraint}).",
-            slug="constraint-failed",
-        ) from failure
+        raise ConstraintRefused(f"{failure.kind}: {failure.constraint}") from failure
     runtime.wake()
     return committed
 
@@ -144,7 +141,7 @@ async def execute(
     """Run a command, or return what its key is remembered for."""
     digest = ""
     if key is not None:
-        digest = idempotency.digest_of(run.site.id, run.principal.id, operation.id, key)
+        digest = idempotency.digest_of(run.site.id, run.principal, operation.id, key)
         if run.site.test_clock and not run.trigger:
             run = msgspec.structs.replace(run, trigger=digest)
     if operation.prepare_fn is not None:

@@ -23,6 +23,8 @@ class Problem(Exception):
     """A refusal. `slug` names the type for machines, `detail` tells people what to do."""
 
     status: ClassVar[int] = 500
+    public: ClassVar[str] = ""
+    """What clients are told in place of `detail`, which then only the log and operators read."""
     slug: str = "internal"
     title: str = "Something went wrong here"
 
@@ -54,8 +56,8 @@ class Problem(Exception):
             "title": self.title,
             "status": self.status,
         }
-        if self.detail:
-            document["detail"] = self.detail
+        if self.public or self.detail:
+            document["detail"] = self.public or self.detail
         if self.errors:
             document["errors"] = [msgspec.to_builtins(fault) for fault in self.errors]
         if instance is not None:
@@ -102,6 +104,17 @@ class Conflict(Problem):
     status = 409
     slug = "conflict"
     title = "The state does not allow this"
+
+
+class ConstraintRefused(Conflict):
+    """A rule of the database refused a row (409); `detail` names it, for the log."""
+
+    public = (
+        "A rule of the data refuses this: a value is taken already, is missing or out of range, or"
+        " names what is not there. Read again and decide anew."
+    )
+    slug = "constraint-failed"
+    title = "A rule of the data refuses this"
 
 
 class TooLarge(Problem):
@@ -154,9 +167,14 @@ class StorageFull(Problem):
 
 class StorageFailed(Problem):
     """The storage failed while it committed (503): whether it was kept is unknown, so retry
-    with the same Idempotency-Key, which gives the first answer if there is one."""
+    with the same Idempotency-Key, which gives the first answer if there is one. `detail`, which may
+    quote the database, is for the log."""
 
     status = 503
+    public = (
+        "The database of this cell could not be used. Send the request again with the same"
+        " Idempotency-Key: it gets the first answer if there is one."
+    )
     slug = "storage-failed"
     title = "The storage failed; retry with the same Idempotency-Key"
 

@@ -18,6 +18,7 @@ from hansa.business.commerce import api as shop
 from hansa.kernel import advance, codec, migrating
 from hansa.kernel.actions import Unknown
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
+from hansa.kernel.operation import PUBLIC
 from hansa.kernel.problems import Overloaded, Problem, StorageFailed, StorageFull
 from hansa.kernel.schedule import from_us
 from hansa.kernel.structs import Money
@@ -130,13 +131,13 @@ class Worker:
                 self.journal.note("violation", what=f"repeated {line['key']}: another answer")
 
     async def _do(self, operation: Any, site: str, arguments: dict[str, Any], key: str) -> Any:
-        kind = PUBLIC_PRINCIPAL if operation.needs == "PUBLIC" else SYSTEM
+        kind = PUBLIC_PRINCIPAL if operation.needs is PUBLIC else SYSTEM
         return await self.cell.runtime.do(operation, Caller(site, kind), arguments, key=key)
 
     async def _send(self, operation: Any, key: str = "", /, **arguments: Any) -> Any:
         """Send a command of the shop's site and note its answer; the key stays for a repetition."""
         self.count += 1
-        key = key or f"{self.prefix}.{self.count}"
+        key = key or f"{self.prefix}.{self.count}.{self.chance.getrandbits(128):032x}"
         site = self.scene.site
         answer = await self._do(operation, site, arguments, key)
         self.journal.note(

@@ -62,6 +62,8 @@ def matches(if_none_match: str, etag: str) -> bool:
 
 def refused(problem: Problem, request_id: str, more: tuple[Header, ...] = ()) -> Response:
     """Return the response of a refusal; one that cannot be encoded is a failure."""
+    if problem.public and problem.detail:
+        logger.warning("request %s: %s: %s", request_id, problem.slug, problem.detail)
     try:
         body = codec.encode(problem.document(instance=request_id))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):

@@ -1,9 +1,9 @@
 """Directory: who knocks, and at which site; asked on every request, so answered from memory.
 
-What is read is kept in small tables of bounded size. One process owns a SQLite file, so there it
-stays until a command here changes it; on PostgreSQL it is read again after a second. What must
-never happen: a key that opens another site, a changed row that this process still serves from
-memory, or memory that grows with what strangers ask for.
+What is read is kept in small tables of bounded size, for a second at most: whatever happens to the
+notice of a change, a revoked key ends. A command of this process gives notice before it changes a
+row, so that here it holds at once. What must never happen: a key that opens another site, an answer
+that is older than what it was made from may be, or memory that grows with what strangers ask for.
 """
 
 import time
@@ -25,7 +25,7 @@ from hansa.kernel.structs import Struct
 from hansa.platform.sites import tables
 from hansa.platform.sites.hosts import host_of_header
 from hansa.platform.sites.keys import is_live, is_secret_of, parse_key
-from hansa.platform.sites.memory import COMMAND_S, Memory
+from hansa.platform.sites.memory import Memory
 from hansa.platform.sites.settings import Setting
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ NEVER_US: Final = 2**62
 CALLERS_MAX: Final = 4_096
 """Callers that are answered again without asking, at most."""
 FRESH_S: Final = 1.0
-"""How old what is in memory may be where other processes change rows too."""
+"""How old what is in memory may be, and so how long after its commit a change may be unseen."""
 READ_S: Final = 5.0
 SEAL_PURPOSE: Final = "sites.settings"
 
@@ -122,15 +122,13 @@ class Directory:
         self._monotonic = monotonic
         self._callers: dict[tuple[str, str, str], tuple[Caller, float, int]] = {}
         self._generation = 0
-        self._steady_at = 0.0
         self._storage = storage
         self._statements = Statements(storage.dialect)
         self._clock = clock
         self._sealer = sealer
-        fresh_s = None if storage.dialect == "sqlite" else FRESH_S
 
         def memory(load: Callable[[str], Awaitable[T | None]]) -> Memory[T]:
-            return Memory(load, KEPT_MAX, MISSES_MAX, fresh_s, FRESH_S, monotonic)
+            return Memory(load, KEPT_MAX, MISSES_MAX, FRESH_S, monotonic)
 
         self._sites = memory(self._load_site)
         self._hosts = memory(self._load_host)
@@ -168,20 +166,32 @@ class Directory:
         return entry.principal
 
     async def authenticate(self, authorization: str, host: str, site: ID) -> Caller:
-        """Return who calls which site (see `_authenticate`); answered again for a moment without
-        asking, unless a command here has changed anything meanwhile."""
-        now = self._monotonic()
+        """Return who calls which site (see `_authenticate`); answered again without asking for as
+        long as all that it was made from is fresh."""
         name = (authorization, host, site)
         known = self._callers.get(name)
-        if known is not None and now < known[1] and self._clock.now_us() < known[2]:
+        if (
+            known is not None
+            and self._monotonic() < known[1]
+            and self._clock.now_us() < known[2]
+        ):
             return known[0]
         generation = self._generation
         caller = await self._authenticate(authorization, host, site)
-        if now >= self._steady_at and generation == self._generation:
+        if generation == self._generation:
             if len(self._callers) >= CALLERS_MAX:
                 self._callers.clear()
-            self._callers[name] = (caller, now + FRESH_S, self._expiry_us(caller))
+            self._callers[name] = (caller, self._until(caller, host, site), self._expiry_us(caller))
         return caller
+
+    def _until(self, caller: Caller, host: str, site: ID) -> float:
+        """Return when the first is too old of what a caller was made from: key, host and site."""
+        until = float("inf")
+        if caller.principal.kind == "key":
+            until = self._keys.until(caller.principal.id)
+        elif not site and (name := host_of_header(host)):
+            until = self._hosts.until(name)
+        return until if caller.site == PLATFORM else min(until, self._sites.until(caller.site))
 
     def _expiry_us(self, caller: Caller) -> int:
         """Return when a caller's key ends by itself, in microseconds by the machine's clock."""
@@ -256,7 +266,6 @@ class Directory:
         until the command must have ended, it is read from the database each time."""
         self._generation += 1
         self._callers.clear()
-        self._steady_at = self._monotonic() + COMMAND_S
         for memory in (self._sites, self._hosts, self._keys, self._settings):
             memory.changing(name)
 

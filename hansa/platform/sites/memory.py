@@ -12,8 +12,9 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 COMMAND_S: Final = 15.0
-"""Longer than any command takes from its first statement to its commit, retries included: its
-deadline is 10 s."""
+"""Longer than a command takes from its first statement to its commit, retries included: its
+deadline is 10 s. Only a disk that hangs makes a commit take longer; what is read meanwhile is then
+as old as `fresh_s` allows, and no older."""
 
 
 class Memory(Generic[T]):
@@ -24,17 +25,15 @@ class Memory(Generic[T]):
         load: Callable[[str], Awaitable[T | None]],
         kept_max: int,
         misses_max: int,
-        fresh_s: float | None,
-        miss_s: float,
+        fresh_s: float,
         monotonic: Callable[[], float],
     ) -> None:
-        """Keep at most `kept_max` values for `fresh_s` seconds (None: until they change), and at
-        most `misses_max` names without a value for `miss_s` seconds."""
+        """Keep at most `kept_max` values, and at most `misses_max` names without a value, each for
+        `fresh_s` seconds from before it was read."""
         self._load = load
         self._kept_max = kept_max
         self._misses_max = misses_max
         self._fresh_s = fresh_s
-        self._miss_s = miss_s
         self._monotonic = monotonic
         self._kept: OrderedDict[str, tuple[T, float]] = OrderedDict()
         self._misses: OrderedDict[str, float] = OrderedDict()
@@ -62,6 +61,12 @@ class Memory(Generic[T]):
         """Return what is kept of a name, without reading and however old; None if nothing is."""
         entry = self._kept.get(name)
         return None if entry is None else entry[0]
+
+    def until(self, name: str) -> float:
+        """Return when what is known of a name is too old, a value or that there is none; an instant
+        long ago where nothing is known."""
+        entry = self._kept.get(name)
+        return self._misses.get(name, 0.0) if entry is None else entry[1]
 
     def changing(self, name: str) -> None:
         """Forget a name, and keep nothing of it until a command that begins now must have ended.
@@ -112,13 +117,13 @@ class Memory(Generic[T]):
         """The time counts from before the reading: the value may be that old."""
         if value is None:
             self._kept.pop(name, None)
-            self._misses[name] = now + self._miss_s
+            self._misses[name] = now + self._fresh_s
             self._misses.move_to_end(name)
             if len(self._misses) > self._misses_max:
                 self._misses.popitem(last=False)
             return
         self._misses.pop(name, None)
-        self._kept[name] = (value, float("inf") if self._fresh_s is None else now + self._fresh_s)
+        self._kept[name] = (value, now + self._fresh_s)
         self._kept.move_to_end(name)
         if len(self._kept) > self._kept_max:
             self._kept.popitem(last=False)

@@ -20,7 +20,7 @@ from hansa.kernel.storage import PLATFORM, Session, Storage
 from hansa.kernel.structs import Secret
 from hansa.platform.sites import keys, tables
 from hansa.platform.sites import sites as service
-from hansa.platform.sites.directory import SEAL_PURPOSE, Directory, setting_key
+from hansa.platform.sites.directory import FRESH_S, SEAL_PURPOSE, Directory, setting_key
 from hansa.platform.sites.memory import COMMAND_S
 from hansa.platform.sites.settings import Setting
 
@@ -191,6 +191,36 @@ def test_a_revoked_key_is_refused_at_once(storage: Storage) -> None:
         assert "revoked" in await refused(world.knock(key), Unauthenticated)
         world.monotonic_s += COMMAND_S
         assert "revoked" in await refused(world.knock(key), Unauthenticated)
+
+    run(storage, body)
+
+
+def test_a_revoked_key_ends_within_a_second_whatever_became_of_the_notice(storage: Storage) -> None:
+    async def body(world: World) -> None:
+        key = await world.key(await world.site(), "*")
+        parsed = keys.parse_key(key)
+        assert parsed is not None
+        world.directory.changing(parsed[0])
+        world.monotonic_s += COMMAND_S
+        await world.directory.by_key(key)  # read before the commit, which the disk held up
+        world.monotonic_s += FRESH_S * 0.9
+        await world.knock(key)  # made of what is nearly too old already
+        await world.write(
+            lambda db: db.update(tables.keys, parsed[0], revoked_at=from_us(world.at_us))
+        )
+        world.monotonic_s += FRESH_S * 0.1
+        assert "revoked" in await refused(world.knock(key), Unauthenticated)
+
+    run(storage, body)
+
+
+def test_a_host_that_moves_leads_to_its_new_site_within_a_second(storage: Storage) -> None:
+    async def body(world: World) -> None:
+        tea, ink = await world.site("tea.example"), await world.site()
+        assert await world.knock(host="tea.example") == (tea, "public")
+        await world.write(lambda db: db.update(tables.hosts, "tea.example", site_id=ink))
+        world.monotonic_s += FRESH_S
+        assert await world.knock(host="tea.example") == (ink, "public")
 
     run(storage, body)
 

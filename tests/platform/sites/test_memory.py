@@ -12,14 +12,14 @@ class Rows:
     """A table to read from, which can be made slow, and a clock."""
 
     def __init__(
-        self, fresh_s: float | None = None, kept_max: int = 3, misses_max: int = 2
+        self, kept_max: int = 3, misses_max: int = 2
     ) -> None:
         self.rows: dict[str, str] = {}
         self.reads = 0
         self.now = 100.0
         self.gate: asyncio.Event | None = None
         self.error: Exception | None = None
-        self.memory = Memory(self.load, 3, 2, fresh_s, 1.0, lambda: self.now)
+        self.memory = Memory(self.load, kept_max, misses_max, 1.0, lambda: self.now)
 
     async def load(self, name: str) -> str | None:
         self.reads += 1
@@ -40,7 +40,7 @@ def run(body: Callable[[], Awaitable[None]]) -> None:
 
 def test_a_value_is_read_once_until_it_is_old() -> None:
     async def body() -> None:
-        rows = Rows(fresh_s=1.0)
+        rows = Rows()
         rows.rows["a"] = "1"
         assert await rows.memory.get("a") == await rows.memory.get("a") == "1"
         assert rows.reads == 1
@@ -102,6 +102,34 @@ def test_a_changing_value_is_read_each_time_until_the_command_has_ended() -> Non
         rows.memory.changing("a")
         assert await rows.memory.get("a") == await rows.memory.get("a") == "new"
         assert rows.reads == 6
+
+    run(body)
+
+
+def test_a_value_from_before_a_commit_that_took_too_long_does_not_stay() -> None:
+    async def body() -> None:
+        rows = Rows()
+        rows.rows["a"] = "old"
+        rows.memory.changing("a")
+        rows.now += COMMAND_S
+        assert await rows.memory.get("a") == "old"  # its commit hangs in the disk
+        rows.rows["a"] = "new"
+        rows.now += 1.0
+        assert await rows.memory.get("a") == "new"
+
+    run(body)
+
+
+def test_it_tells_until_when_a_name_is_known() -> None:
+    async def body() -> None:
+        rows = Rows()
+        rows.rows["a"] = "1"
+        await rows.memory.get("a")
+        await rows.memory.get("b")
+        assert (rows.memory.until("a"), rows.memory.until("b")) == (101.0, 101.0)
+        assert rows.memory.until("c") <= rows.now
+        rows.memory.changing("a")
+        assert rows.memory.until("a") <= rows.now
 
     run(body)
 
