@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from hansa.kernel import codec, idempotency
+from hansa.kernel.answer import bounded
 from hansa.kernel.clock import site_now_us
 from hansa.kernel.context import Context
 from hansa.kernel.idempotency import Known
@@ -155,7 +156,7 @@ async def execute(
 
     async def work(context: Context) -> Commanded:
         value = await operation.fn(context, **arguments)
-        answer = codec.encode(value)
+        answer = bounded(codec.encode(value))
         if digest:
             stored = runtime.sealer.seal("answer", run.site.id, answer) if secret else answer
             context.keep(Kept(digest, request, status, stored, secret, ""))

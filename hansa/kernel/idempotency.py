@@ -2,8 +2,9 @@
 
 The scope of a key is (site, principal, operation, key), as a digest; the same key with another
 request is refused. All visitors of a site are one principal, so a visitor's key must be one that
-nobody else takes or guesses: who has it has the answer. Refusals are not kept: they wrote nothing. Answers are kept for seven days of
-the machine's clock. Source: draft-ietf-httpapi-idempotency-key-header.
+nobody else takes or guesses: who has it has the answer. Refusals are not kept: they wrote nothing.
+Answers are kept for seven days of the machine's clock. Source:
+draft-ietf-httpapi-idempotency-key-header.
 """
 
 import re

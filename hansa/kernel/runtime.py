@@ -16,7 +16,7 @@ import msgspec
 from hansa.kernel import actions, advance, codec, commands, contracts, pruning
 from hansa.kernel.actions import Action, Settled, Unknown
 from hansa.kernel.admission import admit
-from hansa.kernel.answer import Answer
+from hansa.kernel.answer import Answer, bounded
 from hansa.kernel.caller import SYSTEM, Caller, Principal
 from hansa.kernel.catalog import event_name
 from hansa.kernel.clock import Clock, MachineClock, site_now_us
@@ -199,7 +199,7 @@ class Runtime:
             self._check_token(token)
         if operation.kind == "query":
             value = await self._query(operation, run, arguments)
-            return Answer(operation.status, codec.encode(value), [])
+            return Answer(operation.status, bounded(codec.encode(value)), [])
         if operation.kind == "action":
             action = self.actions[operation.id]
             settled = await self.begin_and_finish(action, run, arguments, key, request_hash)

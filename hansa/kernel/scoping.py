@@ -132,12 +132,11 @@ class _Portable(SQLCompiler):
 
     find_function: str
     """What an engine calls the function that finds one text in another."""
+    list_shapes: tuple[str, str]
+    """How an engine writes that `left` is one of the values in the list parameter `bound`, and that
+    it is none of them."""
     list_keys: frozenset[str] = frozenset()
     """The parameters met so far that stand for lists."""
-
-    def list_text(self, left: str, bound: str, negated: bool) -> str:
-        """Return the condition that `left` is one of the values in the list parameter `bound`."""
-        raise NotImplementedError
 
     def visit_insert(
         self,
@@ -172,7 +171,8 @@ class _Portable(SQLCompiler):
             plain.expanding = False
             self.list_keys = self.list_keys | {plain.key}
             left, bound = self.process(binary.left, **inner), self.process(plain)
-            return self.list_text(left, bound, binary.operator is operators.not_in_op)
+            shape = self.list_shapes[binary.operator is operators.not_in_op]
+            return shape.format(left=left, bound=bound)
         text: str = _above(super()).visit_binary(binary, *args, **kwargs)
         return text
 
@@ -193,10 +193,10 @@ class _SqliteOpen(_Portable, SQLiteCompiler):
     """SQLite, across all sites."""
 
     find_function = "instr"
-
-    def list_text(self, left: str, bound: str, negated: bool) -> str:
-        """Return the condition over a JSON array."""
-        return f"{left} {'NOT IN' if negated else 'IN'} (SELECT value FROM json_each({bound}))"
+    list_shapes = (  # over a JSON array
+        "{left} IN (SELECT value FROM json_each({bound}))",
+        "{left} NOT IN (SELECT value FROM json_each({bound}))",
+    )
 
     def _process_numeric(self) -> None:
         self._numeric_binds_identifier_char = "?"  # ?1, since $1 is a name to SQLite
@@ -207,10 +207,10 @@ class _PostgresOpen(_Portable, PGCompiler_asyncpg):
     """PostgreSQL, across all sites."""
 
     find_function = "strpos"
-
-    def list_text(self, left: str, bound: str, negated: bool) -> str:
-        """Return the condition over an array; `bound` ends in a cast to the element's type."""
-        return f"{left} {'<> ALL' if negated else '= ANY'} ({bound}[])"
+    list_shapes = (  # over an array: `bound` ends in a cast to the element's type
+        "{left} = ANY ({bound}[])",
+        "{left} <> ALL ({bound}[])",
+    )
 
 
 class _SqliteScoped(_Scoped, _SqliteOpen):

@@ -87,6 +87,23 @@ async def hop(ctx: Context, body: Step) -> Value:
     return await step(ctx, body)
 
 
+@ledger.command("POST /signatures", needs=PUBLIC)
+async def sign(ctx: Context, body: Step) -> Value:
+    """What visitors may do."""
+    return await step(ctx, body)
+
+
+@ledger.query("GET /long", needs=PUBLIC)
+async def get_long(ctx: Context, letters: int) -> str:
+    return "x" * letters
+
+
+@ledger.command("POST /long", needs=WRITE)
+async def make_long(ctx: Context, letters: int) -> str:
+    await step(ctx, Step("long"))
+    return "x" * letters
+
+
 @ledger.command("POST /fussy", needs=WRITE)
 async def fussy(ctx: Context, body: Step) -> Value:
     value = await step(ctx, body)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hansa.kernel import codec
+from hansa.kernel.answer import ANSWER_BYTES_MAX
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import (
@@ -16,6 +17,7 @@ from hansa.kernel.problems import (
     Invalid,
     NotFound,
     Problem,
+    TooLarge,
     Unauthenticated,
     Unprocessable,
 )
@@ -76,6 +78,44 @@ def test_a_key_belongs_to_its_site_principal_and_operation(storage: Storage) -> 
                 assert "idempotency-replayed" not in answer[2]
             assert "idempotency-replayed" not in (await invoke(cell, L.hop, Step("a"), key="k"))[2]
             assert (await cell.runtime.do(L.get_value, ANYBODY, {"name": "a"})).value == 4
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("key", ["1", "first-product", "a b" * 10, "caf\u00e9" * 8, "x" * 21])
+def test_visitors_cannot_take_a_key_that_another_may_take(storage: Storage, key: str) -> None:
+    async def go() -> None:
+        async with opened(storage, ledger) as cell:
+            with pytest.raises(Invalid) as caught:
+                await invoke(cell, L.sign, Step("a"), key=key, caller=ANYBODY)
+            assert (caught.value.status, caught.value.slug) == (400, "weak-idempotency-key")
+            await invoke(cell, L.sign, Step("a"), key=key, caller=OWNER)
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("key", ["8e03978e-40d5-43e8-bc93-6894a57f9324", "AZaz09._~-AZaz09._~-12"])
+def test_visitors_are_answered_again_under_keys_of_their_own(storage: Storage, key: str) -> None:
+    async def go() -> None:
+        async with opened(storage, ledger) as cell:
+            first = await invoke(cell, L.sign, Step("a"), key=key, caller=ANYBODY)
+            again = await invoke(cell, L.sign, Step("a"), key=key, caller=ANYBODY)
+            assert first[1]["value"] == again[1]["value"] == 1
+            assert "idempotency-replayed" in again[2]
+
+    asyncio.run(go())
+
+
+def test_an_answer_has_a_bound_and_what_exceeds_it_leaves_nothing(storage: Storage) -> None:
+    async def go() -> None:
+        async with opened(storage, ledger) as cell:
+            for operation in (L.get_long, L.make_long):
+                with pytest.raises(TooLarge) as caught:
+                    await cell.runtime.invoke(operation, OWNER, {"letters": ANSWER_BYTES_MAX})
+                assert caught.value.slug == "answer-too-large"
+                few = await cell.runtime.invoke(operation, OWNER, {"letters": 10})
+                assert few.status == 200
+            assert (await cell.runtime.do(L.get_value, ANYBODY, {"name": "long"})).value == 1
 
     asyncio.run(go())
 
@@ -313,6 +353,8 @@ def test_rules_of_the_data_are_conflicts(storage: Storage) -> None:
             with pytest.raises(Conflict) as check:
                 await cell.runtime.do(L.step, OWNER, {"body": Step("a", 1001)})
             assert check.value.slug == "constraint-failed"
+            assert check.value.detail
+            assert check.value.detail not in str(check.value.document())
             other = Caller(OTHER.id, SYSTEM)
             await cell.runtime.do(L.make_doc, other, {"body": Doc("", "one")})
 

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from hansa.kernel import codec
+from hansa.kernel.admission import admit
 from hansa.kernel.answer import Answer
 from hansa.kernel.http import body as bodies
 from hansa.kernel.http import openapi, replies
@@ -18,6 +19,7 @@ from hansa.kernel.http.patience import Patience
 from hansa.kernel.http.refusals import LengthRequired, MethodNotAllowed, TooLong
 from hansa.kernel.http.routing import Router
 from hansa.kernel.http.trace import Trace, Tracer
+from hansa.kernel.operation import PUBLIC
 from hansa.kernel.problems import Invalid, Overloaded, Problem, TooLarge, Unauthenticated
 from hansa.kernel.structs import RawBody
 
@@ -91,6 +93,8 @@ class HttpApp:
             caller = await self.backend.authenticate(authorization, request.host, named)
             gate.enter_site(caller.site)
             site = caller.site
+            if operation.needs is not PUBLIC:  # who may not learns no names and sends no bodies
+                admit(operation, caller.principal)
             arguments = endpoint.binding.arguments(values, request.query)
             key = None
             digest = ""

@@ -59,7 +59,8 @@ class Backend(Protocol):
         trace: str,
         token: str,
     ) -> Answer:
-        """Check the permission, run the operation and return its answer. Raises Problem.
+        """Check the permission (again: serving has done so before it read anything), run the
+        operation and return its answer. Raises Problem.
 
         `key` is the Idempotency-Key, `request_hash` 32 hex digits that tell two requests under one
         key apart (empty without a key), `deadline` an instant of `time.monotonic`, `trace` a W3C

@@ -137,9 +137,9 @@ def _refuse_undecodable(name: str, value: str) -> None:
         raise _bad("path", name, "it holds half a surrogate pair")
 
 
-def _bad(where: str, name: str, what: str) -> Invalid:
+def _bad(where: str, name: str, what: str, slug: str | None = None) -> Invalid:
     text = f"{where.capitalize()} parameter {shorten(name)}: {shorten(what)}."
-    return Invalid(text, parameter=shorten(name), source=where)
+    return Invalid(text, slug=slug, parameter=shorten(name), source=where)
 
 
 def _converted(where: str, name: str, text: str, convert: Convert) -> Any:
@@ -155,5 +155,5 @@ def _page_request(sent: dict[str, str]) -> PageRequest:
     if text is None:
         return PageRequest(cursor=cursor)
     if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= PAGE_LIMIT_MAX:
-        raise _bad("query", "limit", f"it must be 1 to {PAGE_LIMIT_MAX}")
+        raise _bad("query", "limit", f"it must be 1 to {PAGE_LIMIT_MAX}", slug="invalid-limit")
     return PageRequest(int(text), cursor)

@@ -160,6 +160,7 @@ def _name(wanted: Any) -> str:
 def _schema_of(wanted: Any) -> Document:
     if wanted is Secret:
         return {"type": "string", "description": "Told once, in this answer; kept sealed."}
+    # What msgspec asks a schema_hook to raise for a type that it does not know; TypeError follows.
     raise NotImplementedError(f"{wanted!r} has no JSON Schema")
 
 

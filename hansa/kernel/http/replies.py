@@ -31,6 +31,8 @@ def answered(
     status = answer.status
     body = answer.body
     kind = answer.content_type
+    if kind == PROBLEM[1]:  # kept from when it was refused; the instance is that of this request
+        body = codec.encode({**msgspec.json.decode(body), "instance": request_id})
     headers = [
         JSON if kind == "application/json" else ("content-type", kind),
         NO_SNIFF,

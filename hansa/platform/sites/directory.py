@@ -170,11 +170,7 @@ class Directory:
         long as all that it was made from is fresh."""
         name = (authorization, host, site)
         known = self._callers.get(name)
-        if (
-            known is not None
-            and self._monotonic() < known[1]
-            and self._clock.now_us() < known[2]
-        ):
+        if known is not None and self._monotonic() < known[1] and self._clock.now_us() < known[2]:
             return known[0]
         generation = self._generation
         caller = await self._authenticate(authorization, host, site)
@@ -214,7 +210,7 @@ class Directory:
         if not authorization:
             found = await self.by_id(site) if site else await self.by_host(host)
             if found is None and site:
-                raise NotFound(f"There is no site {site[:64]}.")
+                raise NotFound(f"There is no site {site[:64]}.", slug="site-not-found")
             wanted = PLATFORM if found is None else found.id
             return Caller(await self._open(wanted, operator=False), PUBLIC_PRINCIPAL)
         scheme, _, text = authorization.partition(" ")
@@ -232,7 +228,7 @@ class Directory:
         """Return the site if it may be called now."""
         info = await self.by_id(site)
         if info is None or info.state == "closed":
-            raise NotFound(f"There is no site {site[:64]}.")
+            raise NotFound(f"There is no site {site[:64]}.", slug="site-not-found")
         if info.state == "suspended" and not operator:
             raise Denied("The site is suspended.", slug="site-suspended")
         return site

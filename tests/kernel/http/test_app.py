@@ -9,7 +9,7 @@ import pytest
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.limits import Limits
 from hansa.kernel.structs import RawBody
-from tests.kernel.http.backend import Basket, EchoBackend, get_product, operation
+from tests.kernel.http.backend import Basket, EchoBackend, find, get_product, operation
 from tests.kernel.http.client import JSON, AsgiClient, Reply
 
 
@@ -47,10 +47,10 @@ def test_path_is_decoded() -> None:
         ("/shop/products/%ed%a0%80", "invalid-request"),
         ("/shop/products/" + "a" * 3000, "uri-too-long"),
         ("/shop/products?" + "a" * 9000, "uri-too-long"),
-        ("/shop/products?limit=0", "invalid-request"),
-        ("/shop/products?limit=101", "invalid-request"),
-        ("/shop/products?limit=x", "invalid-request"),
-        ("/shop/products?limit=99999999999999999999", "invalid-request"),
+        ("/shop/products?limit=0", "invalid-limit"),
+        ("/shop/products?limit=101", "invalid-limit"),
+        ("/shop/products?limit=x", "invalid-limit"),
+        ("/shop/products?limit=99999999999999999999", "invalid-limit"),
         ("/shop/products?limit=1&limit=2", "invalid-request"),
         ("/shop/products?colour=green", "invalid-request"),
         ("/shop/products?stock=9223372036854775808", "invalid-request"),
@@ -170,7 +170,7 @@ def test_authentication() -> None:
     for unusable in ("", "sit\xe9"):  # nor to the host's site
         reply = ask("GET", "/shop/products/a", headers={"hansa-site": unusable})
         assert reply.slug == "invalid-site"
-    assert ask("POST", "/shop/keys").slug == "denied"
+    assert ask("POST", "/shop/keys").slug == "unauthenticated"
     reply = ask("POST", "/shop/keys", headers={"authorization": "Bearer full"})
     assert reply.json() == {"key": "s3cret"}
 
@@ -201,6 +201,17 @@ def test_idempotency_key() -> None:
         assert reply.slug == "invalid-idempotency-key", sent
     twice = [*JSON.items(), ("idempotency-key", "a"), ("idempotency-key", "b")]
     assert ask("POST", "/shop/baskets", b'{"lines":[]}', twice).slug == "invalid-idempotency-key"
+
+
+@pytest.mark.parametrize("body", [b"{broken", b'{"unknown": 1}', b"x" * (1 << 21)])
+def test_who_may_not_sends_no_body_and_learns_no_names(body: bytes) -> None:
+    backend = EchoBackend()
+    backend.operations.append(operation("GET", "/shelf", find, needs="stock.shelf:read"))
+    full = {**JSON, "authorization": "Bearer full"}
+    assert ask("PUT", "/shop/baskets/a", body, JSON, backend).slug == "unauthenticated"
+    assert ask("GET", "/shop/shelf?unknown=1", b"", full, backend).slug == "denied"
+    assert backend.calls == []
+    assert ask("PUT", "/shop/baskets/a", body, full, backend).status in (400, 413)
 
 
 def test_request_hash_tells_requests_apart() -> None:

@@ -11,9 +11,7 @@ from hansa.platform.sites.memory import COMMAND_S, Memory
 class Rows:
     """A table to read from, which can be made slow, and a clock."""
 
-    def __init__(
-        self, kept_max: int = 3, misses_max: int = 2
-    ) -> None:
+    def __init__(self, kept_max: int = 3, misses_max: int = 2) -> None:
         self.rows: dict[str, str] = {}
         self.reads = 0
         self.now = 100.0
