@@ -7,6 +7,7 @@ import sys
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Final
@@ -19,7 +20,7 @@ from hansa.business.commerce.api import Import, ImportBatch, get_import, import_
 from hansa.business.commerce.catalogue import NewProduct
 from hansa.business.commerce.importing import BATCH_MAX, LINE_BYTES_MAX, LineFault, parse
 from hansa.cli.remote import Server
-from hansa.cli.serving import failed, told
+from hansa.cli.serving import check_exists, failed, told
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Problem
@@ -29,6 +30,29 @@ SEND_BYTES_MAX: Final = 4 << 20
 BAR: Final = 30
 
 Send = Callable[[ImportBatch], Awaitable[Import]]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The lines from `first` to before `end`: the products on them with their numbers."""
+
+    first: int
+    end: int
+    products: tuple[tuple[int, NewProduct], ...]
+
+    def batch(self, source: str) -> ImportBatch:
+        """Return it as it is sent."""
+        products = tuple(product for _, product in self.products)
+        return ImportBatch(source, self.first, self.end, products)
+
+    def halves(self) -> "tuple[Piece, Piece]":
+        """Return it in two pieces, of which each has products; it has two or more."""
+        middle = len(self.products) // 2
+        at = self.products[middle][0]
+        return (
+            Piece(self.first, at, self.products[:middle]),
+            Piece(at, self.end, self.products[middle:]),
+        )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,7 +75,9 @@ async def _run(options: argparse.Namespace, file: Path) -> int:
     from hansa.cli.main import place_of
     from hansa.cli.sites import one_site
 
-    cell = Cell(place_of(options))
+    place = place_of(options)
+    check_exists(place)
+    cell = Cell(place)
     await cell.open()
     try:
         site = await one_site(cell, options.site)
@@ -85,9 +111,10 @@ async def _import(
     started = time.monotonic()
     made = begun
     with file.open("rb") as raw:
-        for batch, found in _batches(raw, file, source, begun.next_line, currency, options.stock):
+        for piece, found in _pieces(raw, file, begun.next_line, currency, options.stock):
             faults += found
-            made = await send(batch)
+            made, refused = await _sent(piece, source, send)
+            faults += refused
             _bar(raw.tell(), size, made.products)
     seconds = time.monotonic() - started
     print(f"\n{made.products} products, {len(faults)} faulty lines, {seconds:.1f} s")
@@ -98,16 +125,32 @@ async def _import(
     return 1 if faults else 0
 
 
+async def _sent(piece: Piece, source: str, send: Send) -> tuple[Import, list[LineFault]]:
+    """Send a piece; of one that the shop refuses, find the lines it refuses and leave them out."""
+    try:
+        return await send(piece.batch(source)), []
+    except Problem as problem:
+        if problem.status not in (409, 422) or problem.slug == "import-elsewhere":
+            raise
+        if len(piece.products) == 1:
+            fault = LineFault(piece.products[0][0], told(problem))
+            return await send(Piece(piece.first, piece.end, ()).batch(source)), [fault]
+    left, right = piece.halves()
+    _, faults = await _sent(left, source, send)
+    made, more = await _sent(right, source, send)
+    return made, faults + more
+
+
 def _write_faults(file: str, faults: list[LineFault]) -> None:
     lines = (msgspec.json.encode(fault) for fault in faults)
     Path(file).write_bytes(b"\n".join(lines) + b"\n")
 
 
-def _batches(
-    raw: IO[bytes], file: Path, source: str, first_line: int, currency: str, stock: int
-) -> Iterator[tuple[ImportBatch, list[LineFault]]]:
-    """Yield batches of the lines from `first_line` on, bounded in number and in bytes."""
-    products: list[NewProduct] = []
+def _pieces(
+    raw: IO[bytes], file: Path, first_line: int, currency: str, stock: int
+) -> Iterator[tuple[Piece, list[LineFault]]]:
+    """Yield the lines from `first_line` on in pieces, bounded in number and in bytes."""
+    products: list[tuple[int, NewProduct]] = []
     faults: list[LineFault] = []
     start, size, number = first_line, 0, 0
     for number, line in enumerate(_lines(raw, file), start=1):
@@ -118,13 +161,13 @@ def _batches(
             if isinstance(product, LineFault):
                 faults.append(product)
             else:
-                products.append(product)
+                products.append((number, product))
                 size += len(line)
         if len(products) == BATCH_MAX or size > SEND_BYTES_MAX:
-            yield ImportBatch(source, start, number + 1, tuple(products)), faults
+            yield Piece(start, number + 1, tuple(products)), faults
             products, faults, start, size = [], [], number + 1, 0
     if number >= start:
-        yield ImportBatch(source, start, number + 1, tuple(products)), faults
+        yield Piece(start, number + 1, tuple(products)), faults
 
 
 def _lines(raw: IO[bytes], file: Path) -> Iterator[bytes]:

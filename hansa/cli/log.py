@@ -12,7 +12,7 @@ import apsw
 import uvloop
 
 from hansa.assembly import Cell
-from hansa.cli.serving import failed, told
+from hansa.cli.serving import check_exists, failed, told
 from hansa.kernel import deliveries, due
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.problems import Problem, StorageFailed
@@ -41,7 +41,9 @@ async def _run(options: argparse.Namespace) -> int:
         return 0
     from hansa.cli.main import place_of
 
-    cell = Cell(place_of(options), background=False)
+    place = place_of(options)
+    check_exists(place)
+    cell = Cell(place, background=False)
     await cell.open(migrate=False)
     try:
         if options.verb == "replay-due":
@@ -65,7 +67,7 @@ def _statement(options: argparse.Namespace) -> str:
     if site and not site.replace("_", "").isalnum():
         raise StorageFailed("A site's id is made of letters, digits and underscores.")
     where = f"AND site = '{site}'" if site else ""
-    return _EVENTS.format(where=where, limit=max(1, min(options.limit, 10_000)))
+    return _EVENTS.format(where=where, limit=options.limit)
 
 
 async def _rows(options: argparse.Namespace, statement: str) -> list[tuple[Any, ...]]:
@@ -74,10 +76,10 @@ async def _rows(options: argparse.Namespace, statement: str) -> list[tuple[Any, 
 
     place = place_of(options)
     if not place.database:
-        file = place.folder / "hansa.db"
-        if not file.exists():
-            raise StorageFailed(f"There is no cell in {place.folder}.")
-        connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
+        check_exists(place)
+        connection = apsw.Connection(
+            str(place.folder / "hansa.db"), flags=apsw.SQLITE_OPEN_READONLY
+        )
         return list(connection.execute(statement))
     storage = place.storage()
     await storage.open()

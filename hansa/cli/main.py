@@ -8,9 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import hansa
 from hansa.assembly import Place
 
 PORT: Final = 8400
+STOCK_MAX: Final = 1_000_000_000
+KILLS_MAX: Final = 1_000_000
+PROCESSES_MAX: Final = 16
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,11 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _port(text: str) -> int:
-    """Return a port number. Raises ArgumentTypeError, which argparse tells in one line."""
-    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
-        raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
-    return int(text)
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return what reads a whole number within bounds; argparse tells the bounds in one line."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"it is a whole number from {low} to {high}")
+        return int(text)
+
+    return read
 
 
 def place_of(options: argparse.Namespace) -> Place:
@@ -41,11 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hansa", description="A backend platform: small services, and a shop written on them."
     )
+    parser.add_argument("--version", action="version", version=f"hansa {hansa.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     where = _where()
     listen = argparse.ArgumentParser(add_help=False)
     listen.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    listen.add_argument("--port", type=_port, default=PORT, help=f"port (default: {PORT})")
+    listen.add_argument("--port", type=whole(1, 65_535), default=PORT, help=f"(default: {PORT})")
     _serving(commands, where, listen)
     _working(commands, where)
     return parser
@@ -128,32 +137,25 @@ def _working(
     )
     one.add_argument("file", help="an .ndjson or .ndjson.gz file")
     one.add_argument("--site", default="", help="id or host of the site (default: the only one)")
-    one.add_argument("--stock", type=int, default=0, help="received of each product that says none")
+    one.add_argument(
+        "--stock", type=whole(0, STOCK_MAX), default=0,
+        help="received of each product that says none",
+    )  # fmt: skip
     one.add_argument("--faults", default="", help="write lines that are no products to this file")
     one.set_defaults(run=importing.run)
-    one = commands.add_parser("sites", parents=[where, remote], help="list and make sites and keys")
-    both = [*later, _remote(argparse.SUPPRESS)]
-    verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("list", parents=both, help="all sites")
-    new = verbs.add_parser("create", parents=both, help="make a site")
-    new.add_argument("name")
-    for name, default in (("locale", "en"), ("currency", "EUR"), ("zone", "UTC")):
-        new.add_argument(f"--{name}", default=default)
-    new.add_argument("--host", action="append", default=[], help="a host name of the site")
-    new.add_argument("--test-clock", default="", help="an instant where its own clock stands")
-    key = verbs.add_parser("key", parents=both, help="make a key; its text is shown once")
-    key.add_argument("site", help="the site's id, or platform")
-    key.add_argument("permissions", nargs="+", help="such as commerce.*")
-    key.add_argument("--name", default="key")
-    clock = verbs.add_parser("advance", parents=both, help="move a test clock")
-    clock.add_argument("site")
-    clock.add_argument("to", help="an instant such as 2027-01-01T00:00:00Z")
+    one = commands.add_parser(
+        "sites", parents=[where, remote], help="list and make sites and keys",
+        description="Works in a cell that nobody has open, or with --url through a running server:"
+        " its key is then one of the platform, such as the first `hansa up` left in"
+        " .hansa/operator.key.",
+    )  # fmt: skip
+    _sites(one, [*later, _remote(argparse.SUPPRESS)])
     one.set_defaults(run=sites.run)
     one = commands.add_parser("log", parents=[where], help="the log, deliveries and due work")
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
     show = verbs.add_parser("events", parents=later, help="the last events")
     show.add_argument("--site", default="")
-    show.add_argument("--limit", type=int, default=20)
+    show.add_argument("--limit", type=whole(1, 10_000), default=20)
     verbs.add_parser(
         "deliveries", parents=later, help="events that wait or are parked, with their errors"
     )
@@ -170,6 +172,35 @@ def _working(
     one = commands.add_parser("torture", help="kill it at random under load, and check everything")
     torture.arguments(one)
     one.set_defaults(run=torture.run)
+
+
+def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:
+    """Add the verbs of `hansa sites`."""
+    verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("list", parents=parents, help="all sites")
+    new = verbs.add_parser("create", parents=parents, help="make a site")
+    new.add_argument("name")
+    for name, default in (("locale", "en"), ("currency", "EUR"), ("zone", "UTC")):
+        new.add_argument(f"--{name}", default=default, help=f"(default: {default})")
+    new.add_argument("--host", action="append", default=[], help="a host name of the site")
+    new.add_argument(
+        "--test-clock", default="", metavar="INSTANT",
+        help="give the site a clock of its own that stands at an instant such as"
+        " 2027-01-01T00:00:00Z and moves only with `hansa sites advance`: a year passes in seconds",
+    )  # fmt: skip
+    key = verbs.add_parser("key", parents=parents, help="make a key; its text is shown once")
+    key.add_argument("site", help="the site's id, or platform")
+    key.add_argument("permissions", nargs="+", help="such as commerce.*")
+    key.add_argument("--name", default="key", help="what it is for")
+    key.add_argument("--expires", default="", metavar="INSTANT", help="until when it is good")
+    keys = verbs.add_parser("keys", parents=parents, help="all keys of a site, without their texts")
+    keys.add_argument("site", help="the site's id, or platform")
+    revoke = verbs.add_parser("revoke", parents=parents, help="make a key no good from now on")
+    revoke.add_argument("site", help="the site's id, or platform")
+    revoke.add_argument("id", help="the key's id, as `hansa sites keys` shows it")
+    clock = verbs.add_parser("advance", parents=parents, help="move a test clock")
+    clock.add_argument("site")
+    clock.add_argument("to", help="an instant such as 2027-01-01T00:00:00Z")
 
 
 if __name__ == "__main__":

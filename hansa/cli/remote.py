@@ -62,7 +62,7 @@ class Server:
 
     async def send(self, batch: ImportBatch) -> Import:
         """Send a batch of an import, under a key of its own."""
-        key = f"{batch.source}:{batch.first_line}"
+        key = f"{batch.source}:{batch.first_line}-{batch.next_line}:{len(batch.products)}"
         answer = await self.call("POST", "/commerce/imports", batch, key)
         done: Import = codec.decode(answer, Import)
         return done

@@ -19,6 +19,10 @@ from hansa.kernel.sealing import MasterKeyInvalid
 Ready = Callable[[Cell], Awaitable[None]]
 
 
+class NoCell(OSError):
+    """There is nothing where a cell should be."""
+
+
 def run(options: argparse.Namespace) -> int:
     """Serve what is there; the schema must be up to date."""
 
@@ -81,13 +85,18 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
         await cell.close()
 
 
+def check_exists(place: Place) -> None:
+    """Raise NoCell where there is none: it is made by who says so, not by who looks at it."""
+    if not place.database and not (place.folder / "hansa.db").exists():
+        raise NoCell(
+            f"There is no cell in {place.folder}: `hansa up` makes a demo shop there,"
+            " `hansa migrate` an empty one."
+        )
+
+
 async def _check_migrated(place: Place) -> None:
     """Refuse to serve a cell whose schema is not that of this code. Raises MigrationRefused."""
-    if not place.database and not (place.folder / "hansa.db").exists():
-        raise MigrationRefused(
-            f"There is nothing to serve in {place.folder}: `hansa up` makes a demo shop there,"
-            " `hansa migrate` an empty cell."
-        )
+    check_exists(place)
     storage = place.storage()
     await storage.open()
     try:

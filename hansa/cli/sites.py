@@ -10,19 +10,23 @@ import uvloop
 
 from hansa.assembly import OPERATOR, Cell
 from hansa.cli.remote import Server
-from hansa.cli.serving import failed, told
+from hansa.cli.serving import check_exists, failed, told
+from hansa.kernel.ids import ID
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Invalid, NotFound, Problem
 from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.kernel.structs import PageRequest
 from hansa.platform.sites.api import (
+    Key,
     NewKey,
     NewSite,
     Site,
     TestClock,
     create_key,
     create_site,
+    list_keys,
     list_sites,
+    revoke_key,
 )
 
 
@@ -77,10 +81,37 @@ def _new_site(options: argparse.Namespace) -> NewSite:
     )
 
 
+def _new_key(options: argparse.Namespace) -> NewKey:
+    expires_at = datetime.fromisoformat(options.expires) if options.expires else None
+    return NewKey(options.name, tuple(options.permissions), expires_at)
+
+
+def _life(key: Key) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
+    return "for good" if key.expires_at is None else f"until {key.expires_at:%Y-%m-%d %H:%M}"
+
+
+async def _every_key(cell: Cell, site: ID) -> list[Key]:
+    found: list[Key] = []
+    cursor: str | None = None
+    while True:
+        page = await cell.runtime.do(
+            list_keys, OPERATOR, {"site": site, "page": PageRequest(100, cursor)}
+        )
+        found += page.items
+        cursor = page.next
+        if cursor is None:
+            return found
+
+
 async def _local(options: argparse.Namespace) -> int:
     from hansa.cli.main import place_of
 
-    cell = Cell(place_of(options), background=options.verb == "advance")
+    place = place_of(options)
+    if options.verb != "create":
+        check_exists(place)
+    cell = Cell(place, background=options.verb == "advance")
     await cell.open()
     try:
         await _do(cell, options)
@@ -98,9 +129,14 @@ async def _do(cell: Cell, options: argparse.Namespace) -> None:
         site = await runtime.do(create_site, OPERATOR, {"body": _new_site(options)})
         print(site.id)
     elif options.verb == "key":
-        body = NewKey(options.name, tuple(options.permissions))
-        made = await runtime.do(create_key, OPERATOR, {"site": options.site, "body": body})
-        print(str(made.key))
+        new = {"site": options.site, "body": _new_key(options)}
+        print(str((await runtime.do(create_key, OPERATOR, new)).key))
+    elif options.verb == "keys":
+        for key in await _every_key(cell, options.site):
+            print(f"{key.id}  {_life(key):<26}  {key.name:<16}  {' '.join(key.permissions)}")
+    elif options.verb == "revoke":
+        await runtime.do(revoke_key, OPERATOR, {"site": options.site, "key": options.id})
+        print("revoked")
     elif options.verb == "advance":
         print((await runtime.advance(options.site, datetime.fromisoformat(options.to))).isoformat())
 
@@ -108,8 +144,8 @@ async def _do(cell: Cell, options: argparse.Namespace) -> None:
 async def _remote(options: argparse.Namespace) -> int:
     async with Server(options.url, options.key or "", "") as server:
         method, path, body = _request(options)
-        answer: Any = msgspec.json.decode(await server.call(method, path, body))
-    print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+        answer = await server.call(method, path, body)
+    print(msgspec.json.format(answer, indent=2).decode() if answer else "done")
     return 0
 
 
@@ -119,6 +155,9 @@ def _request(options: argparse.Namespace) -> tuple[str, str, Any]:
     if options.verb == "create":
         return "POST", "/sites", _new_site(options)
     if options.verb == "key":
-        body = NewKey(options.name, tuple(options.permissions))
-        return "POST", f"/sites/{options.site}/keys", body
+        return "POST", f"/sites/{options.site}/keys", _new_key(options)
+    if options.verb == "keys":
+        return "GET", f"/sites/{options.site}/keys?limit=100", None
+    if options.verb == "revoke":
+        return "DELETE", f"/sites/{options.site}/keys/{options.id}", None
     return "POST", f"/sites/{options.site}/clock/advance", {"to": options.to}

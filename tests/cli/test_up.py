@@ -106,7 +106,7 @@ def test_reload_starts_again_when_a_file_is_saved(tmp_path: Path) -> None:
 def test_serve_refuses_what_is_not_there_or_not_up_to_date(tmp_path: Path, verb: str) -> None:
     empty = hansa(verb, folder=tmp_path / "nothing")
     assert empty.returncode == 1
-    assert "nothing to serve" in empty.stderr
+    assert "There is no cell in" in empty.stderr
     assert "Traceback" not in empty.stderr
     folder = tmp_path / "old"
     folder.mkdir()

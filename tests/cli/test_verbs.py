@@ -1,6 +1,7 @@
 """The verbs of `sites`, `log`, `migrate`, `import`, `contracts`: what they do and refuse."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,71 @@ def test_sites_are_made_listed_keyed_and_advanced(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.startswith("hansa_")
     assert main(["sites", "advance", site, "2027-01-01T00:00:00Z"]) == 0
     assert "2027-01-01" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
+def test_keys_expire_and_are_revoked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sites", "create", "shop"]) == 0
+    site = capsys.readouterr().out.strip()
+    make = ["sites", "key", site, "commerce.*", "--expires"]
+    assert main([*make, "2020-01-01T00:00:00Z"]) == 1
+    assert "/expires_at: an instant that is to come" in capsys.readouterr().err
+    assert main([*make, "2999-01-01T00:00:00Z"]) == 0
+    capsys.readouterr()
+    assert main(["sites", "keys", site]) == 0
+    listed = capsys.readouterr().out
+    assert "until 2999-01-01" in listed
+    key = listed.split()[0]
+    assert main(["sites", "revoke", site, key]) == 0
+    assert main(["sites", "keys", site]) == 0
+    assert f"{key}  revoked " in capsys.readouterr().out
+    assert main(["sites", "revoke", site, "key_nobody"]) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sites list",
+        "sites key site_x commerce.*",
+        "log due",
+        "log skip a b c",
+        "import FILE",
+        "serve",
+    ],
+)
+def test_who_looks_at_no_cell_makes_none(
+    line: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "products.ndjson"
+    file.write_text(PRODUCT % ("a", "A"))
+    assert main(line.replace("FILE", str(file)).split()) == 1
+    assert "There is no cell in" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "serve --port 0",
+        "log events --limit 10001",
+        "import x --stock -1",
+        "torture --kills 0",
+        "torture --processes 17",
+        "torture --seed x",
+    ],
+)
+def test_numbers_have_bounds(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    assert ended.value.code == 2
+    assert "a whole number from" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"hansa {version('hansa')}\n"
 
 
 @pytest.mark.usefixtures("folder")
@@ -96,6 +162,27 @@ def test_import_tells_its_faults_and_goes_on(
     assert main(["log", "due"]) == 0
 
 
+def test_a_line_that_the_shop_refuses_is_told_and_left_out(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sites", "create", "shop"]) == 0
+    file, faults = tmp_path / "products.ndjson", tmp_path / "faults.ndjson"
+    lines = [PRODUCT % (f"p{number}", f"S{number}") for number in range(40)]
+    lines[7] = lines[7].replace("EUR", "USD")
+    lines[20] = PRODUCT % ("p3", "other")
+    lines[39] = PRODUCT % ("other", "S3")
+    file.write_text("".join(lines))
+    assert main(["import", str(file), "--faults", str(faults)]) == 1
+    assert "37 products, 3 faulty lines" in capsys.readouterr().out
+    told = {one["line"]: one["detail"] for one in map(json.loads, faults.read_text().splitlines())}
+    assert list(told) == [8, 21, 40]
+    assert "not in USD" in told[8]
+    assert "the same handle" in told[21]
+    assert "the same sku" in told[40]
+    assert main(["import", str(file)]) == 0
+    assert "going on at line 41" in capsys.readouterr().out
+
+
 def test_a_running_server_is_worked_through(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,7 +197,12 @@ def test_a_running_server_is_worked_through(
         site = json.loads(capsys.readouterr().out)["id"]
         assert main(["sites", "--url", url, "--key", operator, "key", site, "commerce.*"]) == 0
         assert json.loads(capsys.readouterr().out)["key"].startswith("hansa_")
-        assert main(["sites", "--url", url, "--key", operator, "list"]) == 0
+        through = ["sites", "--url", url, "--key", operator]
+        assert main([*through, "keys", site]) == 0
+        key = json.loads(capsys.readouterr().out)["items"][0]["id"]
+        assert main([*through, "revoke", site, key]) == 0
+        assert capsys.readouterr().out == "done\n"
+        assert main([*through, "list"]) == 0
         assert len(json.loads(capsys.readouterr().out)["items"]) == 2
         assert main(["import", "--url", url, "--key", shop, str(file)]) == 0
         assert "1 products, 0 faulty" in capsys.readouterr().out

@@ -14,8 +14,21 @@ Sku = Annotated[str, Meta(min_length=1, max_length=120)]
 Value = Annotated[str, Meta(max_length=20_000)] | float | int | bool
 Attributes = Annotated[dict[Annotated[str, Meta(max_length=120)], Value], Meta(max_length=500)]
 """What a product is described by: names to texts, numbers and truth values; 500 at most."""
+ATTRIBUTES_LETTERS_MAX = 100_000
+"""Of all names and texts together, so that a page of a hundred products stays one to send."""
 Status = Literal["active", "draft", "archived"]
 VARIANTS_MAX = 2_048
+
+
+def check_attributes(attributes: dict[str, Value]) -> None:
+    """Raise ValueError for more text than a product may be described by."""
+    letters = sum(map(len, attributes)) + sum(
+        len(value) for value in attributes.values() if isinstance(value, str)
+    )
+    if letters > ATTRIBUTES_LETTERS_MAX:
+        raise ValueError(
+            f"attributes have {letters} letters together, and may have {ATTRIBUTES_LETTERS_MAX}"
+        )
 
 
 class NewVariant(Struct):
@@ -40,6 +53,9 @@ class NewProduct(Struct):
     description: Annotated[str, Meta(max_length=20_000)] = ""
     status: Status = "active"
     attributes: Attributes = {}
+
+    def __post_init__(self) -> None:
+        check_attributes(self.attributes)
 
 
 class Variant(Struct):
@@ -80,3 +96,6 @@ class ProductChange(Struct):
     description: Annotated[str, Meta(max_length=20_000)] | None = None
     status: Status | None = None
     attributes: Attributes | None = None
+
+    def __post_init__(self) -> None:
+        check_attributes(self.attributes or {})

@@ -12,6 +12,7 @@ import idna
 
 HOST_LENGTH_MAX: Final = 253
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_LOOPBACK: Final = frozenset({"127.0.0.1", "[::1]"})
 _PLAIN: Final = re.compile(r"[a-z0-9.-]{1,253}")
 
 
@@ -41,9 +42,14 @@ def check_host(text: str) -> str:
 
 def host_of_header(header: str) -> str:
     """Return the host that a request's Host header names, for a look-up: without its port, in
-    lower case. Anything that no site can be reached under gives an empty text."""
+    lower case; this machine's own addresses are localhost. Anything that no site can be reached
+    under gives an empty text."""
     name = header.strip().lower()
-    if not name.endswith("]"):
+    if name.startswith("["):
+        name = name.partition("]")[0] + "]"
+    else:
         name = name.partition(":")[0] if name.count(":") <= 1 else ""
     name = name.removesuffix(".")
+    if name in _LOOPBACK:
+        return "localhost"
     return name if _PLAIN.fullmatch(name) else ""

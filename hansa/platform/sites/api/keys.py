@@ -1,5 +1,6 @@
 """Keys: who may act on a site, or with the site ``platform`` on the platform itself."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from hansa.kernel.compiler import param, select, update
@@ -68,6 +69,17 @@ _one = select(*_shown).where(
 )
 
 
+def later_than(now: datetime) -> Callable[[datetime], datetime]:
+    """Return a check for an instant that is to come."""
+
+    def check(instant: datetime) -> datetime:
+        if check_aware(instant) <= now:
+            raise ValueError("an instant that is to come")
+        return instant
+
+    return check
+
+
 async def _check_site(ctx: Context, site: ID) -> None:
     if site != PLATFORM:
         await find_site(ctx, site)
@@ -86,7 +98,7 @@ async def create_key(ctx: Context, site: ID, body: NewKey) -> CreatedKey:
         "/permissions", secrets.check_permissions, body.permissions, body.permissions
     )
     if body.expires_at is not None:
-        checks.take("/expires_at", check_aware, body.expires_at, ctx.now)
+        checks.take("/expires_at", later_than(ctx.now), body.expires_at, ctx.now)
     checks.done()
     missing = secrets.not_held(ctx.principal, permissions)
     if missing:
