@@ -71,12 +71,14 @@ class Cell:
     services: Sequence[Service] = SERVICES
     as_if_remote: bool = False
     background: bool = True
+    testpay: bool = False
+    """Whether the test provider takes the shop's payments; without it there is none."""
     clock: Clock = field(default_factory=MachineClock)
     storage: Storage = field(init=False)
     runtime: Runtime = field(init=False)
     directory: Directory = field(init=False)
     app: HttpApp = field(init=False)
-    testpay: Testpay = field(init=False)
+    provider: Testpay | None = field(default=None, init=False)
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
     async def open(self, *, migrate: bool = True) -> list[Step]:
@@ -88,20 +90,22 @@ class Cell:
         if migrate:
             done = await migrating.migrate(self.storage, self.services)
         self.directory = Directory(self.storage, sealer, self.clock)
-        self.testpay = Testpay(str(self.place.folder / "testpay.db"))
+        if self.testpay:
+            self.provider = Testpay(str(self.place.folder / "testpay.db"))
         self.runtime = Runtime(
             self.services,
             self.storage,
             self.directory,
             sealer,
             clock=self.clock,
-            resources={Payments: Payments(self.testpay)},
+            resources={Payments: Payments(self.provider)},
             as_if_remote=self.as_if_remote,
         )
         self.app = HttpApp(self.runtime)
         await self.runtime.start(background=self.background)
-        if self.background:
-            self._pump = asyncio.create_task(self.testpay.pump(self._deliver), name="hansa-testpay")
+        if self.provider is not None and self.background:
+            pump = self.provider.pump(self._deliver)
+            self._pump = asyncio.create_task(pump, name="hansa-testpay")
         return done
 
     def _sealer(self) -> Sealer:

@@ -141,7 +141,7 @@ class Intruder:
 
 async def _try_everything(place: Path, dsns: Any, scoped: bool) -> int:
     where = Place(place, dsns.application, dsns.owner) if dsns else Place(place, synchronous="OFF")
-    cell = Cell(where)
+    cell = Cell(where, testpay=True)
     await cell.open()
     count = 0
     try:

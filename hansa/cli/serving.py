@@ -40,7 +40,8 @@ def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> i
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         check_address(options.host, options.port)
-        uvloop.run(_serve(Cell(place_of(options)), options, ready, migrate))
+        cell = Cell(place_of(options), testpay=options.testpay)
+        uvloop.run(_serve(cell, options, ready, migrate))
     except AddressTaken as taken:
         return failed(f"{taken} Choose another with --port.")
     except (Problem, MigrationRefused, MigrationFailed, MasterKeyInvalid, OSError) as error:

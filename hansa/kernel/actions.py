@@ -75,6 +75,7 @@ class Settled(Struct):
     answer: bytes
     value: Any = None
     version: int = 0
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,9 @@ FROM hansa_attempts WHERE site = ?1 AND id = ?2"""
 _OPEN = """INSERT INTO hansa_attempts (site, id, action, version, request, sealed, digest,
 principal, trace, status, answer, created_at_us)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11)"""
-_CLOSE = """UPDATE hansa_attempts SET status = ?3, answer = ?4, version = ?5
-WHERE site = ?1 AND id = ?2"""
+# A sealed request has been of use: what it held is nobody's any more.
+_CLOSE = """UPDATE hansa_attempts SET status = ?3, answer = ?4, version = ?5,
+request = CASE WHEN sealed = 1 THEN ?6 ELSE request END WHERE site = ?1 AND id = ?2"""
 _ANSWER = """UPDATE hansa_keys SET status = ?3, answer = ?4, sealed = ?5
 WHERE site = ?1 AND digest = ?2"""
 _UNDUE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2"
@@ -228,7 +230,7 @@ async def begin(
         return done
     if not done.status:
         return Begun(done.attempt, replayed=True)
-    return Settled(done.status, commands.opened(runtime, run.site.id, done))
+    return Settled(done.status, commands.opened(runtime, run.site.id, done), replayed=True)
 
 
 async def _settle(
@@ -257,7 +259,9 @@ async def _settle(
         value, status, body = None, problem.status, codec.encode(problem.document())
     kept, secret = runtime.sealed(context.site, body, action.returns)
     # From here on the version is that of the answer: the request is not read any more.
-    await session.run(sql(session, _CLOSE), (context.site, attempt, status, kept, action.version))
+    await session.run(
+        sql(session, _CLOSE), (context.site, attempt, status, kept, action.version, b"")
+    )
     if digest:
         await session.run(sql(session, _ANSWER), (context.site, digest, status, kept, int(secret)))
     await session.run(sql(session, _UNDUE), (context.site, due_id(attempt)))

@@ -250,7 +250,8 @@ class Runtime:
             body = codec.encode({"attempt": done, "state": "open"})
             return Answer(202, body, [("location", f"/attempts/{done}"), ("retry-after", "1")])
         kind = "application/problem+json" if done.status >= 400 else "application/json"
-        return Answer(done.status, done.answer, [], kind)
+        headers = [("idempotency-replayed", "true")] if done.replayed else []
+        return Answer(done.status, done.answer, headers, kind)
 
     async def _query(
         self, operation: Operation[..., Any], run: Run, arguments: dict[str, Any]
@@ -382,7 +383,9 @@ class Runtime:
         if waiting is not None:
             done, _ = await asyncio.wait([waiting], timeout=self._wait_s(run.deadline))
             settled_there = done and not waiting.cancelled() and not waiting.exception()
-            return waiting.result() if settled_there else begun.attempt
+            if not settled_there:
+                return begun.attempt
+            return msgspec.structs.replace(waiting.result(), replayed=True)
         if begun.replayed:
             return begun.attempt
         future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()

@@ -59,25 +59,27 @@ _TABLES: Final = (
 
 async def look(place: Place, scene: Scene) -> tuple[Books | None, list[str]]:
     """Open the cell without load, let everything come to rest, and read it."""
-    cell = Cell(place, services=TORTURED)
+    cell = Cell(place, services=TORTURED, testpay=True)
     await cell.open(migrate=False)
     try:
         unrest = await _rest(cell)
         if unrest:
             return None, [unrest]
+        assert cell.provider is not None
         tables = {name: await _table(cell, name) for name in _TABLES}
         parked = [
             f"{count} parked {what}"
             for what, statement in _PARKED.items()
             if (count := (await _read(cell, statement))[0][0])
         ]
-        return Books(tables, cell.testpay.ledger()), parked
+        return Books(tables, cell.provider.ledger()), parked
     finally:
         await cell.close()
 
 
 async def _rest(cell: Cell) -> str:
     """Wait until nothing is open; return what still was at the end of the time."""
+    assert cell.provider is not None
     end = time.monotonic() + REST_S
     while True:
         await cell.runtime.dispatcher.rest()
@@ -86,7 +88,7 @@ async def _rest(cell: Cell) -> str:
             for what, statement in _OPEN.items()
             if (count := (await _read(cell, statement))[0][0])
         ]
-        if not still and not cell.testpay.due_webhooks(1):
+        if not still and not cell.provider.due_webhooks(1):
             return ""
         if time.monotonic() > end:
             return f"not at rest after {REST_S:g} s: {', '.join(still)}"

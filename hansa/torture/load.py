@@ -79,7 +79,7 @@ class Worker:
     """One process under load."""
 
     def __init__(self, place: Place, scene: Scene, number: int, seed: int) -> None:
-        self.cell = Cell(place, services=TORTURED, as_if_remote=True)
+        self.cell = Cell(place, services=TORTURED, as_if_remote=True, testpay=True)
         self.scene = scene
         self.number = number
         self.chance = random.Random(seed)

@@ -69,6 +69,13 @@ class PaymentDeclined(Event, aggregate="cart_id"):
     reason: str
 
 
+class PaymentStuck(Event, aggregate="id"):
+    """The provider will not give back money that bought nothing: a person must see to it."""
+
+    id: ID
+    reason: str
+
+
 class PaymentOrphaned(Event, aggregate="id"):
     """Money came for goods that are gone; it is being given back."""
 

@@ -6,7 +6,8 @@ What must never happen behind this port: money moved twice under one key.
 from typing import Literal, Protocol
 
 from hansa.kernel.ids import ID
-from hansa.kernel.structs import RawBody, Struct
+from hansa.kernel.problems import Overloaded
+from hansa.kernel.structs import RawBody, Secret, Struct
 
 
 class Charge(Struct):
@@ -15,7 +16,7 @@ class Charge(Struct):
     site: ID
     amount_minor: int
     currency: str
-    token: str
+    token: Secret
 
 
 class Outcome(Struct):
@@ -68,5 +69,18 @@ class PaymentProvider(Protocol):
 class Payments:
     """The resource under which a process has its provider: `ctx.get(Payments).provider`."""
 
-    def __init__(self, provider: PaymentProvider) -> None:
-        self.provider = provider
+    def __init__(self, provider: PaymentProvider | None) -> None:
+        self._provider = provider
+
+    @property
+    def provider(self) -> PaymentProvider:
+        """The provider. Raises Overloaded (`no-payment-provider`) where there is none."""
+        if self._provider is None:
+            raise Overloaded(
+                "This shop takes no payments: no provider is set up.", slug="no-payment-provider"
+            )
+        return self._provider
+
+    def check(self) -> None:
+        """Raise what `provider` raises, before anything is promised."""
+        _ = self.provider

@@ -7,11 +7,9 @@ prices include tax, the tax is taken out of the gross, so that net + tax = gross
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 from hansa.kernel.structs import Struct
 
-Rounding = Literal["half_up", "half_even"]
 BASIS_POINTS = 10_000
 
 
@@ -54,11 +52,9 @@ class Taxed:
     rate_bp: int
 
 
-def divide(numerator: int, denominator: int, rounding: Rounding = "half_up") -> int:
-    """Return a quotient rounded to a whole number; halves away from zero, or to the even one."""
+def divide(numerator: int, denominator: int) -> int:
+    """Return a quotient rounded to a whole number, halves away from zero."""
     exact = Fraction(numerator, denominator)
-    if rounding == "half_even":
-        return round(exact)
     size = abs(exact)
     whole = (2 * size.numerator + size.denominator) // (2 * size.denominator)
     return whole if exact >= 0 else -whole
@@ -90,21 +86,3 @@ def price(
     tax = sum(group.tax_minor for group in groups)
     net, total = (amount - tax, amount) if inclusive else (amount, amount + tax)
     return Priced(currency, tuple(lines), net, tax, total, groups)
-
-
-def share(amount_minor: int, weights: Sequence[int]) -> tuple[int, ...]:
-    """Split an amount by weights so that the parts sum to it: by the largest remainder, the first
-    of equals first. All weights zero share equally. Raises ValueError for a negative weight."""
-    if any(weight < 0 for weight in weights):
-        raise ValueError("a weight is not negative")
-    if not weights:
-        return ()
-    if not any(weights):
-        weights = [1] * len(weights)
-    size, total = abs(amount_minor), sum(weights)
-    parts = [size * weight // total for weight in weights]
-    rest = size - sum(parts)
-    by_remainder = sorted(range(len(weights)), key=lambda i: (-(size * weights[i] % total), i))
-    for place in by_remainder[:rest]:
-        parts[place] += 1
-    return tuple(part if amount_minor >= 0 else -part for part in parts)

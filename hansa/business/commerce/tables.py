@@ -66,7 +66,9 @@ carts = commerce.table(
     json("lines"),
     text("order_id", nullable=True),
     instant("created_at"),
+    instant("touched_at"),
     prefix="cart",
+    index=[("state", "touched_at")],
 )
 
 orders = commerce.table(
@@ -104,12 +106,13 @@ payments = commerce.table(
     text("ref"),
     text("cart_id", index=True),
     text("order_id", nullable=True),
-    enum("state", ("captured", "declined", "orphaned", "voided")),
+    enum("state", ("captured", "declined", "orphaned", "voided", "stuck")),
     text("reference"),
     text("reason"),
     money("amount"),
     instant("at"),
     prefix="pay",
+    index=[("state", "id")],
 )
 
 payment_events = commerce.table(

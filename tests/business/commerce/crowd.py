@@ -15,7 +15,7 @@ from tests.business.commerce.market import Market, Shifted
 
 async def main(folder: str, application: str, owner: str, site: str, variant: str, n: str) -> None:
     clock = Shifted()
-    cell = Cell(Place(Path(folder), application, owner), clock=clock)
+    cell = Cell(Place(Path(folder), application, owner), clock=clock, testpay=True)
     await cell.open(migrate=False)
     try:
         market = Market(cell, clock)

@@ -11,6 +11,7 @@ import msgspec
 from hansa.assembly import OPERATOR, Cell, Place
 from hansa.business.commerce import api as shop
 from hansa.business.commerce.payments import Notice, Outcome
+from hansa.business.commerce.testpay import Testpay
 from hansa.kernel.actions import Unknown
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
 from hansa.kernel.clock import MachineClock
@@ -50,6 +51,12 @@ class Market:
     @property
     def keeper(self) -> Caller:
         return Caller(self.site, SYSTEM)
+
+    @property
+    def testpay(self) -> Testpay:
+        """The provider, to look into its books."""
+        assert self.cell.provider is not None
+        return self.cell.provider
 
     @property
     def visitor(self) -> Caller:
@@ -102,7 +109,7 @@ class Market:
 
     async def level(self, variant: str = "") -> tuple[int, int]:
         """Return what is on hand and what of it is promised."""
-        found = await self.visit(shop.get_stock, variant=variant or self.variant)
+        found = await self.run(shop.get_stock, variant=variant or self.variant)
         return found.on_hand, found.reserved
 
     async def orders(self) -> list[shop.Order]:
@@ -128,12 +135,12 @@ class Market:
         """Bring a webhook, signed by the provider."""
         notice = Notice(identity or f"{purpose}:{key}", key, purpose, outcome)
         body = msgspec.json.encode(notice)
-        raw = RawBody(body, self.cell.testpay.headers_for(notice.id, body))
+        raw = RawBody(body, self.testpay.headers_for(notice.id, body))
         return await self.visit(shop.receive_webhook, raw=raw)
 
     def kept_money(self) -> int:
         """Return what the provider has taken and not given back."""
-        moves = self.cell.testpay.ledger()
+        moves = self.testpay.ledger()
         return sum(m["amount"] if m["purpose"] == "charge" else -m["amount"] for m in moves)
 
     async def due_now(self, ahead_s: int) -> None:
@@ -185,7 +192,7 @@ async def opened(
 ) -> AsyncIterator[Market]:
     """Open a cell with a market on it, and close it."""
     clock = Shifted()
-    cell = Cell(place, as_if_remote=as_if_remote, clock=clock)
+    cell = Cell(place, as_if_remote=as_if_remote, clock=clock, testpay=True)
     await cell.open()
     try:
         market = Market(cell, clock)

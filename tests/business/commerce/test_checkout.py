@@ -136,7 +136,7 @@ def test_webhooks_that_come_out_of_order_change_nothing(place: Place) -> None:
             market.quiet()
             order = await market.buy("tok_disorder")
             await market.run(shop.refund, id=order.id, body=shop.NewRefund(500))
-            moves = market.cell.testpay.ledger()
+            moves = market.testpay.ledger()
             for move in reversed(moves):  # the refund's before the charge's
                 outcome = Outcome(True, move["reference"])
                 await market.tell(move["key"], move["purpose"], outcome)

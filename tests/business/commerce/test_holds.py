@@ -17,7 +17,7 @@ OVER_S = 660
 async def without_due_work(place: Place) -> AsyncIterator[Market]:
     """A market whose due work never comes: what is over is given back by whoever needs it."""
     clock = Shifted()
-    cell = Cell(place, clock=clock, background=False)
+    cell = Cell(place, clock=clock, background=False, testpay=True)
     await cell.open()
     try:
         market = Market(cell, clock)

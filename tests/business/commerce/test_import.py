@@ -77,7 +77,7 @@ def test_a_killed_import_resumes_to_the_same_rows(tmp_path: Path, catalogue: Pat
 
 async def buy(folder: Path, sku: str) -> None:
     clock = Shifted()
-    cell = Cell(Place(folder), clock=clock)
+    cell = Cell(Place(folder), clock=clock, testpay=True)
     await cell.open()
     try:
         market = Market(cell, clock)

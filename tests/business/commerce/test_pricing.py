@@ -12,7 +12,6 @@ from hansa.business.commerce.pricing import (
     Taxed,
     divide,
     price,
-    share,
     tax_of,
     taxes,
 )
@@ -51,45 +50,9 @@ def test_tax_is_rounded_once_a_rate_and_never_off_by_more_than_half(
 
 
 @given(amounts, st.integers(1, 10**6))
-def test_halves_go_away_from_zero_or_to_the_even_one(numerator: int, denominator: int) -> None:
+def test_halves_go_away_from_zero(numerator: int, denominator: int) -> None:
     assert divide(numerator, denominator) == -divide(-numerator, denominator)
-    even = divide(numerator, denominator, "half_even")
-    assert even == round(Fraction(numerator, denominator))
     assert abs(divide(numerator, denominator) - Fraction(numerator, denominator)) <= Fraction(1, 2)
-
-
-@given(amounts, st.lists(st.integers(0, 10**6), min_size=1, max_size=30))
-def test_shares_sum_to_the_amount_and_are_within_one_of_exact(
-    amount: int, weights: list[int]
-) -> None:
-    parts = share(amount, weights)
-    assert sum(parts) == amount
-    assert share(-amount, weights) == tuple(-part for part in parts)
-    total = sum(weights)
-    for part, weight in zip(parts, weights, strict=True):
-        exact = Fraction(amount * weight, total) if total else Fraction(amount, len(weights))
-        assert abs(part - exact) < 1
-
-
-# Vendure, packages/core/src/service/helpers/order-calculator/prorate.spec.ts.
-@pytest.mark.parametrize(
-    ("weights", "amount", "parts"),
-    [
-        ([4300, 1400, 2300], 299, (161, 52, 86)),
-        ([1000, 1000, 1000], 299, (100, 100, 99)),
-        ([10, 20, 10, 30, 50, 20, 10, 40], 93, (5, 10, 5, 15, 24, 10, 5, 19)),
-        ([0, 0], 10, (5, 5)),
-        ([4300, 1400, 2300], -299, (-161, -52, -86)),
-    ],
-)
-def test_shares_of_vendures_vectors(weights: list[int], amount: int, parts: tuple[int]) -> None:
-    assert share(amount, weights) == parts
-
-
-def test_nothing_is_shared_among_nobody_and_no_weight_is_negative() -> None:
-    assert share(5, []) == ()
-    with pytest.raises(ValueError, match="not negative"):
-        share(5, [1, -1])
 
 
 # Cents from the bug reports of peers; each is the right answer to what went wrong there.
@@ -121,7 +84,7 @@ def test_medusas_totals() -> None:
     assert 6500 + sum(one.tax_minor for one in groups) == 7350
 
 
-def test_a_percentage_off_is_a_share_too() -> None:
+def test_a_percentage_off() -> None:
     # saleor#12040: 19.99 less 25 % is 14.99; medusa#14818: 24.99 at 10.75 % and 6.44 is 34.12.
     assert 1999 - divide(1999 * 2500, BASIS_POINTS) == 1499
     assert 2499 + tax_of(2499, 1075, inclusive=False) + 644 == 3412

@@ -10,7 +10,7 @@ import pytest
 from hansa.business.commerce import testpay
 from hansa.business.commerce.payments import Charge, Notice, WebhookInvalid
 from hansa.business.commerce.testpay import NoAnswer, Testpay
-from hansa.kernel.structs import RawBody
+from hansa.kernel.structs import RawBody, Secret
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def said(call: Awaitable[T]) -> T | str:
 
 
 def asked(provider: Testpay, token: str, key: str = "k") -> Any:
-    return said(provider.authorise(key, Charge("site_1", 1500, "EUR", token)))
+    return said(provider.authorise(key, Charge("site_1", 1500, "EUR", Secret(token))))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_one_key_takes_money_once_however_many_ask_at_once(tmp_path: Path) -> No
     first, second = pay(tmp_path), pay(tmp_path)  # two processes, so to speak
 
     async def race() -> Any:
-        charge = Charge("site_1", 100, "EUR", "tok_ok")
+        charge = Charge("site_1", 100, "EUR", Secret("tok_ok"))
         return await asyncio.gather(*(p.authorise("k", charge) for p in [first, second] * 10))
 
     assert len({outcome.reference for outcome in asyncio.run(race())}) == 1

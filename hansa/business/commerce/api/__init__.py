@@ -25,7 +25,7 @@ from hansa.business.commerce.api.orders import (
     list_orders,
     refund,
 )
-from hansa.business.commerce.api.payments import receive_webhook
+from hansa.business.commerce.api.payments import Payment, list_payments, receive_webhook
 from hansa.business.commerce.api.products import (
     change_product,
     create_product,
@@ -34,9 +34,11 @@ from hansa.business.commerce.api.products import (
     list_products,
 )
 from hansa.business.commerce.api.stock import (
+    Availability,
     Demand,
     Level,
     Move,
+    get_availability,
     get_stock,
     move_stock,
     reserve,
@@ -54,17 +56,19 @@ from hansa.business.commerce.events import (
     OrderPlaced,
     OrderRefunded,
     PaymentOrphaned,
+    PaymentStuck,
     ProductChanged,
     ProductCreated,
     StockMoved,
 )
 
 __all__ = [
-    "Cart", "CartChange", "Complete", "Demand", "Import", "ImportBatch", "Level", "Line", "Move",
-    "NewCart", "NewProduct", "NewRefund", "NewVariant", "Order", "OrderCancelled", "OrderPlaced",
-    "OrderRefunded", "PaymentOrphaned", "Product", "ProductChange", "ProductChanged",
-    "ProductCreated", "ProductWithVariants", "StockMoved", "Variant", "cancel", "change_cart",
-    "change_product", "complete", "create_cart", "create_product", "find_variant", "get_cart",
-    "get_import", "get_order", "get_order_events", "get_product", "get_stock", "import_products",
-    "list_orders", "list_products", "move_stock", "receive_webhook", "refund", "reserve",
+    "Availability", "Cart", "CartChange", "Complete", "Demand", "Import", "ImportBatch", "Level",
+    "Line", "Move", "NewCart", "NewProduct", "NewRefund", "NewVariant", "Order", "OrderCancelled",
+    "OrderPlaced", "OrderRefunded", "Payment", "PaymentOrphaned", "PaymentStuck", "Product",
+    "ProductChange", "ProductChanged", "ProductCreated", "ProductWithVariants", "StockMoved",
+    "Variant", "cancel", "change_cart", "change_product", "complete", "create_cart",
+    "create_product", "find_variant", "get_availability", "get_cart", "get_import", "get_order",
+    "get_order_events", "get_product", "get_stock", "import_products", "list_orders",
+    "list_payments", "list_products", "move_stock", "receive_webhook", "refund", "reserve",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Carts: what a visitor means to buy. A cart is found by its unguessable id, without a login."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -8,7 +8,7 @@ from msgspec import Meta
 from hansa.business.commerce import commerce, tables
 from hansa.business.commerce.pricing import Priced, PricedLine, price
 from hansa.business.commerce.stock import demand
-from hansa.kernel.compiler import param, select, update
+from hansa.kernel.compiler import delete, param, select, update
 from hansa.kernel.context import Context
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import PUBLIC
@@ -16,6 +16,9 @@ from hansa.kernel.problems import Conflict, Unprocessable
 from hansa.kernel.structs import MINOR_MAX, Struct
 
 LINES_MAX = 100
+LEFT_AFTER = timedelta(days=30)
+"""How long an open cart is kept that nobody touches."""
+SWEEP_MAX = 500
 CartState = Literal["open", "completing", "completed"]
 
 _c, _o, _v = tables.carts.c, tables.orders.c, tables.variants.c
@@ -34,8 +37,18 @@ _bought = select(_o.priced).where(_o.id == param("order"))
 _write = (
     update(tables.carts)
     .where(_c.id == param("id"), _c.version == param("before"), _c.state == "open")
-    .values(lines=param("lines"), email=param("email"), version=param("after"))
+    .values(
+        lines=param("lines"), email=param("email"), version=param("after"),
+        touched_at=param("touched_at"),
+    )
+)  # fmt: skip
+_left = (
+    select(_c.id)
+    .where(_c.state == "open", _c.touched_at < param("before"))
+    .order_by(_c.touched_at)
+    .limit(SWEEP_MAX)
 )
+_drop = delete(tables.carts).where(_c.id.in_(param("ids")), _c.state == "open")
 
 
 class Line(Struct):
@@ -70,6 +83,7 @@ class CartRow(Struct):
     lines: tuple[Line, ...]
     order_id: ID | None
     created_at: datetime
+    touched_at: datetime
 
 
 class Cart(Struct):
@@ -104,7 +118,7 @@ class _Form(Struct):
 async def create_cart(ctx: Context, body: NewCart) -> Cart:
     """Make a cart. Two lines of one variant become one."""
     lines = summed(body.lines)
-    cart = CartRow(ctx.new_id("cart"), 1, "open", body.email, lines, None, ctx.now)
+    cart = CartRow(ctx.new_id("cart"), 1, "open", body.email, lines, None, ctx.now, ctx.now)
     await ctx.db.insert(tables.carts, cart)
     return shown(cart, await priced(ctx, lines))
 
@@ -116,11 +130,12 @@ async def change_cart(ctx: Context, id: ID, body: CartChange) -> Cart:
     email = cart.email if body.email is None else body.email
     lines = summed(body.lines)
     written = await ctx.db.run(
-        _write, id=id, before=body.version, after=body.version + 1, email=email, lines=lines
-    )
+        _write, id=id, before=body.version, after=body.version + 1, email=email, lines=lines,
+        touched_at=ctx.now,
+    )  # fmt: skip
     if not written:
         raise changed(cart)
-    after = CartRow(id, body.version + 1, "open", email, lines, None, cart.created_at)
+    after = CartRow(id, body.version + 1, "open", email, lines, None, cart.created_at, ctx.now)
     return shown(after, await priced(ctx, lines))
 
 
@@ -132,6 +147,27 @@ async def get_cart(ctx: Context, id: ID) -> Cart:
         return shown(cart, (await ctx.db.one(_bought, _Bought, order=cart.order_id)).priced)
     sums, gone = await priced_and_gone(ctx, cart.lines)
     return shown(cart, sums, gone)
+
+
+@commerce.every("23 3 * * *", spread_s=3600)
+async def sweep_carts_daily(ctx: Context) -> None:
+    """Forget the carts that were left."""
+    await _sweep(ctx)
+
+
+@commerce.due("commerce.sweep_carts")
+async def sweep_carts(ctx: Context) -> None:
+    """Go on with it."""
+    await _sweep(ctx)
+
+
+async def _sweep(ctx: Context) -> None:
+    """Forget so many of them, the oldest first; the rest follows by itself."""
+    left = await ctx.db.all(_left, str, before=ctx.now - LEFT_AFTER)
+    if left:
+        await ctx.db.run(_drop, ids=left)
+    if len(left) == SWEEP_MAX:
+        ctx.schedule(sweep_carts, at=ctx.now, id="sweep-carts")
 
 
 def changed(cart: CartRow) -> Conflict:

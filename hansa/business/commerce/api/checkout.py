@@ -22,6 +22,7 @@ from hansa.business.commerce.events import (
     OrderPlaced,
     PaymentDeclined,
     PaymentOrphaned,
+    PaymentStuck,
 )
 from hansa.business.commerce.payments import Charge, Outcome, Payments
 from hansa.business.commerce.pricing import Priced
@@ -31,7 +32,7 @@ from hansa.kernel.context import Context
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import INTERNAL, PUBLIC
 from hansa.kernel.problems import Conflict, Problem, Unprocessable
-from hansa.kernel.structs import Money, Struct
+from hansa.kernel.structs import Money, Secret, Struct
 
 HOLD_S = 600
 """How long stock stays promised while a payment is under way."""
@@ -59,10 +60,10 @@ _next_number = upsert(
     change={"value": _n.value + 1},
     returning=(_n.value,),
 )
-_voided = (
+_over = (
     update(tables.payments)
     .where(_m.id == param("id"), _m.state == "orphaned")
-    .values(state="voided")
+    .values(state=param("state"), reason=param("reason"))
 )
 
 
@@ -103,7 +104,8 @@ class PaymentRefused(Problem):
 async def complete(ctx: Context, id: ID, body: Complete) -> Checkout | Done[Order]:
     """Buy what is in a cart. Raises Conflict when the cart or its total is not as expected
     (`cart-changed`, `total-changed`), or goods are gone (`out-of-stock`); 402 when the payment is
-    declined."""
+    declined; 503 (`no-payment-provider`) where nobody takes money."""
+    ctx.get(Payments).check()
     cart = await find_cart(ctx, id)
     if cart.state == "completed" and cart.order_id:
         return Done(await find_order(ctx, cart.order_id))
@@ -121,7 +123,7 @@ async def complete(ctx: Context, id: ID, body: Complete) -> Checkout | Done[Orde
     until = ctx.now + timedelta(seconds=HOLD_S)
     await reserve_stock(ctx, ref, [(line.variant_id, line.quantity) for line in cart.lines], until)
     ctx.schedule(release_hold, at=until, id=f"hold:{ref}", ref=ref)
-    charge = Charge(ctx.site, sums.total_minor, sums.currency, body.payment)
+    charge = Charge(ctx.site, sums.total_minor, sums.currency, Secret(body.payment))
     return Checkout(id, ref, cart.email, sums, charge)
 
 
@@ -154,6 +156,7 @@ async def settle_checkout(ctx: Context, request: Checkout, outcome: Outcome) -> 
             id=f"void:{payment}",
             payment=payment,
             reference=outcome.reference,
+            asked=0,
         )
         raise Refused(Conflict(
             "The goods were gone when the money came; it is being given back.",
@@ -203,18 +206,23 @@ async def _place(ctx: Context, request: Checkout, outcome: Outcome) -> Order:
     )  # fmt: skip
 
 
+VOID_AGAIN = (timedelta(hours=1), timedelta(hours=6), *[timedelta(days=1)] * 6)
+"""The waits between asking a provider that declines to give money back; then a person must look."""
+
+
 class Void(Struct):
-    """Money to be given back that bought nothing."""
+    """Money to be given back that bought nothing; it was asked for `asked` times before."""
 
     payment: ID
     site: ID
     reference: str
+    asked: int
 
 
 @commerce.action(needs=INTERNAL, request=Void, outcome=Outcome)
-async def void_payment(ctx: Context, payment: ID, reference: str) -> Void:
+async def void_payment(ctx: Context, payment: ID, reference: str, asked: int) -> Void:
     """Give back money that came for goods that were gone."""
-    return Void(payment, ctx.site, reference)
+    return Void(payment, ctx.site, reference, asked)
 
 
 @void_payment.outside
@@ -225,7 +233,20 @@ async def give_back(world: World, request: Void) -> Outcome:
 
 @void_payment.settle
 async def settle_void(ctx: Context, request: Void, outcome: Outcome) -> bool:
-    """Record that the money is back; a provider that declines leaves it for a person to see."""
+    """Record that the money is back. A provider that declines is asked again, under a new key, and
+    in the end the payment is `stuck`, for a person to see (`GET /commerce/payments`)."""
     if outcome.approved:
-        await ctx.db.run(_voided, id=request.payment)
+        await ctx.db.run(_over, id=request.payment, state="voided", reason="")
+    elif request.asked < len(VOID_AGAIN):
+        ctx.schedule(
+            void_payment,
+            at=ctx.now + VOID_AGAIN[request.asked],
+            id=f"void:{request.payment}",
+            payment=request.payment,
+            reference=request.reference,
+            asked=request.asked + 1,
+        )
+    else:
+        await ctx.db.run(_over, id=request.payment, state="stuck", reason=outcome.reason)
+        ctx.emit(PaymentStuck(request.payment, outcome.reason))
     return outcome.approved

@@ -16,6 +16,9 @@ from hansa.kernel.operation import INTERNAL, PUBLIC
 from hansa.kernel.problems import Conflict, NotFound
 from hansa.kernel.structs import Struct
 
+LOW = 5
+"""Fewer than so many are told to be few."""
+
 _s, _r = tables.stock.c, tables.reservations.c
 _level = select(tables.stock).where(_s.variant_id == param("variant"))
 # The condition and the change are one statement: between a look and a write somebody may buy.
@@ -117,7 +120,21 @@ async def move_stock(ctx: Context, variant: ID, body: Move) -> Level:
     return await ctx.db.one(_level, Level, variant=variant)
 
 
-@commerce.query("GET /variants/{variant}/stock", needs=PUBLIC)
+class Availability(Struct):
+    """What a visitor may know of a variant's stock."""
+
+    variant_id: ID
+    state: Literal["in_stock", "low", "out"]
+
+
+@commerce.query("GET /variants/{variant}/availability", needs=PUBLIC)
+async def get_availability(ctx: Context, variant: ID) -> Availability:
+    """Return whether a variant can be bought now: `low` below five, `out` with none."""
+    free = await _available(ctx, variant)
+    return Availability(variant, "out" if free <= 0 else "low" if free < LOW else "in_stock")
+
+
+@commerce.query("GET /variants/{variant}/stock", needs="commerce.stock:read")
 async def get_stock(ctx: Context, variant: ID) -> Level:
     """Return what there is of a variant."""
     return await ctx.db.one(_level, Level, variant=variant)

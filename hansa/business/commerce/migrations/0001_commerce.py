@@ -20,10 +20,17 @@ def upgrade() -> None:
         sa.Column("lines", sa.Text(), nullable=False),
         sa.Column("order_id", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("touched_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
             "state IN ('open', 'completing', 'completed')", name="commerce_carts_state_check"
         ),
         sa.PrimaryKeyConstraint("site", "id", name="commerce_carts_key"),
+    )
+    op.create_index(
+        "commerce_carts_state_touched_at_index",
+        "commerce_carts",
+        ["site", "state", "touched_at"],
+        unique=False,
     )
     op.create_table(
         "commerce_counters",
@@ -95,13 +102,19 @@ def upgrade() -> None:
         sa.Column("amount_currency", sa.Text(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
-            "state IN ('captured', 'declined', 'orphaned', 'voided')",
+            "state IN ('captured', 'declined', 'orphaned', 'voided', 'stuck')",
             name="commerce_payments_state_check",
         ),
         sa.PrimaryKeyConstraint("site", "id", name="commerce_payments_key"),
     )
     op.create_index(
         "commerce_payments_cart_id_index", "commerce_payments", ["site", "cart_id"], unique=False
+    )
+    op.create_index(
+        "commerce_payments_state_id_index",
+        "commerce_payments",
+        ["site", "state", "id"],
+        unique=False,
     )
     op.create_table(
         "commerce_products",
