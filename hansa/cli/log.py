@@ -22,6 +22,13 @@ _EVENTS = """SELECT position, recorded_at_us, site, type, aggregate, seq, data F
 WHERE position IS NOT NULL {where} ORDER BY position DESC LIMIT {limit}"""
 _DELIVERIES = """SELECT subscriber, event, site, aggregate, state, attempt, trace, error
 FROM hansa_deliveries ORDER BY position LIMIT 200"""
+_SUBSCRIBERS = """SELECT s.subscriber, s.seen_at_us,
+  max(s.floor, coalesce((SELECT max(position) FROM hansa_cursors c
+    WHERE c.subscriber = s.subscriber), 0)),
+  (SELECT coalesce(max(position), 0) FROM hansa_events),
+  (SELECT count(*) FROM hansa_deliveries d
+    WHERE d.subscriber = s.subscriber AND d.state <> 'skipped')
+FROM hansa_subscribers s ORDER BY s.subscriber"""
 _DUE = """SELECT site, id, name, state, attempt, run_at_us, error FROM hansa_due
 ORDER BY run_at_us LIMIT 200"""
 
@@ -35,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _run(options: argparse.Namespace) -> int:
-    if options.verb in ("events", "deliveries", "due"):
+    if options.verb in ("events", "deliveries", "subscribers", "due"):
         for line in _lines(options.verb, await _rows(options, _statement(options))):
             print(line)
         return 0
@@ -63,6 +70,9 @@ def _statement(options: argparse.Namespace) -> str:
         return _DELIVERIES
     if options.verb == "due":
         return _DUE
+    if options.verb == "subscribers":
+        greatest = "greatest(s.floor" if options.database else "max(s.floor"
+        return _SUBSCRIBERS.replace("max(s.floor", greatest)
     site = options.site
     if site and not site.replace("_", "").isalnum():
         raise StorageFailed("A site's id is made of letters, digits and underscores.")
@@ -99,6 +109,11 @@ def _lines(verb: str, rows: list[tuple[Any, ...]]) -> list[str]:
         return [
             f"{position:>8}  {_at(at_us)}  {kind:<28}  {aggregate} #{seq}  {bytes(data).decode()}"
             for position, at_us, _, kind, aggregate, seq, data in reversed(rows)
+        ]
+    if verb == "subscribers":
+        return [
+            f"{subscriber:<32}  at {position} of {last}  open {still_open}  last seen {_at(seen_us)}"
+            for subscriber, seen_us, position, last, still_open in rows
         ]
     if verb == "due":
         return [

@@ -162,6 +162,10 @@ def _working(
     verbs.add_parser(
         "deliveries", parents=later, help="events that wait or are parked, with their errors"
     )
+    verbs.add_parser(
+        "subscribers", parents=later,
+        help="how far each has read; one not seen for 30 days holds no event back",
+    )  # fmt: skip
     verbs.add_parser("due", parents=later, help="due work that waits or is parked")
     for verb in ("skip", "replay"):
         hand = verbs.add_parser(verb, parents=later, help=f"{verb} an event at a subscriber")

@@ -35,9 +35,15 @@ logger = logging.getLogger("hansa.advance")
 ADVANCE_MAX_S = 10 * 366 * 86_400
 """How far one call may move a clock: ten years."""
 
-_CLOCK = "SELECT now_us, target_us, ticked_us FROM hansa_clocks WHERE site = ?1"
+LEASE_S = 60.0
+"""How long a process that moves a clock may be silent before another goes on with it."""
+LOOK_S = 0.2
+
+_CLOCK = """SELECT now_us, target_us, ticked_us, holder, lease_until_us FROM hansa_clocks
+WHERE site = ?1"""
 _AIM = "UPDATE hansa_clocks SET target_us = ?2 WHERE site = ?1"
-_MOVE = "UPDATE hansa_clocks SET now_us = ?2, ticked_us = ?3 WHERE site = ?1"
+_MOVE = """UPDATE hansa_clocks SET now_us = ?2, ticked_us = ?3, holder = ?4, lease_until_us = ?5
+WHERE site = ?1"""
 _NEXT = f"""SELECT {COLUMNS} FROM hansa_due
 WHERE site = ?1 AND ready_at_us IS NULL AND state = 'waiting' AND run_at_us <= ?2
 ORDER BY run_at_us, id%s LIMIT 1"""
@@ -49,6 +55,10 @@ WHERE site = ?1 AND id = ?2"""
 _HOLD = """UPDATE hansa_due SET ready_at_us = ?3, holder = ?4, lease_until_us = ?5
 WHERE site = ?1 AND id = ?2 AND ready_at_us IS NULL"""
 _MOVING = "SELECT site FROM hansa_clocks WHERE target_us > now_us"
+
+
+class ClockElsewhere(Exception):
+    """Another process moves the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ async def aim(runtime: "Runtime", site: SiteInfo, to: datetime) -> None:
 
     async def body(session: Session) -> None:
         rows = await session.fetch(sql(session, _CLOCK), (site.id,))
-        now_us, aimed_us, _ = rows[0]
+        now_us, aimed_us = rows[0][:2]
         if aimed_us > now_us and aimed_us != target_us:
             raise Conflict(f"The clock is on its way to {from_us(aimed_us).isoformat()}.")
         if target_us < now_us:
@@ -84,10 +94,15 @@ async def aim(runtime: "Runtime", site: SiteInfo, to: datetime) -> None:
 
 
 async def arrive(runtime: "Runtime", site: SiteInfo) -> datetime:
-    """Move a clock to where it was aimed, stop by stop, and return where it stands."""
+    """Move a clock to where it was aimed, stop by stop, and return where it stands. While another
+    process does so it only looks on: two would run what is due out of its order."""
     await runtime.dispatcher.rest(site.slot)
     while True:
-        stop = await _stop(runtime, site)
+        try:
+            stop = await _stop(runtime, site)
+        except ClockElsewhere:
+            await asyncio.sleep(LOOK_S)
+            continue
         if stop.held is not None:
             await runtime.due.run(stop.held, _holder(site))
             runtime.due.wake()
@@ -136,7 +151,10 @@ async def _stop(runtime: "Runtime", site: SiteInfo) -> Stop:
     async def body(session: Session) -> Stop:
         nonlocal row
         rows = await session.fetch(sql(session, _CLOCK), (site.id,))
-        now_us, target_us, ticked_us = rows[0]
+        now_us, target_us, ticked_us, holder, lease_until_us = rows[0]
+        if now_us == target_us:
+            return Stop(arrived=True, emitted=False)
+        _check_holder(runtime, holder, lease_until_us)
         following = sql(session, _NEXT % _BYTEWISE[session.dialect])
         found = await session.fetch(following, (site.id, target_us))
         row = DueRow(*found[0]) if found else None
@@ -144,13 +162,13 @@ async def _stop(runtime: "Runtime", site: SiteInfo) -> Stop:
         if tick_us is not None and (row is None or tick_us <= row.run_at_us):
             # The rows of the instant come first into the table, then they are taken in order.
             await _write(runtime, site, session, rows_of_tick, now_us)
-            await session.run(sql(session, _MOVE), (site.id, now_us, tick_us))
+            await _move(runtime, site, session, now_us, tick_us)
             return Stop(arrived=False, emitted=False)
         if row is None:
-            await session.run(sql(session, _MOVE), (site.id, target_us, target_us))
+            await session.run(sql(session, _MOVE), (site.id, target_us, target_us, "", 0))
             return Stop(arrived=True, emitted=False)
         at_us = max(now_us, row.run_at_us)
-        await session.run(sql(session, _MOVE), (site.id, at_us, ticked_us))
+        await _move(runtime, site, session, at_us, ticked_us)
         if row.name not in runtime.due_work:
             await _hold(runtime, site, session, row)
             return Stop(arrived=False, emitted=True, held=row)
@@ -160,13 +178,29 @@ async def _stop(runtime: "Runtime", site: SiteInfo) -> Stop:
     try:
         stop: Stop = (await submit(runtime, _run(site, "kernel.advance"), body)).value
         return stop
-    except MACHINE_TROUBLE:
+    except (*MACHINE_TROUBLE, ClockElsewhere):
         raise
     except Exception as error:
         if row is None:
             raise
         await _put_off(runtime, site, row, error)
         return Stop(arrived=False, emitted=True)
+
+
+def _check_holder(runtime: "Runtime", holder: str, lease_until_us: int) -> None:
+    """Raise ClockElsewhere where another process has the clock in hand. One process owns a SQLite
+    file, so whoever had it there is dead."""
+    alone = runtime.storage.poll_s is None or holder in ("", runtime.holder)
+    if not alone and runtime.clock.now_us() < lease_until_us:
+        raise ClockElsewhere(holder)
+
+
+async def _move(
+    runtime: "Runtime", site: SiteInfo, session: Session, now_us: int, ticked_us: int
+) -> None:
+    """Move a clock on its way, and keep it in hand."""
+    until_us = runtime.clock.now_us() + int(LEASE_S * 1_000_000)
+    await session.run(sql(session, _MOVE), (site.id, now_us, ticked_us, runtime.holder, until_us))
 
 
 def _next_tick(
@@ -238,9 +272,8 @@ async def _put_off(runtime: "Runtime", site: SiteInfo, row: DueRow, error: BaseE
     logger.warning("due work %s %s failed at its instant: %r", row.name, row.id, error)
 
     async def body(session: Session) -> None:
-        now_us, _, ticked_us = (await session.fetch(sql(session, _CLOCK), (site.id,)))[0]
-        at_us = max(now_us, row.run_at_us)
-        await session.run(sql(session, _MOVE), (site.id, at_us, ticked_us))
+        now_us, _, ticked_us, _, _ = (await session.fetch(sql(session, _CLOCK), (site.id,)))[0]
+        await _move(runtime, site, session, max(now_us, row.run_at_us), ticked_us)
         await session.run(sql(session, _LATER), (site.id, row.id, ready_us, attempt, state, text))
 
     await submit(runtime, _run(site, "kernel.advance"), body)

@@ -15,7 +15,13 @@ from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in, submit, work_in
 from hansa.kernel.contracts import ContractUnknown, VersionUnknown
 from hansa.kernel.log import LogEvent
-from hansa.kernel.problems import NotFound, Overloaded, StorageFailed, StorageFull
+from hansa.kernel.problems import (
+    DeadlineExceeded,
+    NotFound,
+    Overloaded,
+    StorageFailed,
+    StorageFull,
+)
 from hansa.kernel.relations import sql
 from hansa.kernel.run import Run
 from hansa.kernel.storage import Session
@@ -96,6 +102,8 @@ def after_failure(
     """Return state, attempt and time of the next try of what failed with `error`."""
     if is_of_newer_release(error):
         return delivery.postponed(attempt, now_us, RELEASE_WAIT_S)
+    if isinstance(error, DeadlineExceeded):
+        backoff_s = delivery.patient(backoff_s)
     return delivery.failed(attempt, now_us, backoff_s)
 
 

@@ -7,7 +7,7 @@ else goes on. After the last try it is parked, until a person skips or replays i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 State = Literal["waiting", "queued", "parked", "skipped"]
 
@@ -35,6 +35,16 @@ def failed(attempt: int, now_us: int, backoff_s: Sequence[float]) -> tuple[State
     if attempt < len(backoff_s):
         return "waiting", attempt + 1, now_us + int(backoff_s[attempt] * 1_000_000)
     return "parked", attempt + 1, now_us
+
+
+SLOW_TRIES: Final = 20
+"""How often more what ran out of time is tried than what failed."""
+
+
+def patient(backoff_s: Sequence[float]) -> tuple[float, ...]:
+    """Return the waits between the tries of what ran out of time: it may be that the machine was
+    busy, so it is tried longer; a handler that is always too slow is parked all the same."""
+    return (*backoff_s, *[max(backoff_s, default=1.0)] * SLOW_TRIES)
 
 
 def postponed(attempt: int, now_us: int, wait_s: float) -> tuple[State, int, int]:

@@ -31,14 +31,15 @@ BATCH_MAX = 64
 PENDING_MAX = 8_192
 FLOOR_EVERY = 4_096
 GATHER_S = 0.01
+TRYING_MAX = 16
+"""Second tries at once."""
 TROUBLE_S = (0.05, 0.2, 1.0, 5.0)
 
 _FLOORS = "SELECT subscriber, floor FROM hansa_subscribers"
 _CURSORS = "SELECT subscriber, slot, position FROM hansa_cursors"
-_FLOOR = """INSERT INTO hansa_subscribers (subscriber, floor) VALUES (?1, ?2)
-ON CONFLICT (subscriber) DO UPDATE SET floor = excluded.floor"""
-_FLOOR_NEW = """INSERT INTO hansa_subscribers (subscriber, floor) VALUES (?1, 0)
-ON CONFLICT (subscriber) DO NOTHING"""
+_FLOOR = """UPDATE hansa_subscribers SET floor = ?2 WHERE subscriber = ?1"""
+_SEEN = """INSERT INTO hansa_subscribers (subscriber, floor, seen_at_us) VALUES (?1, 0, ?2)
+ON CONFLICT (subscriber) DO UPDATE SET seen_at_us = excluded.seen_at_us"""
 _READY = """SELECT subscriber, position, ready_at_us, attempt FROM hansa_deliveries
 WHERE state = 'waiting' AND subscriber IN (%s) ORDER BY ready_at_us LIMIT 256"""
 
@@ -67,6 +68,7 @@ class Dispatcher:
         self._awake = asyncio.Event()
         self._moved = asyncio.Event()
         self._retry_awake = asyncio.Event()
+        self._trying = asyncio.Semaphore(TRYING_MAX)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -82,23 +84,25 @@ class Dispatcher:
         names = {one.name for several in self._by_type.values() for one in several}
         self._starts = {name: floors.get(name, 0) for name in names}
         self._position = min(self._starts.values())
-        if names - floors.keys():
-            await self._announce(names - floors.keys())
+        await self.announce()
         self._cursors = {(name, slot): position for name, slot, position in cursors}
         self._tasks = [
             asyncio.create_task(self._follow(), name="hansa-log"),
             asyncio.create_task(self._retry(), name="hansa-retry"),
         ]
 
-    async def _announce(self, names: set[str]) -> None:
-        """Make new subscribers known, so that no event is pruned before they are past it."""
+    async def announce(self) -> None:
+        """Note that there are these subscribers: no event is pruned before they are past it. Of
+        one that nobody has noted for long there is no code any more (see `pruning`)."""
+        now_us = self._runtime.clock.now_us()
         run = Run(PLATFORM_SITE, SYSTEM, "kernel.floor", "kernel", "", deadline_in(30))
 
         async def body(session: Session) -> None:
-            for name in sorted(names):
-                await session.run(sql(session, _FLOOR_NEW), (name,))
+            for name in sorted(self._starts):
+                await session.run(sql(session, _SEEN), (name, now_us))
 
-        await submit(self._runtime, run, body)
+        if self._starts:
+            await submit(self._runtime, run, body)
 
     async def stop(self) -> None:
         """Finish the batches under way and note how far every subscriber is."""
@@ -226,6 +230,8 @@ class Dispatcher:
         emitted in turn, has been delivered or put aside."""
         if not self._by_type:
             return
+        if not self._tasks:
+            raise RuntimeError("no events run here: the runtime was started without background")
         reached = -1
         while (last := await self._last(slot)) != reached:
             while self._position < last or self._busy(slot):
@@ -265,20 +271,30 @@ class Dispatcher:
                 lambda session: _waiting(session, sorted(known)),
                 site=PLATFORM, deadline=deadline_in(30), across=True, shape="retry",
             )  # fmt: skip
-            now_us = self._runtime.clock.now_us()
-            soonest: int | None = None
-            for subscriber, position, ready_at_us, attempt in rows:
-                if ready_at_us > now_us:
-                    soonest = ready_at_us
-                    break
-                await deliveries.retry(self._runtime, known[subscriber], position, attempt)
-                self._retry_awake.set()
         except Exception:
             logger.exception("deliveries cannot be tried again; trying later")
             return TROUBLE_S[-1]
-        if soonest is None:
-            return self._runtime.storage.poll_s and 1.0
-        return max(0.001, (soonest - now_us) / 1_000_000)
+        now_us = self._runtime.clock.now_us()
+        ready = [row for row in rows if row[2] <= now_us]
+        # Each is the head of its aggregate, so none of them must wait for another.
+        done = [self._try_again(known[name], position, tried) for name, position, _, tried in ready]
+        if ready and all(await asyncio.gather(*done)):
+            self._retry_awake.set()
+        if len(ready) < len(rows):
+            return max(0.001, (rows[len(ready)][2] - now_us) / 1_000_000)
+        if ready:
+            return TROUBLE_S[-1]
+        return self._runtime.storage.poll_s and 1.0
+
+    async def _try_again(self, subscription: "Subscription", position: int, tried: int) -> bool:
+        """Try one; tell whether at least what came of it could be noted."""
+        try:
+            async with self._trying:
+                await deliveries.retry(self._runtime, subscription, position, tried)
+        except Exception:
+            logger.exception("%s cannot be tried again at %d", subscription.name, position)
+            return False
+        return True
 
 
 async def _standing(

@@ -8,7 +8,6 @@ What must never happen here: due work that is lost, or that has effect twice.
 
 import asyncio
 import logging
-import secrets
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hansa.due")
 
-CLAIM_MAX = 64
+RUNNING_MAX = 64
+"""Rows in hand at once. One that waits for the world holds up no other, but so many together do."""
 LEASE_S = 20.0
 DEADLINE_S = 12.0
 """Shorter than the lease, so that a row is never in two hands."""
@@ -42,7 +42,7 @@ COLUMNS = "id, site, name, version, arguments, run_at_us, attempt, principal, tr
 _CLAIM = f"""UPDATE hansa_due SET holder = ?1, lease_until_us = ?2, ready_at_us = ?2
 WHERE (site, id) IN (SELECT site, id FROM hansa_due
   WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3
-  ORDER BY ready_at_us LIMIT {CLAIM_MAX} %s)
+  ORDER BY ready_at_us LIMIT ?4 %s)
 RETURNING {COLUMNS}"""
 _SOONEST = """SELECT ready_at_us FROM hansa_due
 WHERE state = 'waiting' AND ready_at_us IS NOT NULL ORDER BY ready_at_us LIMIT 1"""
@@ -76,9 +76,9 @@ class DueRunner:
 
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
-        self._holder = secrets.token_hex(8)
         self._awake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     async def start(self) -> None:
@@ -104,6 +104,7 @@ class DueRunner:
         self._awake.set()
         if self._task:
             await self._task
+        await asyncio.gather(*self._running)
 
     def wake(self) -> None:
         """Tell that there may be a row that is due sooner than the others."""
@@ -113,14 +114,13 @@ class DueRunner:
         while not self._stopping:
             self._awake.clear()
             try:
-                rows = await self._claim()
+                free = RUNNING_MAX - len(self._running)
+                rows = await self._claim(free) if free else []
+                for row in rows:
+                    self._begin(row)
                 if rows:
-                    done = [self.run(row, self._holder) for row in rows]
-                    for trouble in await asyncio.gather(*done, return_exceptions=True):
-                        if trouble is not None:
-                            logger.error("due work was broken off: %r", trouble)
                     continue
-                wait_s = await self._until_next()
+                wait_s = await self._until_next() if free else None
             except Exception:
                 logger.exception("due work cannot be read; trying again")
                 wait_s = TROUBLE_S
@@ -130,7 +130,19 @@ class DueRunner:
             except TimeoutError:
                 pass
 
-    async def _claim(self) -> list[DueRow]:
+    def _begin(self, row: DueRow) -> None:
+        task = asyncio.create_task(
+            self.run(row, self._runtime.holder), name=f"hansa-due-{row.name}"
+        )
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        if len(self._running) == RUNNING_MAX - 1:
+            self._awake.set()
+
+    async def _claim(self, count: int) -> list[DueRow]:
         runtime = self._runtime
         now_us = runtime.clock.now_us()
         if await self._soonest() > now_us:
@@ -140,7 +152,7 @@ class DueRunner:
 
         async def body(session: Session) -> list[DueRow]:
             rows = await session.fetch(
-                sql(session, _CLAIM % skip), (self._holder, until_us, now_us)
+                sql(session, _CLAIM % skip), (self._runtime.holder, until_us, now_us, count)
             )
             return [DueRow(*row) for row in rows]
 

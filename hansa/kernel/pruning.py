@@ -1,8 +1,9 @@
 """Pruning: what is kept for a time only, taken away in small transactions.
 
-Answers of keys after seven days; settled attempts, receipts and events after thirty. An event goes
-only when every subscriber is past it, no delivery of it is open, and its aggregate's sequence is
-kept elsewhere. What must never happen here: anything that could still be asked for by the promise.
+Answers of keys after seven days; settled attempts, receipts, skipped deliveries and events after
+thirty. An event goes only when every subscriber is past it that a process has had in those days, no
+delivery of it is open, and its aggregate's sequence is kept elsewhere. What must never happen here:
+anything that could still be asked for by the promise.
 """
 
 import asyncio
@@ -32,16 +33,22 @@ _RULES: Final = {
         "created_at_us < ?1 AND status <> 0",
     ),
     "hansa_receipts": (LOG_KEPT_S, "at_us", "subscriber, event", "at_us < ?1"),
-    "hansa_events": (
+    "hansa_deliveries": (
         LOG_KEPT_S,
-        "position",
-        "position",
-        "recorded_at_us < ?1"
-        " AND position <= (SELECT coalesce(min(floor), 0) FROM hansa_subscribers)"
-        " AND NOT EXISTS (SELECT 1 FROM hansa_deliveries d"
-        " WHERE d.position = hansa_events.position AND d.state <> 'skipped')",
+        "ready_at_us",
+        "subscriber, event",
+        "state = 'skipped' AND ready_at_us < ?1",
     ),
 }
+_EVENTS: Final = f"""DELETE FROM hansa_events WHERE position IN (
+  SELECT position FROM hansa_events WHERE position < ?1
+  AND NOT EXISTS (SELECT 1 FROM hansa_deliveries d
+    WHERE d.position = hansa_events.position AND d.state <> 'skipped')
+  ORDER BY position LIMIT {BATCH})"""
+_FLOOR: Final = """SELECT min(floor) FROM hansa_subscribers WHERE seen_at_us >= ?1"""
+_ENDS: Final = "SELECT min(position), max(position) FROM hansa_events"
+_AT: Final = """SELECT position, recorded_at_us FROM hansa_events WHERE position >= ?1
+ORDER BY position LIMIT 1"""
 
 
 def statement(table: str) -> str:
@@ -81,17 +88,43 @@ class Pruner:
 
     async def prune(self) -> dict[str, int]:
         """Take away all that is old enough now; return how many rows of which table."""
-        gone: dict[str, int] = {}
-        for table, (kept_s, _, _, _) in _RULES.items():
-            before_us = self._runtime.clock.now_us() - kept_s * 1_000_000
-            while (count := await self._batch(table, before_us)) == BATCH:
-                gone[table] = gone.get(table, 0) + count
-            gone[table] = gone.get(table, 0) + count
-        return gone
+        await self._runtime.dispatcher.announce()
+        now_us = self._runtime.clock.now_us()
+        gone = {
+            table: await self._batches(statement(table), now_us - kept_s * 1_000_000)
+            for table, (kept_s, _, _, _) in _RULES.items()
+        }
+        cut = await self._cut(now_us - LOG_KEPT_S * 1_000_000)
+        return gone | {"hansa_events": await self._batches(_EVENTS, cut)}
 
-    async def _batch(self, table: str, before_us: int) -> int:
+    async def _cut(self, before_us: int) -> int:
+        """Return the position that the log may begin at. Its instants rise with its positions, but
+        for the order of commits, so it is searched by halves: no index for them on each write."""
+
         async def body(session: Session) -> int:
-            return await session.run(sql(session, statement(table)), (before_us,))
+            low, high = (await session.fetch(_ENDS))[0]
+            if low is None:
+                return 0
+            high += 1
+            while low < high:
+                position, at_us = (await session.fetch(sql(session, _AT), ((low + high) // 2,)))[0]
+                low, high = (position + 1, high) if at_us < before_us else (low, (low + high) // 2)
+            floor = (await session.fetch(sql(session, _FLOOR), (before_us,)))[0][0]
+            return int(low if floor is None else min(low, floor + 1))
+
+        return await self._runtime.storage.read(
+            body, site=PLATFORM, deadline=deadline_in(30), across=True
+        )
+
+    async def _batches(self, text: str, bound: int) -> int:
+        gone = 0
+        while (count := await self._batch(text, bound)) == BATCH:
+            gone += count
+        return gone + count
+
+    async def _batch(self, text: str, bound: int) -> int:
+        async def body(session: Session) -> int:
+            return await session.run(sql(session, text), (bound,))
 
         committed = await self._runtime.storage.write(
             body, site=PLATFORM, deadline=deadline_in(30), across=True

@@ -6,6 +6,7 @@ deadline or the key.
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
@@ -91,6 +92,8 @@ class Runtime:
         self.reader = contracts.Reader(
             contracts.contracts_of(self.services), contracts.upcasters_of(self.services)
         )
+        self.holder = secrets.token_hex(8)
+        """The name under which this process has leases."""
         self.due_pending_us = NEVER_US
         self.dispatcher = Dispatcher(self)
         self.due = DueRunner(self)

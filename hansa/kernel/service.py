@@ -241,7 +241,8 @@ class Service:
         """Declare what is to be done at a time that `ctx.schedule` names."""
 
         def declare(fn: Callable[Concatenate[Context, P], Awaitable[None]]) -> Any:
-            if not name.startswith(self.name + ".") or name in self.due_work:
+            taken = {*self.due_work, *(one.name for one in self.schedules)}
+            if not name.startswith(self.name + ".") or name in taken:
                 raise ValueError(f"due work {name!r}: begin with '{self.name}.', and only once")
             parameters, _ = parameters_of(fn, "")
             work = DueWork(name, self.name, version, fn, parameters, backoff_s)
@@ -268,6 +269,8 @@ class Service:
             fn: Callable[[Context], Awaitable[None]],
         ) -> Callable[[Context], Awaitable[None]]:
             name = f"{self.name}.{fn.__name__}"
+            if name in self.due_work or any(one.name == name for one in self.schedules):
+                raise ValueError(f"there is a schedule or due work {name!r} already")
             self.schedules.append(
                 Schedule(name, self.name, Cron(cron), spread_s, scope, fn, backoff_s)
             )

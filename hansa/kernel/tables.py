@@ -25,8 +25,8 @@ metadata = MetaData()
 AUTOINCREMENT, because one writer's order of insertion is its order of commit; there is no `row`."""
 
 
-def _text(name: str, nullable: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=nullable)
+def _text(name: str, nullable: bool = False, default: str | None = None) -> Column[str]:
+    return Column(name, Text, nullable=nullable, server_default=default and text(default))
 
 
 def _int(name: str, nullable: bool = False, default: str | None = None) -> Column[int]:
@@ -112,6 +112,7 @@ subscribers = _table(
     "hansa_subscribers",
     _text("subscriber"),
     _int("floor"),  # every slot's cursor is at least here, or has nothing before it
+    _int("seen_at_us"),  # when a process last had it
     PrimaryKeyConstraint("subscriber"),
     scope="cell",
 )
@@ -147,6 +148,7 @@ deliveries = _table(
     ),
     Index("hansa_deliveries_aggregate", "subscriber", "site", "aggregate", "position"),
     Index("hansa_deliveries_ready", "state", "ready_at_us"),
+    Index("hansa_deliveries_position", "position"),
     scope="site",
 )
 
@@ -224,6 +226,8 @@ clocks = _table(
     _int("now_us"),
     _int("target_us"),  # equals now_us when the clock stands
     _int("ticked_us"),  # every schedule has run up to here
+    _text("holder", default="''"),  # the process that moves it
+    _int("lease_until_us", default="0"),
     PrimaryKeyConstraint("site"),
     scope="site",
 )

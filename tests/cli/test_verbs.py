@@ -159,6 +159,8 @@ def test_import_tells_its_faults_and_goes_on(
     assert main(["log", "events", "--limit", "2"]) == 0
     assert capsys.readouterr().out.count("commerce.product_created") == 2
     assert main(["log", "deliveries"]) == 0
+    assert main(["log", "subscribers"]) == 0
+    assert "commerce.count_sale" in capsys.readouterr().out
     assert main(["log", "due"]) == 0
 
 

@@ -103,6 +103,19 @@ async def hook(ctx: Context, body: Hook) -> Receipt:
     return await ctx.settle(pay, body.attempt, Outcome(body.paid))
 
 
+@till.due("till.mark")
+async def mark(ctx: Context, name: str) -> None:
+    await ctx.db.run(_mark, name=name)
+
+
+@till.command("POST /later", needs=NEEDS)
+async def later(ctx: Context, what: str) -> None:
+    if what == "slow":
+        ctx.schedule(pay, at=ctx.now, body=Wish("slow"))
+    else:
+        ctx.schedule(mark, at=ctx.now, name=what)
+
+
 async def count(cell: TestCell, name: str) -> int:
     rows = await cell.rows("SELECT count FROM till_marks WHERE name = ?1", name)
     return rows[0][0] if rows else 0
@@ -312,5 +325,30 @@ def test_a_kept_answer_is_read_by_its_version(storage: Storage) -> None:
             await cell.run("UPDATE hansa_attempts SET version = 2")
             with pytest.raises(contracts.VersionUnknown):
                 await cell.runtime.do(hook, OWNER, body)
+
+    asyncio.run(go())
+
+
+def test_an_outside_that_does_not_answer_holds_up_no_other_due_work(storage: Storage) -> None:
+    async def go() -> None:
+        bank = Bank()
+        bank.gate = asyncio.Event()
+        clock = HandClock()
+        async with opened(storage, till, resources={Bank: bank}, clock=clock) as cell:
+            await cell.runtime.do(later, OWNER, {"what": "slow"})
+            await bank.entered.wait()
+            await cell.runtime.do(later, OWNER, {"what": "quick"})
+
+            async def done() -> bool:
+                return await count(cell, "quick") == 1
+
+            await cell.until(done)
+            assert await count(cell, "settled") == 0
+            bank.gate.set()
+
+            async def settled() -> bool:
+                return await count(cell, "settled") == 1
+
+            await cell.until(settled)
 
     asyncio.run(go())

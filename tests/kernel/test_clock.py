@@ -22,7 +22,16 @@ from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import Storage
 from hansa.kernel.structs import Event, Struct
 from hansa.testing.postgres import Dsns
-from tests.kernel.cells import DAWN, OWNER, TESTED, TESTER, TestCell, opened
+from tests.kernel.cells import (
+    DAWN,
+    OWNER,
+    TESTED,
+    TESTER,
+    HandClock,
+    TestCell,
+    opened,
+    runtime_on,
+)
 
 calendar = Service("calendar", owner="kernel", package=__name__)
 NEEDS = "calendar.all:write"
@@ -258,5 +267,53 @@ def test_a_row_that_fails_does_not_stop_the_clock(
             )
             assert rows[0][0] == "calendar.remind"
             assert rows[0][1] >= 1
+
+    asyncio.run(go())
+
+
+def test_one_process_moves_a_clock_while_others_look_on(
+    tmp_path: Path, postgres_dsns: Dsns
+) -> None:
+    async def go() -> None:
+        storage = PostgresStorage(postgres_dsns.application, owner_dsn=postgres_dsns.owner)
+        async with opened(storage, calendar) as cell:
+            await cell.runtime.do(start, TESTER, {"body": Start("x", 10 * 86_400)}, key="first")
+            twin = runtime_on(storage, [calendar])
+            await twin.start()
+            try:
+                target = DAWN + timedelta(days=20)
+                both = await asyncio.gather(
+                    cell.runtime.advance(TESTED.id, target), twin.advance(TESTED.id, target)
+                )
+                assert list(both) == [target, target]
+            finally:
+                await twin.stop()
+            rows = await _rows(cell)
+        alone = SqliteStorage(tmp_path / "alone.db", synchronous="OFF")
+        assert rows == await _life(alone, 20, [20])
+
+    asyncio.run(go())
+
+
+def test_a_clock_in_other_hands_is_left_there_until_its_lease_is_over(
+    postgres_dsns: Dsns,
+) -> None:
+    async def go() -> None:
+        clock = HandClock()
+        storage = PostgresStorage(postgres_dsns.application, owner_dsn=postgres_dsns.owner)
+        async with opened(storage, calendar, clock=clock) as cell:
+            target = DAWN + timedelta(days=2)
+            await cell.run(
+                "UPDATE hansa_clocks SET holder = 'another', lease_until_us = ?1",
+                clock.now_us() + 60_000_000,
+            )
+            moving = asyncio.create_task(cell.runtime.advance(TESTED.id, target))
+            aimed = "SELECT target_us, now_us FROM hansa_clocks WHERE site = ?1"
+            await cell.until_rows([(to_us(target), to_us(DAWN))], aimed, TESTED.id)
+            for _ in range(3):
+                await cell.runtime.dispatcher.rest()
+            assert not moving.done()
+            clock.add(61)
+            assert await moving == target
 
     asyncio.run(go())

@@ -166,3 +166,15 @@ class Subscriber(RuleBasedStateMachine):
 
 
 TestSubscriber = Subscriber.TestCase
+
+
+@given(st.lists(st.floats(0.01, 100), max_size=6))
+def test_what_ran_out_of_time_is_tried_longer_but_parked_in_the_end(backoff_s: list[float]) -> None:
+    waits = delivery.patient(backoff_s)
+    assert waits[: len(backoff_s)] == tuple(backoff_s)
+    state, attempt, tries = "waiting", 0, 0
+    while state == "waiting":
+        state, attempt, _ = delivery.failed(attempt, 0, waits)
+        tries += 1
+    assert state == "parked"
+    assert tries == len(backoff_s) + delivery.SLOW_TRIES + 1

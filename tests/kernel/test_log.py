@@ -320,3 +320,81 @@ def test_pruning_keeps_what_may_be_asked_for(storage: Storage) -> None:
             assert rows == [(2,)]
 
     asyncio.run(go())
+
+
+def test_a_second_try_that_cannot_be_made_holds_up_no_other(storage: Storage) -> None:
+    async def go() -> None:
+        async with by_hand(storage) as (cell, clock):
+            Trouble.failing = {"a:1", "b:1"}
+            for name in ("a", "b"):
+                await cell.runtime.do(L.step, OWNER, {"body": Step(name)})
+            await cell.runtime.dispatcher.rest()
+            Trouble.failing = set()
+            await cell.run("DELETE FROM hansa_events WHERE aggregate = 'ledger:a'")
+            await later(cell, clock, 3600)
+            await cell.until_rows(
+                [("ledger:a",)], "SELECT aggregate FROM hansa_deliveries WHERE subscriber = ?1",
+                "ledger.stumble",
+            )  # fmt: skip
+
+    asyncio.run(go())
+
+
+def test_a_subscriber_that_no_process_has_any_more_holds_nothing_back(storage: Storage) -> None:
+    async def go() -> None:
+        async with by_hand(storage) as (cell, clock):
+            await steps(cell, "a", 3)
+            await cell.runtime.dispatcher.rest()
+            await cell.run("UPDATE hansa_subscribers SET floor = 1000")
+            now_us = clock.now_us()
+            await cell.run("INSERT INTO hansa_subscribers VALUES ('gone.away', 0, ?1)", now_us)
+            clock.add(LOG_KEPT_S - 10)
+            assert (await cell.runtime.pruner.prune())["hansa_events"] == 0
+            clock.add(20)
+            assert (await cell.runtime.pruner.prune())["hansa_events"] == 3
+
+    asyncio.run(go())
+
+
+def test_a_skipped_delivery_is_kept_as_long_as_the_log(storage: Storage) -> None:
+    async def go() -> None:
+        async with by_hand(storage) as (cell, clock):
+            event = await _park(cell, clock)
+            await deliveries.by_hand(cell.runtime, REAL.id, "ledger.stumble", event, "skip")
+            clock.add(LOG_KEPT_S - 10)
+            assert (await cell.runtime.pruner.prune())["hansa_deliveries"] == 0
+            clock.add(20)
+            assert (await cell.runtime.pruner.prune())["hansa_deliveries"] == 1
+
+    asyncio.run(go())
+
+
+def test_the_log_is_cut_between_the_old_and_the_young(storage: Storage) -> None:
+    async def go() -> None:
+        async with by_hand(storage) as (cell, clock):
+            for _ in range(9):
+                await steps(cell, "a", 1)
+                clock.add(86_400)
+            await cell.runtime.dispatcher.rest()
+            await cell.run("UPDATE hansa_subscribers SET floor = 1000")
+            gone = 0
+            clock.add(LOG_KEPT_S - 9 * 86_400 - 1)
+            for day in range(10):
+                gone += (await cell.runtime.pruner.prune())["hansa_events"]
+                assert gone == day
+                clock.add(86_400)
+
+    asyncio.run(go())
+
+
+def test_who_runs_no_events_does_not_wait_for_them(storage: Storage) -> None:
+    async def go() -> None:
+        async with opened(storage, ledger) as cell:
+            idle = runtime_on(storage, [ledger])
+            await idle.start(background=False)
+            with pytest.raises(RuntimeError, match="without background"):
+                await idle.dispatcher.rest()
+            await idle.stop()
+            assert cell.runtime.ready() == ""
+
+    asyncio.run(go())

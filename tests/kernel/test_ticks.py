@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
+import pytest
+
 from hansa.kernel.columns import integer, text
 from hansa.kernel.compiler import param, upsert
 from hansa.kernel.context import Context
@@ -144,3 +146,16 @@ def test_the_rows_of_an_instant_are_done(storage: Storage) -> None:
             assert [f"{PLATFORM} {day}T04:00:00+00:00"] == PLATFORM_TURNS
 
     asyncio.run(go())
+
+
+def test_a_schedule_has_a_name_of_its_own() -> None:
+    service = Service("twice", owner="kernel", package=__name__)
+
+    async def daily(ctx: Context) -> None:
+        """Do nothing."""
+
+    service.every("0 3 * * *")(daily)
+    with pytest.raises(ValueError, match=r"already"):
+        service.every("0 4 * * *")(daily)
+    with pytest.raises(ValueError, match=r"only once"):
+        service.due("twice.daily")(daily)

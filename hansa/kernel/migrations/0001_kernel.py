@@ -10,9 +10,11 @@ down_revision = None
 phase = "expand"
 
 
-def text(name: str, nullable: bool = False) -> sa.Column[str]:
+def text(name: str, nullable: bool = False, default: str | None = None) -> sa.Column[str]:
     """A column of text."""
-    return sa.Column(name, sa.Text(), nullable=nullable)
+    return sa.Column(
+        name, sa.Text(), nullable=nullable, server_default=default and sa.text(default)
+    )
 
 
 def number(name: str, nullable: bool = False, default: str | None = None) -> sa.Column[int]:
@@ -99,6 +101,7 @@ def subscribing() -> None:
         "hansa_subscribers",
         text("subscriber"),
         number("floor"),
+        number("seen_at_us"),
         sa.PrimaryKeyConstraint("subscriber"),
     )
     op.create_table(
@@ -135,6 +138,7 @@ def subscribing() -> None:
         ["subscriber", "site", "aggregate", "position"],
     )
     op.create_index("hansa_deliveries_ready", "hansa_deliveries", ["state", "ready_at_us"])
+    op.create_index("hansa_deliveries_position", "hansa_deliveries", ["position"])
 
 
 def due_work() -> None:
@@ -213,6 +217,8 @@ def site_facts() -> None:
         number("now_us"),
         number("target_us"),
         number("ticked_us"),
+        text("holder", default="''"),
+        number("lease_until_us", default="0"),
         sa.PrimaryKeyConstraint("site"),
     )
 
