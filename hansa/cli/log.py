@@ -112,8 +112,8 @@ def _lines(verb: str, rows: list[tuple[Any, ...]]) -> list[str]:
         ]
     if verb == "subscribers":
         return [
-            f"{subscriber:<32}  at {position} of {last}  open {still_open}  last seen {_at(seen_us)}"
-            for subscriber, seen_us, position, last, still_open in rows
+            f"{subscriber:<32}  at {position} of {last}  open {left}  last seen {_at(seen_us)}"
+            for subscriber, seen_us, position, last, left in rows
         ]
     if verb == "due":
         return [
