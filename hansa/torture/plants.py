@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from hansa.business.commerce import tables
 from hansa.business.commerce.api import stock
-from hansa.kernel import commands, deliveries
+from hansa.kernel import commands, deliveries, outbox
 from hansa.kernel.compiler import param, update
 from hansa.kernel.context import Context
 from hansa.kernel.postgres import sequencer
@@ -84,7 +84,15 @@ def position_outside() -> None:
 
 
 def serial_positions() -> None:
-    """On PostgreSQL the position is the serial column, so in the order of insertion."""
+    """On PostgreSQL the position is the serial column, so in the order of insertion. Commits cross
+    on any busy server; here what is written waits for its commit, so that a short run sees it."""
+    whole = outbox._flush_postgres
+
+    async def slow(session: Any, box: Any, stamp: Any) -> None:
+        await whole(session, box, stamp)
+        await session.fetch("SELECT 1 FROM pg_sleep(random() * 0.02)")
+
+    _put(outbox, {"_flush_postgres": slow})
     _put(sequencer, {"_NUMBER": _SERIAL})
 
 
