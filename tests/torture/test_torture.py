@@ -25,6 +25,7 @@ PLANTED = [
     ("sqlite", "position-outside", 60),
     ("sqlite", "read-before-write", 60),
     ("sqlite", "no-fsync", 20),
+    ("postgres", "serial-positions", 40),
 ]
 
 

@@ -38,9 +38,7 @@ class Target(Generic[T]):
 def choose(targets: Sequence[Target[T]], now: float, turn: int) -> Target[T] | None:
     """Return whom to ask, None while all are left alone."""
     ready = [
-        one
-        for one in targets
-        if not one.failures or (one.shut_until <= now and not one.under_way)
+        one for one in targets if not one.failures or (one.shut_until <= now and not one.under_way)
     ]
     if not ready:
         return None

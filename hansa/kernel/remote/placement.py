@@ -99,19 +99,22 @@ def _entry(name: str, found: Any) -> Entry:
         raise PlacementInvalid(f"{name!r}: a name is of a-z, 0-9 and '-', 63 at most")
     if not isinstance(found, dict) or found.keys() - {"urls", "services", "cell"}:
         raise PlacementInvalid(f"{name}: urls, services and perhaps cell")
-    urls, services = found.get("urls"), found.get("services")
+    urls, services = _texts(found.get("urls")), _texts(found.get("services"))
     cell = found.get("cell", name)
-    if not _texts(urls) or not 1 <= len(urls) <= URLS_MAX:
+    if not 1 <= len(urls) <= URLS_MAX:
         raise PlacementInvalid(f"{name}: urls is a list of 1 to {URLS_MAX} texts")
-    if not _texts(services):
+    if not services:
         raise PlacementInvalid(f"{name}: services is a list of texts")
     if not isinstance(cell, str) or not _NAME.fullmatch(cell):
         raise PlacementInvalid(f"{name}: cell is a name")
-    return Entry(name, cell, tuple(_address(name, url) for url in urls), tuple(services))
+    return Entry(name, cell, tuple(_address(name, url) for url in urls), services)
 
 
-def _texts(found: Any) -> bool:
-    return isinstance(found, list) and all(isinstance(one, str) for one in found)
+def _texts(found: Any) -> tuple[str, ...]:
+    """Return a list of texts; nothing for anything else."""
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        return ()
+    return tuple(found)
 
 
 def _address(name: str, url: str) -> Address:
