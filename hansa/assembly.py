@@ -23,7 +23,11 @@ from hansa.kernel.http.app import HttpApp
 from hansa.kernel.migrating import Step
 from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.problems import Problem
-from hansa.kernel.runtime import Runtime
+from hansa.kernel.remote.calls import Remote
+from hansa.kernel.remote.face import Face
+from hansa.kernel.remote.passport import Seal
+from hansa.kernel.remote.placement import Placement
+from hansa.kernel.runtime import EVERYWHERE, Runtime
 from hansa.kernel.sealing import MASTER_KEY_ENV, Sealer, load_sealer
 from hansa.kernel.service import Service
 from hansa.kernel.sqlite import SqliteStorage
@@ -32,6 +36,8 @@ from hansa.kernel.structs import RawBody
 from hansa.platform.sites import api as sites_api
 from hansa.platform.sites import sites
 from hansa.platform.sites.api import Directory
+from hansa.platform.sites.asking import AskedRows
+from hansa.platform.sites.rows import CellRows, Rows
 
 logger = logging.getLogger("hansa")
 
@@ -71,6 +77,10 @@ class Cell:
     services: Sequence[Service] = SERVICES
     as_if_remote: bool = False
     background: bool = True
+    placement: Placement | None = None
+    """Where the services are that do not run here; without it all do."""
+    hosted: Sequence[str] = ()
+    """The services that run here, as one entry of the placement has them."""
     testpay: bool = False
     """Whether the test provider takes the shop's payments; without it there is none."""
     clock: Clock = field(default_factory=MachineClock)
@@ -79,6 +89,8 @@ class Cell:
     directory: Directory = field(init=False)
     app: HttpApp = field(init=False)
     provider: Testpay | None = field(default=None, init=False)
+    remote: Remote | None = field(default=None, init=False)
+    seal: Seal | None = field(default=None, init=False)
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
     async def open(self, *, migrate: bool = True) -> list[Step]:
@@ -89,7 +101,9 @@ class Cell:
         done: list[Step] = []
         if migrate:
             done = await migrating.migrate(self.storage, self.services)
-        self.directory = Directory(self.storage, sealer, self.clock)
+        hosted = self._join(sealer)
+        alone = self.storage.dialect == "sqlite" and self.remote is None
+        self.directory = Directory(self._rows(hosted), sealer, self.clock, alone=alone)
         if self.testpay:
             self.provider = Testpay(str(self.place.folder / "testpay.db"))
         self.runtime = Runtime(
@@ -100,13 +114,31 @@ class Cell:
             clock=self.clock,
             resources={Payments: Payments(self.provider)},
             as_if_remote=self.as_if_remote,
+            remote=self.remote,
+            hosted=hosted,
         )
         self.app = HttpApp(self.runtime)
+        if self.seal is not None:
+            self.app.inner = Face(self.runtime, self.seal)
         await self.runtime.start(background=self.background)
         if self.provider is not None and self.background:
             pump = self.provider.pump(self._deliver)
             self._pump = asyncio.create_task(pump, name="hansa-testpay")
         return done
+
+    def _join(self, sealer: Sealer) -> frozenset[str]:
+        """Find the way to the other processes; return which services run here."""
+        if self.placement is None:
+            return frozenset(service.name for service in self.services)
+        self.seal = Seal(sealer.derived("hansa/link"))
+        own = self.placement.own(self.hosted)
+        self.remote = Remote(self.placement, own, self.seal, self.clock)
+        return frozenset({*own.services, EVERYWHERE})
+
+    def _rows(self, hosted: frozenset[str]) -> Rows:
+        if sites.name in hosted or self.remote is None:
+            return CellRows(self.storage)
+        return AskedRows(self.remote)
 
     def _sealer(self) -> Sealer:
         return load_sealer(self.place.folder / "master.key", os.environ.get(MASTER_KEY_ENV))
@@ -131,4 +163,6 @@ class Cell:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
         await self.runtime.stop()
+        if self.remote is not None:
+            self.remote.close()
         await self.storage.close()

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from hansa.business.commerce.api import Import, ImportBatch
 from hansa.kernel import codec
-from hansa.kernel.problems import Problem
+from hansa.kernel.problems import Problem, problem_of
 
 TIMEOUT_S = 60.0
 
@@ -70,9 +70,6 @@ class Server:
 
 def _problem(status: int, answer: bytes) -> Problem:
     try:
-        document = json.loads(answer)
-        slug = str(document["type"]).rpartition("/")[2]
-        problem = Problem(document.get("detail", ""), slug=slug, title=document["title"])
+        return problem_of(json.loads(answer), status)
     except (ValueError, KeyError, TypeError):
-        problem = Problem(f"The server answered {status}.", slug="bad-answer")
-    return problem
+        return Problem(f"The server answered {status}.", slug="bad-answer")

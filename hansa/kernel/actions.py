@@ -43,7 +43,8 @@ V = TypeVar("V")
 MARGIN_S = 2.0
 """How long after the time for the world is over due work takes an attempt up."""
 
-RESUME = "kernel.resume"
+RESUME = "kernel.resume:"
+"""What the names of due work begin with that finishes attempts; then comes the service."""
 """The name of the due rows that finish attempts."""
 
 
@@ -141,7 +142,7 @@ class Action(Operation[P, R], Generic[P, R, Q, O]):
         settled = await _settle(context, session, self, attempt, outcome)
         if settled.version and settled.status < 400:
             name = contracts.answer_name(self.id)
-            return context.runtime.reader.read(name, settled.version, settled.answer)
+            return context.runtime.stored.read(name, settled.version, settled.answer)
         return settled.value
 
 
@@ -161,6 +162,16 @@ _UNDUE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2"
 def due_id(attempt: ID) -> ID:
     """Return the name of an attempt's due row."""
     return f"resume:{attempt}"
+
+
+def resume_name(service: str) -> str:
+    """Return the name of the due work that finishes attempts of a service."""
+    return RESUME + service
+
+
+def is_resume(name: str) -> bool:
+    """Tell whether due work finishes an attempt."""
+    return name.startswith(RESUME)
 
 
 async def open_attempt(
@@ -213,14 +224,15 @@ async def begin(
         begun = await action.fn(context, **arguments)
         if isinstance(begun, Done):
             answer = codec.encode(begun.value)
-            stored, sealed = runtime.sealed(run.site.id, answer, action.returns)
+            stored, sealed = runtime.stored.sealed(run.site.id, answer, action.returns)
             if digest:
                 context.keep(Kept(digest, request, action.status, stored, sealed, ""))
             return Settled(action.status, answer, begun.value)
         attempt = await open_attempt(context, context.session, runtime, action, begun, digest)
         context.resume_later(
-            due_id(attempt), RESUME, attempt, action.id, action.outside_s + MARGIN_S
-        )
+            due_id(attempt), resume_name(action.service), attempt, action.id,
+            action.outside_s + MARGIN_S,
+        )  # fmt: skip
         if digest:
             context.keep(Kept(digest, request, 0, b"", False, attempt))
         return Begun(attempt, replayed=False)
@@ -246,18 +258,20 @@ async def _settle(
     _, data, sealed, digest, status, answer, _, version = rows[0]
     runtime = context.runtime
     if status:
-        kept = runtime.opened(context.site, bytes(answer), action.returns)
+        kept = runtime.stored.opened(context.site, bytes(answer), action.returns)
         return Settled(status, kept, version=version)
     if action.settle_fn is None:
         raise TypeError(f"{action.id} has no settle")
-    request = runtime.attempt_request(action, context.site, bytes(data), bool(sealed), version)
+    request = runtime.stored.attempt_request(
+        action, context.site, bytes(data), bool(sealed), version
+    )
     try:
         value = await action.settle_fn(context, request, outcome)
         status, body = action.status, codec.encode(value)
     except Refused as refusal:
         problem = refusal.problem
         value, status, body = None, problem.status, codec.encode(problem.document())
-    kept, secret = runtime.sealed(context.site, body, action.returns)
+    kept, secret = runtime.stored.sealed(context.site, body, action.returns)
     # From here on the version is that of the answer: the request is not read any more.
     await session.run(
         sql(session, _CLOSE), (context.site, attempt, status, kept, action.version, b"")
@@ -305,9 +319,9 @@ async def finish(runtime: "Runtime", site: str, attempt: ID) -> Settled:
     if action is None:
         raise contracts.ContractUnknown(f"No service here declares {state.action}")
     if state.status:
-        answer = runtime.opened(site, state.answer, action.returns)
+        answer = runtime.stored.opened(site, state.answer, action.returns)
         return Settled(state.status, answer, version=state.version)
-    request = runtime.attempt_request(
+    request = runtime.stored.attempt_request(
         action, site, state.sealed_request, state.is_sealed, state.version
     )
     outcome = await _ask(runtime, action, site, attempt, request, state.trace)

@@ -77,6 +77,10 @@ async def aim(runtime: "Runtime", site: SiteInfo, to: datetime) -> None:
             "This site is on the real clock; make a site with a test clock to move time.",
             slug="no-test-clock",
         )
+    if not runtime.is_whole:
+        raise Conflict(
+            "A test clock moves where all services run in one process.", slug="split-test-clock"
+        )
     target_us = to_us(to)
 
     async def body(session: Session) -> None:
@@ -240,7 +244,7 @@ async def _do(
         site, SYSTEM, row.name, work.service, row.trace, deadline_in(due.DEADLINE_S),
         due_at_us=row.run_at_us, now_us=at_us, trigger=row.id,
     )  # fmt: skip
-    arguments = runtime.due_arguments(work, row)
+    arguments = runtime.stored.due_arguments(work, row)
 
     async def handle(context: Context) -> bool:
         await work.fn(context, **arguments)

@@ -34,5 +34,5 @@ async def get_attempt(ctx: Context, id: ID) -> Attempt:
     if not found.status:
         return Attempt(id, found.action, "open")
     action = ctx.runtime.actions[found.action]
-    answer = ctx.runtime.opened(ctx.site, found.answer, action.returns)
+    answer = ctx.runtime.stored.opened(ctx.site, found.answer, action.returns)
     return Attempt(id, found.action, "settled", found.status, msgspec.json.decode(answer))

@@ -41,18 +41,23 @@ COLUMNS = "id, site, name, version, arguments, run_at_us, attempt, principal, tr
 # A claimed row is ready again when its lease is over, so that one index tells what comes next.
 _CLAIM = f"""UPDATE hansa_due SET holder = ?1, lease_until_us = ?2, ready_at_us = ?2
 WHERE (site, id) IN (SELECT site, id FROM hansa_due
-  WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3
-  ORDER BY ready_at_us LIMIT ?4 %s)
+  WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3 {{mine}}
+  ORDER BY ready_at_us LIMIT ?4 {{skip}})
 RETURNING {COLUMNS}"""
 _SOONEST = """SELECT ready_at_us FROM hansa_due
-WHERE state = 'waiting' AND ready_at_us IS NOT NULL ORDER BY ready_at_us LIMIT 1"""
+WHERE state = 'waiting' AND ready_at_us IS NOT NULL {mine} ORDER BY ready_at_us LIMIT 1"""
+# Of several processes on a database each does the due work of the services that run there.
+_MINE = {
+    "sqlite": "AND name IN (SELECT value FROM json_each(?{place}))",
+    "postgresql": "AND name = ANY (?{place}::text[])",
+}
 _TAKE = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2 AND holder = ?3"
 _FAIL = """UPDATE hansa_due SET state = ?4, attempt = ?5, ready_at_us = ?6, error = ?7, holder = '',
 lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND holder = ?3"""
 # One process owns a SQLite file: what was claimed or asked when it starts, was by a dead one.
 _ORPHANS = """UPDATE hansa_due SET holder = '', lease_until_us = 0,
 ready_at_us = min(ready_at_us, ?2)
-WHERE state = 'waiting' AND (lease_until_us > 0 OR name = ?1)"""
+WHERE state = 'waiting' AND (lease_until_us > 0 OR substr(name, 1, length(?1)) = ?1)"""
 _REPLAY = """UPDATE hansa_due SET state = 'waiting', attempt = 0, ready_at_us = ?3, holder = '',
 lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND state = 'parked'"""
 
@@ -148,12 +153,13 @@ class DueRunner:
         if await self._soonest() > now_us:
             return []
         skip = "FOR UPDATE SKIP LOCKED" if runtime.storage.dialect == "postgresql" else ""
+        mine, names = self._mine(5)
+        claim = _CLAIM.format(mine=mine, skip=skip)
         until_us = now_us + int(LEASE_S * 1_000_000)
 
         async def body(session: Session) -> list[DueRow]:
-            rows = await session.fetch(
-                sql(session, _CLAIM % skip), (self._runtime.holder, until_us, now_us, count)
-            )
+            given = (runtime.holder, until_us, now_us, count, *names)
+            rows = await session.fetch(sql(session, claim), given)
             return [DueRow(*row) for row in rows]
 
         committed = await runtime.storage.write(
@@ -161,9 +167,20 @@ class DueRunner:
         )
         return sorted(committed.value, key=lambda row: (row.run_at_us, row.id))
 
+    def _mine(self, place: int) -> tuple[str, tuple[Any, ...]]:
+        """Return the condition on what this process does, and its argument at a place."""
+        names = self._runtime.due_names
+        if names is None:
+            return "", ()
+        dialect = self._runtime.storage.dialect
+        given: Any = codec.encode(names).decode() if dialect == "sqlite" else names
+        return _MINE[dialect].format(place=place), (given,)
+
     async def _soonest(self) -> int:
+        mine, names = self._mine(1)
+
         async def body(session: Session) -> int:
-            rows = await session.fetch(_SOONEST)
+            rows = await session.fetch(sql(session, _SOONEST.format(mine=mine)), names)
             found: int = rows[0][0] if rows else NEVER_US
             return found
 
@@ -195,7 +212,7 @@ class DueRunner:
 
 async def do(runtime: "Runtime", row: DueRow, holder: str) -> None:
     """Do a row: a handler of due work in one transaction with its deletion, or what it names."""
-    if row.name == actions.RESUME:
+    if actions.is_resume(row.name):
         await actions.finish(
             runtime, row.site, codec.decode(row.arguments, dict[str, str])["attempt"]
         )
@@ -205,7 +222,7 @@ async def do(runtime: "Runtime", row: DueRow, holder: str) -> None:
         await _do_operation(runtime, row, holder)
         return
     run = await run_of(runtime, row, work.service)
-    arguments = runtime.due_arguments(work, row)
+    arguments = runtime.stored.due_arguments(work, row)
 
     async def body(session: Session) -> None:
         taken = await session.run(sql(session, _TAKE), (row.site, row.id, holder))
@@ -222,7 +239,7 @@ async def _do_operation(runtime: "Runtime", row: DueRow, holder: str) -> None:
     if operation is None:
         raise ContractUnknown(f"No service here declares {row.name}")
     run = await run_of(runtime, row, operation.service)
-    arguments = runtime.operation_arguments(operation, row.arguments)
+    arguments = runtime.stored.operation_arguments(operation, row.arguments)
     await _run_keyed(runtime, operation, run, arguments, key_of(row))
 
     async def body(session: Session) -> None:
@@ -246,7 +263,7 @@ async def _run_keyed(
     key: str,
 ) -> None:
     if operation.kind == "action":
-        await runtime.begin_and_finish(runtime.actions[operation.id], run, arguments, key, "due")
+        await runtime.finisher.run(runtime.actions[operation.id], run, arguments, key, "due")
     else:
         await execute(runtime, operation, run, arguments, key=key, request="due")
 

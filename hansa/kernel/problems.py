@@ -4,7 +4,7 @@ A handler raises a `Problem`; everything that it wrote is undone, and the caller
 What must never happen: a refusal that leaks another site's data, a secret or a traceback.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -182,3 +182,28 @@ class StorageFailed(Problem):
 class CommandSuspended(Exception):
     """A command awaited something other than `ctx.db`. A mistake of its author: move the wait
     into `prepare`, or make the handler an action."""
+
+
+_BY_STATUS: Final[dict[int, type[Problem]]] = {
+    kind.status: kind
+    for kind in (
+        Invalid, Unauthenticated, Denied, NotFound, Conflict, TooLarge, Unprocessable, TooMany,
+        Overloaded, DeadlineExceeded, StorageFull,
+    )
+}  # fmt: skip
+_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "instance", "errors"})
+
+
+def problem_of(document: dict[str, Any], status: int) -> Problem:
+    """Return the refusal that a problem document tells of, as its `status` says which kind.
+    Raises KeyError, TypeError and ValidationError for what is no problem document."""
+    kind = _BY_STATUS.get(status, Problem)
+    problem = kind(
+        document.get("detail", ""),
+        slug=str(document["type"]).rpartition("/")[2],
+        title=document["title"],
+        errors=tuple(msgspec.convert(document.get("errors", ()), tuple[Fault, ...])),
+        **{name: value for name, value in document.items() if name not in _MEMBERS},
+    )
+    problem.status = status  # type: ignore[misc]
+    return problem

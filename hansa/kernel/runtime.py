@@ -7,10 +7,9 @@ deadline or the key.
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -27,16 +26,20 @@ from hansa.kernel.context import Context
 from hansa.kernel.database import Db
 from hansa.kernel.dispatch import Dispatcher
 from hansa.kernel.due import NEVER_US, DueRow, DueRunner
-from hansa.kernel.log import LogEvent
+from hansa.kernel.finishing import Finisher
 from hansa.kernel.operation import INTERNAL, PUBLIC, Operation
-from hansa.kernel.problems import Denied, Invalid, NotFound, Problem
+from hansa.kernel.problems import Denied, Invalid, NotFound, problem_of
 from hansa.kernel.relations import Authorizer, RelationAuthorizer
 from hansa.kernel.run import Run
 from hansa.kernel.sealing import Sealer
 from hansa.kernel.service import BACKOFF_S, DueWork, Schedule, Service, Subscription
 from hansa.kernel.site import EPOCH_FIRST, PLATFORM_SITE, SiteDirectory, SiteInfo, slot_of
 from hansa.kernel.storage import PLATFORM, Committed, Session, Storage
+from hansa.kernel.stored import Stored
 from hansa.kernel.ticks import Ticker
+
+if TYPE_CHECKING:
+    from hansa.kernel.remote.calls import Remote
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,8 +47,9 @@ T = TypeVar("T")
 
 logger = logging.getLogger("hansa")
 
-WAIT_S = 10.0
-"""How long a caller waits for an attempt that is under way before it is told to ask again."""
+EVERYWHERE = "attempts"
+"""The service that every process has: an attempt is in the cell of its action, and its name does
+not tell which."""
 
 
 class Runtime:
@@ -62,11 +66,14 @@ class Runtime:
         authorizer: Authorizer | None = None,
         resources: Mapping[type, Any] | None = None,
         as_if_remote: bool = False,
+        remote: "Remote | None" = None,
+        hosted: Iterable[str] | None = None,
     ) -> None:
         """Put the parts together; `start` brings them to life.
 
         `resources` is what actions may use of the world, by type. `as_if_remote` encodes and
-        decodes every `ctx.call`, so that nothing is shared: for development and tests.
+        decodes every `ctx.call`, so that nothing is shared: for development and tests. `hosted`
+        names the services that run here; the others are known, and asked through `remote`.
         """
         self.services = list(services)
         self.storage = storage
@@ -80,18 +87,22 @@ class Runtime:
         self.operations = [op for one in self.services for op in one.operations.values()]
         self.by_id: dict[str, Operation[..., Any]] = {op.id: op for op in self.operations}
         self.actions = {a.id: a for one in self.services for a in one.actions.values()}
-        self.schedules = {s.name: s for one in self.services for s in one.schedules}
-        self.due_work = {w.name: w for one in self.services for w in one.due_work.values()}
+        self.remote = remote
+        everything = frozenset(one.name for one in self.services)
+        self._hosted = everything if hosted is None else frozenset(hosted)
+        self.is_whole = self._hosted >= everything
+        """Whether all services run here."""
+        here = [one for one in self.services if one.name in self._hosted]
+        self.schedules = {s.name: s for one in here for s in one.schedules}
+        self.due_work = {w.name: w for one in here for w in one.due_work.values()}
         self.due_work |= {s.name: _as_due_work(s) for s in self.schedules.values()}
         self.subscriptions: dict[str, list[Subscription]] = {}
-        for one in self.services:
+        for one in here:
             for subscription in one.subscriptions:
                 self.subscriptions.setdefault(event_name(subscription.event), []).append(
                     subscription
                 )
-        self.reader = contracts.Reader(
-            contracts.contracts_of(self.services), contracts.upcasters_of(self.services)
-        )
+        self.stored = Stored(self.services, sealer)
         self.holder = secrets.token_hex(8)
         """The name under which this process has leases."""
         self.due_pending_us = NEVER_US
@@ -99,7 +110,7 @@ class Runtime:
         self.due = DueRunner(self)
         self.ticker = Ticker(self)
         self.pruner = pruning.Pruner(self)
-        self._waiting: dict[str, asyncio.Future[Settled]] = {}
+        self.finisher = Finisher(self)
         self._advances: dict[str, asyncio.Task[datetime]] = {}
         self._state = "starting"
 
@@ -181,6 +192,19 @@ class Runtime:
             raise NotFound("There is no such site.", slug="site-not-found")
         return info
 
+    def serves(self, service: str) -> bool:
+        """Tell whether a service runs here."""
+        return service in self._hosted
+
+    @property
+    def due_names(self) -> list[str] | None:
+        """The names of the due work that this process does; None for all."""
+        if self.is_whole:
+            return None
+        operations = [op.id for op in self.operations if op.service in self._hosted]
+        resumed = [actions.resume_name(service) for service in self._hosted]
+        return sorted({*self.due_work, *operations, *resumed})
+
     # ---- calls from outside
 
     async def invoke(
@@ -195,7 +219,39 @@ class Runtime:
         trace: str = "",
         token: str = "",
     ) -> Answer:
-        """Run an operation for a caller and return its encoded answer. Raises Problem."""
+        """Run an operation for a caller, here or where it is placed, and return its encoded answer.
+        Raises Problem."""
+        if operation.service in self._hosted:
+            try:
+                return await self.invoke_here(
+                    operation, caller, arguments, key=key, request_hash=request_hash,
+                    deadline=deadline, trace=trace, token=token,
+                )  # fmt: skip
+            except NotFound:
+                if self.is_whole or operation.service != EVERYWHERE:
+                    raise
+        way = self._way(operation)
+        if token:
+            self._check_token(token)
+        return await way.forward(
+            operation, caller, arguments, key=key, request=request_hash,
+            deadline=deadline or deadline_in(operation.deadline_s), trace=trace, token=token,
+            everywhere=operation.service == EVERYWHERE,
+        )  # fmt: skip
+
+    async def invoke_here(
+        self,
+        operation: Operation[..., Any],
+        caller: Caller,
+        arguments: dict[str, Any],
+        *,
+        key: str | None = None,
+        request_hash: str = "",
+        deadline: float = 0.0,
+        trace: str = "",
+        token: str = "",
+    ) -> Answer:
+        """Run an operation of a service that runs here. Raises Problem."""
         site = await self._admit(operation, caller)
         run = self._run(operation, site, caller.principal, deadline, trace, arguments)
         if token:
@@ -205,7 +261,7 @@ class Runtime:
             return Answer(operation.status, bounded(codec.encode(value)), [])
         if operation.kind == "action":
             action = self.actions[operation.id]
-            settled = await self.begin_and_finish(action, run, arguments, key, request_hash)
+            settled = await self.finisher.run(action, run, arguments, key, request_hash)
             return self._answer_of(action, settled)
         committed = await execute(self, operation, run, arguments, key=key, request=request_hash)
         return self._answer(committed)
@@ -269,6 +325,34 @@ class Runtime:
             body, site=run.site.id, deadline=run.deadline, shape=operation.id
         )
 
+    # ---- calls between processes
+
+    def _way(self, operation: Operation[..., Any]) -> "Remote":
+        """Return the way to other processes. Raises NotFound where there is none."""
+        if self.remote is None:
+            raise NotFound(f"{operation.id} is not served here.", slug="not-served-here")
+        return self.remote
+
+    async def answer_inside(
+        self,
+        operation: Operation[..., Any],
+        site: str,
+        principal: Principal,
+        arguments: dict[str, Any],
+        *,
+        deadline: float,
+        trace: str,
+    ) -> Any:
+        """Run a query that a handler of another process calls. Raises Problem."""
+        if operation.kind != "query":
+            raise Denied(f"{operation.id} is no query.")
+        if operation.needs not in (PUBLIC, INTERNAL):
+            admit(operation, principal)
+        run = Run(
+            await self.site(site), principal, operation.id, operation.service, trace, deadline
+        )
+        return await self._query(operation, run, arguments)
+
     # ---- calls in process
 
     async def call(self, context: Context, operation: Operation[P, R], args: Any, kwargs: Any) -> R:
@@ -276,8 +360,15 @@ class Runtime:
         if operation.needs not in (PUBLIC, INTERNAL):
             admit(operation, context.principal)
         arguments = _named(operation, args, kwargs)
+        if operation.service not in self._hosted:
+            answer = await self._way(operation).invoke(
+                operation, context.site, context.principal, arguments, inside=True,
+                deadline=context.run.deadline, trace=context.run.trace,
+            )  # fmt: skip
+            there: R = codec.decode(answer.body, operation.returns)
+            return there
         if self.as_if_remote:
-            arguments = self.operation_arguments(operation, codec.encode(arguments))
+            arguments = self.stored.operation_arguments(operation, codec.encode(arguments))
         origin = context.run
         run = Run(
             context.settings, context.principal, operation.id, operation.service, origin.trace,
@@ -301,6 +392,12 @@ class Runtime:
 
         The same checks as from outside, without the encoding of the transport. Raises Problem.
         """
+        if operation.service not in self._hosted:
+            answer = await self.invoke(operation, caller, arguments, key=key, deadline=deadline)
+            if answer.status == 202:
+                raise Unknown("the attempt is still open")
+            there: R = codec.decode(answer.body or b"null", operation.returns)
+            return there
         site = await self._admit(operation, caller)
         run = self._run(operation, site, caller.principal, deadline, "", arguments)
         if operation.kind == "query":
@@ -308,7 +405,7 @@ class Runtime:
             return value
         if operation.kind == "action":
             action = self.actions[operation.id]
-            settled = await self.begin_and_finish(action, run, arguments, key, "")
+            settled = await self.finisher.run(action, run, arguments, key, "")
             value = self._value_of(action, settled)
             return value
         committed = await execute(self, operation, run, arguments, key=key, request="")
@@ -323,16 +420,12 @@ class Runtime:
         if isinstance(settled, str):
             raise Unknown(f"the attempt {settled} is still open")
         if settled.status >= 400:
-            document = msgspec.json.decode(settled.answer)
-            slug = str(document["type"]).rpartition("/")[2]
-            problem = Problem(document.get("detail", ""), slug=slug, title=document["title"])
-            problem.status = settled.status  # type: ignore[misc]
-            raise problem
+            raise problem_of(msgspec.json.decode(settled.answer), settled.status)
         if settled.value is not None:
             return settled.value
         if settled.version:
             name = contracts.answer_name(action.id)
-            return self.reader.read(name, settled.version, settled.answer)
+            return self.stored.read(name, settled.version, settled.answer)
         return codec.decode(settled.answer, action.returns)
 
     async def commit(
@@ -369,96 +462,14 @@ class Runtime:
 
     # ---- actions
 
-    async def begin_and_finish(
-        self,
-        action: Action[..., Any, Any, Any],
-        run: Run,
-        arguments: dict[str, Any],
-        key: str | None,
-        request: str,
-    ) -> "Settled | str":
-        """Run an action: its `begin`, the world, its `settle`. Returns the attempt's id when the
-        world has not told the outcome yet: due work goes on with it."""
-        begun = await actions.begin(self, action, run, arguments, key, request)
-        if isinstance(begun, Settled):
-            return begun
-        waiting = self._waiting.get(begun.attempt)
-        if waiting is not None:
-            done, _ = await asyncio.wait([waiting], timeout=self._wait_s(run.deadline))
-            settled_there = done and not waiting.cancelled() and not waiting.exception()
-            if not settled_there:
-                return begun.attempt
-            return msgspec.structs.replace(waiting.result(), replayed=True)
-        if begun.replayed:
-            return begun.attempt
-        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
-        self._waiting[begun.attempt] = future
-        try:
-            settled = await actions.finish(self, run.site.id, begun.attempt)
-            future.set_result(settled)
-            return settled
-        except Unknown:
-            return begun.attempt
-        except Exception:
-            # The world may have acted: nobody may be told that nothing happened.
-            logger.exception("the attempt %s goes on as due work", begun.attempt)
-            return begun.attempt
-        finally:
-            self._waiting.pop(begun.attempt, None)
-            if not future.done():
-                future.cancel()
-
-    def _wait_s(self, deadline: float) -> float:
-        return max(0.0, min(WAIT_S, deadline - time.monotonic()))
-
-    def attempt_request(
-        self,
-        action: Action[..., Any, Any, Any],
-        site: str,
-        data: bytes,
-        sealed: bool,
-        version: int,
-    ) -> Any:
-        """Return the request of an attempt as it was asked, lifted to today's version."""
-        if sealed:
-            data = self.sealer.open("attempt", site, data)
-        return self.reader.read(contracts.request_name(action.id), version, data)
-
-    def sealed(self, site: str, answer: bytes, returns: Any) -> tuple[bytes, bool]:
-        """Return an answer as it may be kept, and whether it is sealed."""
-        if codec.holds_secret(returns):
-            return self.sealer.seal("answer", site, answer), True
-        return answer, False
-
-    def opened(self, site: str, answer: bytes, returns: Any) -> bytes:
-        """Return a kept answer as it was given."""
-        return self.sealer.open("answer", site, answer) if codec.holds_secret(returns) else answer
-
     def backoff_of(self, row: DueRow) -> tuple[float, ...]:
         """Return the waits of a due row that finishes an attempt or runs an operation."""
-        if row.name == actions.RESUME:
+        if actions.is_resume(row.name):
             # Money may hang on it: it is asked again for two days before a person must look.
             named = msgspec.json.decode(row.arguments).get("action", "")
             action = self.actions.get(named)
             return (*(action.backoff_s if action else BACKOFF_S), *([3600.0] * 48))
         return BACKOFF_S
-
-    # ---- stored values
-
-    def event_value(self, event: LogEvent) -> Any:
-        """Return an event as its subscribers know it, lifted to today's version."""
-        return self.reader.read(event.type, event.version, event.data)
-
-    def due_arguments(self, work: DueWork, row: DueRow) -> dict[str, Any]:
-        """Return the arguments of a due row, lifted to today's version."""
-        values = msgspec.json.decode(row.arguments)
-        if row.version != work.version:
-            values = self.reader.lift(row.name, row.version, values)
-        return _typed(work.parameters, values)
-
-    def operation_arguments(self, operation: Operation[..., Any], data: bytes) -> dict[str, Any]:
-        """Return encoded arguments as an operation's handler takes them."""
-        return _typed(operation.parameters, msgspec.json.decode(data))
 
     # ---- test clocks
 
@@ -480,14 +491,6 @@ class Runtime:
 
 def _as_due_work(schedule: Schedule) -> DueWork:
     return DueWork(schedule.name, schedule.service, 1, schedule.fn, (), schedule.backoff_s)
-
-
-def _typed(parameters: Any, values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        parameter.name: codec.convert(values[parameter.name], parameter.type)
-        for parameter in parameters
-        if parameter.name in values
-    }
 
 
 def _named(operation: Operation[..., Any], args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,17 @@ class Sealer:
         except InvalidTag:
             raise SealBroken("the sealed value cannot be opened") from None
 
+    def derived(self, purpose: str) -> list[bytes]:
+        """Return a key of 32 bytes from each master key, the current one first."""
+        info = b"hansa/derived/" + purpose.encode()
+        ordered = [self._current, *(name for name in self._masters if name != self._current)]
+        return [
+            HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(
+                self._masters[name]
+            )
+            for name in ordered
+        ]
+
     def is_current(self, sealed: bytes) -> bool:
         """Tell whether a sealed value uses the current master key, so needs no new sealing."""
         return sealed[1:_HEAD] == self._current

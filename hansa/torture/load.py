@@ -115,7 +115,7 @@ class Worker:
         answered = [line for line in journal.read(self.folder) if line["kind"] == "answer"]
         for line in answered[-REPEATED:]:
             operation = self.cell.runtime.by_id[line["operation"]]
-            arguments = self.cell.runtime.operation_arguments(
+            arguments = self.cell.runtime.stored.operation_arguments(
                 operation, codec.encode(line["arguments"])
             )
             try:

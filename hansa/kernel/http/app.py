@@ -10,7 +10,7 @@ from hansa.kernel.admission import admit
 from hansa.kernel.answer import Answer
 from hansa.kernel.http import body as bodies
 from hansa.kernel.http import openapi, replies
-from hansa.kernel.http.backend import Backend
+from hansa.kernel.http.backend import Backend, Inner
 from hansa.kernel.http.endpoint import Endpoint, is_served
 from hansa.kernel.http.headers import check_media_type, idempotency_key, seconds_until_deadline
 from hansa.kernel.http.limits import Gate, Limits
@@ -26,6 +26,8 @@ from hansa.kernel.structs import RawBody
 logger = logging.getLogger("hansa.http")
 
 PAGES: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
+INNER: Final = "/_hansa/"
+"""What the paths begin with that only other processes ask for."""
 SMALL_BODY_BYTES: Final = 1 << 16
 """Bodies up to here are bounded by the count of requests; larger ones by their sum, too."""
 
@@ -39,6 +41,7 @@ class HttpApp:
         self.limits = limits or Limits()
         self.gate = Gate(self.limits)
         self.draining = False
+        self.inner: Inner | None = None
         self.endpoints: list[Endpoint] = []
         self.router: Router[Endpoint] = Router()
         self._patience = Patience(self.limits.body_wait_s)
@@ -53,7 +56,7 @@ class HttpApp:
     @property
     def first_parts(self) -> frozenset[str]:
         """The first parts of the paths that are answered here."""
-        paths = [*PAGES, *(endpoint.path for endpoint in self.endpoints)]
+        paths = [*PAGES, INNER, *(endpoint.path for endpoint in self.endpoints)]
         return frozenset(path.split("/")[1] for path in paths)
 
     async def respond(self, request: Request) -> Response:
@@ -62,6 +65,8 @@ class HttpApp:
         try:
             if request.path in PAGES:
                 response = self._page(request, trace)
+            elif self.inner is not None and request.path.startswith(INNER):
+                response = await self._inside(self.inner, request)
             else:
                 response = await self._operate(request, trace)
         except Problem as problem:
@@ -69,6 +74,13 @@ class HttpApp:
         except Exception as error:
             response = replies.failed(trace.request_id, error)
         return replies.headless(response) if request.method == "HEAD" else response
+
+    async def _inside(self, inner: Inner, request: Request) -> Response:
+        self.gate.enter()
+        try:
+            return await inner.respond(request, self.draining)
+        finally:
+            self.gate.leave()
 
     async def _operate(self, request: Request, trace: Trace) -> Response:
         """Route, authenticate, bind, invoke, reply; undo every count on the way out."""

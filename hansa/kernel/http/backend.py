@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from hansa.kernel.answer import Answer
 from hansa.kernel.caller import Caller
+from hansa.kernel.http.message import Request, Response
 from hansa.kernel.operation import Operation
 
 
@@ -24,6 +25,14 @@ class ServiceCard(Protocol):
     @property
     def why(self) -> str:
         """The first paragraph of its docstring."""
+        ...
+
+
+class Inner(Protocol):
+    """Who answers other processes, under a prefix of its own."""
+
+    async def respond(self, request: Request, draining: bool) -> Response:
+        """Return the response. Raises Problem."""
         ...
 
 

@@ -8,24 +8,20 @@ that is older than what it was made from may be, or memory that grows with what 
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import Final, TypeVar
 
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, Caller, Principal
 from hansa.kernel.clock import Clock
-from hansa.kernel.compiler import Statements, param, select
-from hansa.kernel.database import Db
 from hansa.kernel.ids import ID
 from hansa.kernel.problems import Denied, NotFound, Unauthenticated
 from hansa.kernel.schedule import from_us, to_us
 from hansa.kernel.sealing import Sealer
 from hansa.kernel.site import PLATFORM_SITE, SiteInfo
-from hansa.kernel.storage import PLATFORM, Session, Storage
-from hansa.kernel.structs import Struct
-from hansa.platform.sites import tables
+from hansa.kernel.storage import PLATFORM
 from hansa.platform.sites.hosts import host_of_header
 from hansa.platform.sites.keys import is_live, is_secret_of, parse_key
 from hansa.platform.sites.memory import Memory
+from hansa.platform.sites.rows import KeyRow, Rows, SettingRow, SiteRow
 from hansa.platform.sites.settings import Setting
 
 T = TypeVar("T")
@@ -39,61 +35,7 @@ CALLERS_MAX: Final = 4_096
 """Callers that are answered again without asking, at most."""
 FRESH_S: Final = 1.0
 """How old what is in memory may be, and so how long after its commit a change may be unseen."""
-READ_S: Final = 5.0
 SEAL_PURPOSE: Final = "sites.settings"
-
-
-class _SiteRow(Struct):
-    id: ID
-    slot: int
-    epoch: int
-    name: str
-    state: str
-    locale: str
-    currency: str
-    zone: str
-    test_clock: bool
-
-
-class _KeyRow(Struct):
-    id: ID
-    site_id: ID
-    hash: str
-    permissions: tuple[str, ...]
-    expires_at: datetime | None
-    revoked_at: datetime | None
-
-
-class _SettingRow(Struct):
-    value: bytes
-    is_sealed: bool
-
-
-_c = tables.sites.c
-_SITE: Final = [
-    _c.id, _c.slot, _c.epoch, _c.name, _c.state, _c.locale, _c.currency, _c.zone, _c.test_clock,
-]  # fmt: skip
-_by_id = select(*_SITE).where(_c.id == param("id"))
-_by_host = select(tables.hosts.c.site_id).where(tables.hosts.c.host == param("host"))
-_by_key = select(
-    tables.keys.c.id,
-    tables.keys.c.site_id,
-    tables.keys.c.hash,
-    tables.keys.c.permissions,
-    tables.keys.c.expires_at,
-    tables.keys.c.revoked_at,
-).where(tables.keys.c.id == param("id"))
-_by_setting = select(tables.settings.c.value, tables.settings.c.is_sealed).where(
-    tables.settings.c.site_id == param("site_id"), tables.settings.c.name == param("name")
-)
-_on_real_time = (_c.state == "active", _c.test_clock.is_(False))
-_zones = select(_c.zone).where(*_on_real_time).distinct()
-_in_zone = (
-    select(*_SITE)
-    .where(*_on_real_time, _c.zone == param("zone"), _c.id > param("after"))
-    .order_by(_c.id)
-    .limit(param("limit"))
-)
 
 
 class _Entry:
@@ -101,7 +43,7 @@ class _Entry:
 
     __slots__ = ("principal", "row")
 
-    def __init__(self, row: _KeyRow) -> None:
+    def __init__(self, row: KeyRow) -> None:
         self.row = row
         self.principal = Principal(row.id, frozenset(row.permissions), "key", row.site_id)
 
@@ -111,19 +53,19 @@ class Directory:
 
     def __init__(
         self,
-        storage: Storage,
+        rows: Rows,
         sealer: Sealer,
         clock: Clock,
         *,
+        alone: bool,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Stand on the cell that has the platform's rows. `clock` is the machine's: keys expire by
-        real time."""
+        """Stand on the platform's rows. `clock` is the machine's: keys expire by real time. `alone`
+        is whether no other process changes them."""
         self._monotonic = monotonic
         self._callers: dict[tuple[str, str, str], tuple[Caller, float, int]] = {}
         self._generation = 0
-        self._storage = storage
-        self._statements = Statements(storage.dialect)
+        self._rows = rows
         self._clock = clock
         self._sealer = sealer
 
@@ -131,7 +73,7 @@ class Directory:
             return Memory(load, KEPT_MAX, MISSES_MAX, FRESH_S, monotonic)
 
         self._sites = memory(self._load_site)
-        self._hosts = memory(self._load_host)
+        self._hosts = memory(rows.host)
         self._keys = memory(self._load_key)
         self._settings = memory(self._load_setting)
 
@@ -235,14 +177,11 @@ class Directory:
 
     async def zones(self) -> Sequence[str]:
         """Return the time zones of all active sites on the real clock."""
-        return await self._read(lambda db: db.all(_zones, str))
+        return await self._rows.zones()
 
     async def in_zone(self, zone: str, after: ID, limit: int) -> Sequence[SiteInfo]:
         """Return active sites of a zone on the real clock, by id, after the site `after`."""
-        rows: Sequence[_SiteRow] = await self._read(
-            lambda db: db.all(_in_zone, _SiteRow, zone=zone, after=after, limit=limit)
-        )
-        return [_info(row) for row in rows]
+        return [_info(row) for row in await self._rows.in_zone(zone, after, limit)]
 
     async def setting(self, site: ID, one: Setting[T]) -> T:
         """Return what a setting is on a site, opened if it is secret. For `outside` and `prepare`;
@@ -267,28 +206,17 @@ class Directory:
 
     # ---- reading
 
-    async def _read(self, ask: Callable[[Db], Awaitable[T]]) -> T:
-        async def body(session: Session) -> T:
-            return await ask(Db(session, PLATFORM, "sites", self._statements, _no_new_id))
-
-        return await self._storage.read(body, site=PLATFORM, deadline=time.monotonic() + READ_S)
-
     async def _load_site(self, site: str) -> SiteInfo | None:
-        row = await self._read(lambda db: db.first(_by_id, _SiteRow, id=site))
+        row = await self._rows.site(site)
         return None if row is None else _info(row)
 
-    async def _load_host(self, host: str) -> str | None:
-        return await self._read(lambda db: db.first(_by_host, str, host=host))
-
     async def _load_key(self, key: str) -> _Entry | None:
-        row = await self._read(lambda db: db.first(_by_key, _KeyRow, id=key))
+        row = await self._rows.key(key)
         return None if row is None else _Entry(row)
 
-    async def _load_setting(self, name: str) -> _SettingRow | None:
+    async def _load_setting(self, name: str) -> SettingRow | None:
         site, _, setting = name.partition("/")
-        return await self._read(
-            lambda db: db.first(_by_setting, _SettingRow, site_id=site, name=setting)
-        )
+        return await self._rows.setting(site, setting)
 
 
 def setting_key(site: ID, name: str) -> str:
@@ -296,12 +224,8 @@ def setting_key(site: ID, name: str) -> str:
     return f"{site}/{name}"
 
 
-def _info(row: _SiteRow) -> SiteInfo:
+def _info(row: SiteRow) -> SiteInfo:
     return SiteInfo(
         row.id, row.slot, row.epoch, row.name, row.state, row.locale, row.currency, row.zone,
         row.test_clock,
     )  # fmt: skip
-
-
-def _no_new_id(prefix: str) -> ID:
-    raise TypeError(f"the directory only reads; no new {prefix}")

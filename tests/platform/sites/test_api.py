@@ -36,6 +36,7 @@ from hansa.platform.sites.api.clocks import NewTime
 from hansa.platform.sites.api.settings import NewValue
 from hansa.platform.sites.directory import Directory
 from hansa.platform.sites.memory import COMMAND_S
+from hansa.platform.sites.rows import CellRows
 from hansa.testing.postgres import Cluster
 
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - an instant without its offset, to be refused
@@ -53,7 +54,13 @@ class World:
         self.storage = storage
         self.monotonic_s = 0.0
         self.runtime: Runtime
-        self.directory = Directory(storage, sealer, self, monotonic=lambda: self.monotonic_s)
+        self.directory = Directory(
+            CellRows(storage),
+            sealer,
+            self,
+            alone=storage.dialect == "sqlite",
+            monotonic=lambda: self.monotonic_s,
+        )
         self.runtime = Runtime([service], storage, self.directory, sealer)
 
     def now_us(self) -> int:

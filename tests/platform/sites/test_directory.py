@@ -22,6 +22,7 @@ from hansa.platform.sites import keys, tables
 from hansa.platform.sites import sites as service
 from hansa.platform.sites.directory import FRESH_S, SEAL_PURPOSE, Directory, setting_key
 from hansa.platform.sites.memory import COMMAND_S
+from hansa.platform.sites.rows import CellRows
 from hansa.platform.sites.settings import Setting
 
 START_US = 1_700_000_000_000_000
@@ -39,7 +40,13 @@ class World:
         self.at_us = START_US
         self.monotonic_s = 50.0
         self.made = 0
-        self.directory = Directory(storage, self.sealer, self, monotonic=lambda: self.monotonic_s)
+        self.directory = Directory(
+            CellRows(storage),
+            self.sealer,
+            self,
+            alone=storage.dialect == "sqlite",
+            monotonic=lambda: self.monotonic_s,
+        )
 
     def now_us(self) -> int:
         """The machine's clock."""

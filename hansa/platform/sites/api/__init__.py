@@ -22,6 +22,7 @@ from hansa.platform.sites.api.keys import (
     list_keys,
     revoke_key,
 )
+from hansa.platform.sites.api.lookups import look_up_site
 from hansa.platform.sites.api.settings import (
     SettingValue,
     get_setting,
@@ -75,6 +76,7 @@ __all__ = [
     "list_keys",
     "list_settings",
     "list_sites",
+    "look_up_site",
     "remove_host",
     "reset_setting",
     "revoke_key",

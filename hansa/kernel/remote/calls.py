@@ -1,0 +1,218 @@
+"""Calls: an operation of a service in another process, as if it were here.
+
+A call carries the principal, the site, the key, the deadline, the trace and the position. A query
+may be sent again; a command is always sent under a key, the caller's or one of its own, so it may
+be sent again too and has effect once. What could not be reached at all is tried again until the
+deadline, so that a process that starts anew is waited for; what may have arrived is sent again
+within a budget.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from typing import Any, Final
+
+import msgspec
+
+from hansa.kernel import codec
+from hansa.kernel.answer import Answer
+from hansa.kernel.caller import Caller, Principal
+from hansa.kernel.clock import Clock
+from hansa.kernel.operation import Operation
+from hansa.kernel.problems import DeadlineExceeded, NotFound, Overloaded, Problem, problem_of
+from hansa.kernel.remote.budget import Budget
+from hansa.kernel.remote.connection import Broken, Line, Reply
+from hansa.kernel.remote.health import Target, choose
+from hansa.kernel.remote.passport import GOOD_S, Seal
+from hansa.kernel.remote.placement import Entry, Placement
+
+logger = logging.getLogger("hansa.remote")
+
+PATH: Final = "/_hansa/calls/"
+PAUSE_S: Final = (0.005, 0.1)
+PASSPORTS_MAX: Final = 10_000
+_PASSED: Final[tuple[str, ...]] = (
+    "hansa-position",
+    "idempotency-replayed",
+    "location",
+    "retry-after",
+)
+ELSEWHERE: Final = frozenset({"not-ready", "not-served-here"})
+"""Refusals by which a process says that it has done nothing and another should be asked."""
+
+
+class Unreachable(Overloaded):
+    """The process that serves an operation could not be reached in time (503)."""
+
+    slug = "service-unreachable"
+    title = "A service cannot be reached"
+
+
+class Group:
+    """The processes of one entry of the placement."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.targets = [Target(Line(address)) for address in entry.addresses]
+        self.budget = Budget()
+        self.turn = 0
+
+    def close(self) -> None:
+        """Hang up."""
+        for target in self.targets:
+            target.what.close()
+
+
+class Remote:
+    """The way from this process to all others."""
+
+    def __init__(self, placement: Placement, own: Entry, seal: Seal, clock: Clock) -> None:
+        """Stand in the process that is `own`."""
+        self.placement = placement
+        self.own = own
+        self._seal = seal
+        self._clock = clock
+        self._groups = {entry.name: Group(entry) for entry in placement.entries}
+        self._passports: dict[Any, tuple[str, int]] = {}
+
+    def close(self) -> None:
+        """Hang up."""
+        for group in self._groups.values():
+            group.close()
+
+    @property
+    def others(self) -> list[Entry]:
+        """All entries but this process's own."""
+        return [entry for entry in self.placement.entries if entry is not self.own]
+
+    async def invoke(
+        self,
+        operation: Operation[..., Any],
+        site: str,
+        principal: Principal,
+        arguments: dict[str, Any],
+        *,
+        inside: bool = False,
+        key: str | None = None,
+        request: str = "",
+        deadline: float,
+        trace: str = "",
+        token: str = "",
+        entry: Entry | None = None,
+    ) -> Answer:
+        """Run an operation where it is placed (or at `entry`) and return its answer. `inside` is a
+        `ctx.call`. Raises the Problem that the other side raised, Unreachable, DeadlineExceeded."""
+        entry = entry or self.placement.of(operation.service)
+        if entry is None:
+            raise Unreachable(f"The placement has no process for {operation.service}.")
+        if key is None and operation.kind != "query":
+            key = secrets.token_urlsafe(24)
+        more = f"hansa-passport: {self._passport(principal, site, operation.id, inside)}\r\n"
+        if key is not None:
+            more += f"idempotency-key: {key}\r\n"
+        if request:
+            more += f"hansa-request: {request}\r\n"
+        if trace:
+            more += f"traceparent: {trace}\r\n"
+        if token:
+            more += f"hansa-position: {token}\r\n"
+        body = codec.encode(arguments)
+        reply = await self.ask(entry, PATH + operation.id, more, body, deadline)
+        kind = reply.headers.get("content-type", "application/json")
+        passed = [(name, reply.headers[name]) for name in _PASSED if name in reply.headers]
+        return Answer(reply.status, reply.body, passed, kind)
+
+    async def forward(
+        self,
+        operation: Operation[..., Any],
+        caller: Caller,
+        arguments: dict[str, Any],
+        *,
+        everywhere: bool,
+        **more: Any,
+    ) -> Answer:
+        """Run an operation for a caller from outside where it is placed; one that is `everywhere`
+        but not of this process, where it is found. Raises as `invoke`."""
+        entries: list[Entry | None] = [None]
+        if everywhere:
+            entries = [*self.others]
+        for entry in entries[:-1]:
+            try:
+                return await self.invoke(
+                    operation, caller.site, caller.principal, arguments, entry=entry, **more
+                )
+            except NotFound:
+                continue
+        return await self.invoke(
+            operation, caller.site, caller.principal, arguments, entry=entries[-1], **more
+        )
+
+    async def ask(self, entry: Entry, path: str, more: str, body: bytes, deadline: float) -> Reply:
+        """Send a request that may be sent again to one of an entry's processes; return what it
+        answers. Raises as `invoke`."""
+        group = self._groups[entry.name]
+        group.budget.sent()
+        pause_s, why = PAUSE_S[0], "none of its processes answers"
+        while (left_s := deadline - time.monotonic()) > 0:
+            target = choose(group.targets, time.monotonic(), group.turn)
+            group.turn += 1
+            if target is not None:
+                request = (
+                    f"POST {path} HTTP/1.1\r\nhost: {target.what.address}\r\n{more}"
+                    f"hansa-deadline-ms: {max(1, int(left_s * 1000))}\r\n"
+                    f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+                ).encode("ascii") + body
+                try:
+                    return await self._one(target, request, left_s)
+                except Broken as broken:
+                    why = str(broken)
+                    if broken.sent and not group.budget.take():
+                        raise Unreachable(f"{entry.name}: {why}", retry_after_s=1) from None
+                    continue  # each failure shuts its target for a while, so this ends
+            await asyncio.sleep(min(left_s, pause_s * random.uniform(0.5, 1)))
+            pause_s = min(PAUSE_S[1], pause_s * 2)
+        raise Unreachable(f"{entry.name} could not be reached in time: {why}", retry_after_s=1)
+
+    async def _one(self, target: Target[Line], request: bytes, left_s: float) -> Reply:
+        """Ask one process. Raises Broken, the Problem it answers, and DeadlineExceeded."""
+        target.under_way += 1
+        try:
+            reply = await target.what.ask(request, left_s)
+        except Broken:
+            target.failed(time.monotonic())
+            raise
+        except TimeoutError:
+            raise DeadlineExceeded("Another service did not answer in time.") from None
+        finally:
+            target.under_way -= 1
+        if reply.status < 400:
+            target.answered()
+            return reply
+        problem = _problem(reply)
+        if problem.slug in ELSEWHERE:
+            target.failed(time.monotonic())
+            raise Broken(f"{target.what.address} says {problem.slug}", sent=False)
+        target.answered()
+        raise problem
+
+    def _passport(self, principal: Principal, site: str, operation: str, inside: bool) -> str:
+        now_us = self._clock.now_us()
+        name = (principal, site, operation, inside)
+        known = self._passports.get(name)
+        if known is not None and now_us < known[1]:
+            return known[0]
+        if len(self._passports) >= PASSPORTS_MAX:
+            self._passports.clear()
+        text = self._seal.sign(principal, site, operation, inside=inside, now_us=now_us)
+        self._passports[name] = (text, now_us + int(GOOD_S * 500_000))
+        return text
+
+
+def _problem(reply: Reply) -> Problem:
+    """Return the refusal in a reply, whatever it is."""
+    try:
+        return problem_of(msgspec.json.decode(reply.body, type=dict[str, Any]), reply.status)
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return Problem(f"Another process answered {reply.status} and no problem document.")

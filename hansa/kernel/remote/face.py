@@ -1,0 +1,107 @@
+"""Face: what other processes may ask of this one, beside the interface for everybody.
+
+Everything here needs a passport. What must never happen: an operation that runs for somebody who
+was not signed for, or twice around because two processes each think that the other serves it.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from hansa.kernel import codec
+from hansa.kernel.answer import Answer
+from hansa.kernel.caller import Caller
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.http.message import Request, Response
+from hansa.kernel.problems import Invalid, NotFound, Overloaded, Unauthenticated
+from hansa.kernel.remote.calls import PATH
+from hansa.kernel.remote.passport import Passport, PassportRefused, Seal
+
+if TYPE_CHECKING:
+    from hansa.kernel.runtime import Runtime
+
+BODY_BYTES_MAX: Final = 16 << 20
+DEADLINE_MAX_S: Final = 60.0
+
+Page = Callable[[Request, bytes], Awaitable[Answer]]
+
+
+class Face:
+    """Answers other processes."""
+
+    def __init__(self, runtime: "Runtime", seal: Seal) -> None:
+        self._runtime = runtime
+        self._seal = seal
+        self.pages: dict[str, Page] = {}
+        """What else is answered under the prefix, by its path."""
+
+    async def respond(self, request: Request, draining: bool) -> Response:
+        """Return the response to another process. Raises Problem."""
+        if draining or self._runtime.ready():
+            raise Overloaded("This process is about to stop.", slug="not-ready")
+        if request.method != "POST" or not 0 <= request.length <= BODY_BYTES_MAX:
+            raise Invalid("POST, with a Content-Length.")
+        if request.path.startswith(PATH):
+            answer = await self._call(request)
+        else:
+            page = self.pages.get(request.path)
+            if page is None:
+                raise NotFound("There is no such path.", slug="no-such-path")
+            self._passport(request, request.path)
+            answer = await page(request, await _body(request))
+        headers = [("content-type", answer.content_type), *answer.headers]
+        return Response(answer.status, headers, answer.body)
+
+    def _passport(self, request: Request, operation: str) -> Passport:
+        text = request.headers.get("hansa-passport", "")
+        try:
+            return self._seal.open(text, operation, self._runtime.clock.now_us())
+        except PassportRefused as refused:
+            raise Unauthenticated(f"The passport is refused: {refused}.") from None
+
+    async def _call(self, request: Request) -> Answer:
+        runtime = self._runtime
+        name = request.path[len(PATH) :]
+        passport = self._passport(request, name)
+        operation = runtime.by_id.get(name)
+        if operation is None or not runtime.serves(operation.service):
+            raise NotFound(f"{name} is not served here.", slug="not-served-here")
+        header = request.headers.get
+        body = await _body(request)
+        try:
+            arguments = runtime.stored.operation_arguments(operation, body)
+        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            raise Invalid(f"The arguments of {name} are of another release: {error}.") from None
+        deadline = deadline_in(seconds(header("hansa-deadline-ms", "")))
+        if passport.inside:
+            value = await runtime.answer_inside(
+                operation, passport.site, passport.principal(), arguments, deadline=deadline,
+                trace=header("traceparent", ""),
+            )  # fmt: skip
+            return Answer(200, codec.encode(value))
+        return await runtime.invoke_here(
+            operation,
+            Caller(passport.site, passport.principal()),
+            arguments,
+            key=header("idempotency-key", "") or None,
+            request_hash=header("hansa-request", ""),
+            deadline=deadline,
+            trace=header("traceparent", ""),
+            token=header("hansa-position", ""),
+        )
+
+
+async def _body(request: Request) -> bytes:
+    return await request.read(request.length, BODY_BYTES_MAX) if request.length else b""
+
+
+def seconds(text: str) -> float:
+    """Return what a Hansa-Deadline-Ms allows, bounded."""
+    allowed_s = int(text) / 1000 if text.isdecimal() and len(text) < 10 else DEADLINE_MAX_S
+    return min(DEADLINE_MAX_S, allowed_s)
+
+
+def decoded(answer: Answer, operation: Any) -> Any:
+    """Return the value in an answer from another process."""
+    return codec.decode(answer.body, operation.returns)
