@@ -23,8 +23,10 @@ from hansa.kernel.http.app import HttpApp
 from hansa.kernel.migrating import Step
 from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.problems import Problem
+from hansa.kernel.remote import feed
 from hansa.kernel.remote.calls import Remote
 from hansa.kernel.remote.face import Face
+from hansa.kernel.remote.following import Follower, followers
 from hansa.kernel.remote.passport import Seal
 from hansa.kernel.remote.placement import Placement
 from hansa.kernel.runtime import EVERYWHERE, Runtime
@@ -91,6 +93,7 @@ class Cell:
     provider: Testpay | None = field(default=None, init=False)
     remote: Remote | None = field(default=None, init=False)
     seal: Seal | None = field(default=None, init=False)
+    _followers: list[Follower] = field(default_factory=list[Follower], init=False)
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
     async def open(self, *, migrate: bool = True) -> list[Step]:
@@ -118,9 +121,14 @@ class Cell:
             hosted=hosted,
         )
         self.app = HttpApp(self.runtime)
-        if self.seal is not None:
-            self.app.inner = Face(self.runtime, self.seal)
+        if self.remote is not None and self.seal is not None:
+            face = self.app.inner = Face(self.runtime, self.seal)
+            face.pages[feed.PATH] = feed.Feed(self.runtime).respond
+            self._followers = followers(self.runtime, self.remote)
         await self.runtime.start(background=self.background)
+        if self.background:
+            for one in self._followers:
+                await one.start()
         if self.provider is not None and self.background:
             pump = self.provider.pump(self._deliver)
             self._pump = asyncio.create_task(pump, name="hansa-testpay")
@@ -162,6 +170,8 @@ class Cell:
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
+        for one in self._followers:
+            await one.stop()
         await self.runtime.stop()
         if self.remote is not None:
             self.remote.close()

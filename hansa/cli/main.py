@@ -108,12 +108,20 @@ def _serving(
         "up", parents=[where, listen], help="serve, with a demo shop on the first run"
     )
     one.add_argument("--reload", action="store_true", help="start again when a file is saved")
-    one.set_defaults(run=up.run, testpay=True)
+    one.set_defaults(run=up.run, testpay=True, placement="", services="")
     one = commands.add_parser("serve", parents=[where, listen], help="serve what is there")
     one.add_argument(
         "--testpay", action="store_true", help="have the test provider take the payments"
     )
     one.set_defaults(run=serving.run)
+    one.add_argument(
+        "--placement", default="", metavar="FILE",
+        help="which process serves which service, where they are several",
+    )  # fmt: skip
+    one.add_argument(
+        "--services", default="", metavar="NAMES",
+        help="the services of this process, as one entry of the placement has them: sites,commerce",
+    )  # fmt: skip
     one = commands.add_parser("migrate", parents=[where], help="bring the schema up to date")
     one.add_argument("--plan", action="store_true", help="show what would be applied")
     one.add_argument(

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import uvloop
 
@@ -14,6 +15,7 @@ from hansa.kernel import migrating
 from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Problem, StorageFailed
+from hansa.kernel.remote.placement import PlacementInvalid, read_placement
 from hansa.kernel.sealing import MasterKeyInvalid
 
 Ready = Callable[[Cell], Awaitable[None]]
@@ -34,19 +36,39 @@ def run(options: argparse.Namespace) -> int:
 
 def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> int:
     """Open a cell, serve it until SIGTERM or SIGINT, drain, and close it."""
-    from hansa.cli.main import place_of
-
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         check_address(options.host, options.port)
-        cell = Cell(place_of(options), testpay=options.testpay)
+        cell = _cell(options)
         uvloop.run(_serve(cell, options, ready, migrate))
     except AddressTaken as taken:
         return failed(f"{taken} Choose another with --port.")
-    except (Problem, MigrationRefused, MigrationFailed, MasterKeyInvalid, OSError) as error:
+    except (
+        Problem,
+        MigrationRefused,
+        MigrationFailed,
+        MasterKeyInvalid,
+        PlacementInvalid,
+        OSError,
+    ) as error:
         return failed(told(error))
     return 0
+
+
+def _cell(options: argparse.Namespace) -> Cell:
+    """Return the cell of a command line. Raises PlacementInvalid and OSError."""
+    from hansa.cli.main import place_of
+
+    place = place_of(options)
+    if not options.placement:
+        if options.services:
+            raise PlacementInvalid("--services needs a --placement that says where the others are")
+        return Cell(place, testpay=options.testpay)
+    placement = read_placement(Path(options.placement).read_text())
+    hosted = tuple(options.services.split(","))
+    placement.own(hosted)
+    return Cell(place, placement=placement, hosted=hosted, testpay=options.testpay)
 
 
 def told(error: Exception) -> str:

@@ -109,7 +109,7 @@ class Remote:
             raise Unreachable(f"The placement has no process for {operation.service}.")
         if key is None and operation.kind != "query":
             key = secrets.token_urlsafe(24)
-        more = f"hansa-passport: {self._passport(principal, site, operation.id, inside)}\r\n"
+        more = f"hansa-passport: {self.passport(principal, site, operation.id, inside)}\r\n"
         if key is not None:
             more += f"idempotency-key: {key}\r\n"
         if request:
@@ -197,7 +197,8 @@ class Remote:
         target.answered()
         raise problem
 
-    def _passport(self, principal: Principal, site: str, operation: str, inside: bool) -> str:
+    def passport(self, principal: Principal, site: str, operation: str, inside: bool) -> str:
+        """Return a passport, one that was signed a moment ago if there is one."""
         now_us = self._clock.now_us()
         name = (principal, site, operation, inside)
         known = self._passports.get(name)

@@ -1,0 +1,114 @@
+"""Feed: the log of this cell for those of other cells who subscribe to what happens here.
+
+What must never happen here: an event that a follower is told to have passed without having seen it.
+"""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from hansa.kernel import codec, log
+from hansa.kernel.answer import Answer
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.http.message import Request
+from hansa.kernel.log import LogEvent
+from hansa.kernel.problems import Invalid
+from hansa.kernel.relations import sql
+from hansa.kernel.storage import PLATFORM, Session
+from hansa.kernel.structs import Struct
+
+if TYPE_CHECKING:
+    from hansa.kernel.runtime import Runtime
+
+PATH: Final = "/_hansa/log"
+READ_MAX: Final = 512
+WAIT_MAX_S: Final = 2.0
+"""How long a question waits for something to happen; short, so that a stop is not held up."""
+POLL_S: Final = 0.2
+NOTE_EVERY_S: Final = 10.0
+
+_NOTE: Final = """INSERT INTO hansa_subscribers (subscriber, floor, seen_at_us) VALUES (?1, ?2, ?3)
+ON CONFLICT (subscriber) DO UPDATE SET floor = excluded.floor, seen_at_us = excluded.seen_at_us"""
+
+
+class Ask(Struct):
+    """A question: what of these types is after a position? The follower has kept all up to it."""
+
+    follower: Annotated[str, Meta(min_length=1, max_length=100)]
+    after: Annotated[int, Meta(ge=0)]
+    types: Annotated[tuple[str, ...], Meta(max_length=10_000)]
+
+
+class Piece(Struct):
+    """An answer: the events, in order, and the position up to which all were looked at."""
+
+    events: tuple[LogEvent, ...]
+    position: int
+
+
+class Feed:
+    """Answers followers. Events are pruned only when all of them are past."""
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+        self._commit = asyncio.Event()
+        self._noted: dict[str, float] = {}
+        runtime.storage.on_commit(self._commit.set)
+
+    async def respond(self, request: Request, body: bytes) -> Answer:
+        """Return the next piece of the log, when there is one, or after a while. Raises Invalid."""
+        try:
+            ask: Ask = codec.decode(body, Ask)
+        except msgspec.MsgspecError as error:
+            raise Invalid(f"That is no question to the log: {error}.") from None
+        await self._note(ask)
+        return Answer(200, codec.encode(await self._piece(ask)))
+
+    async def _piece(self, ask: Ask) -> Piece:
+        end = time.monotonic() + WAIT_MAX_S
+        wanted = frozenset(ask.types)
+        position = ask.after
+        while True:
+            self._commit.clear()
+            await self._runtime.storage.sequence()
+            events = await self._read(position)
+            if events:
+                position = events[-1].position
+            found = tuple(event for event in events if event.type in wanted)
+            left_s = end - time.monotonic()
+            if found or left_s <= 0:
+                return Piece(found, position)
+            if len(events) < READ_MAX:
+                await self._wait(left_s)
+
+    async def _read(self, position: int) -> list[LogEvent]:
+        return await self._runtime.storage.read(
+            lambda session: log.after(session, position, READ_MAX),
+            site=PLATFORM, deadline=deadline_in(30), across=True, shape="log",
+        )  # fmt: skip
+
+    async def _wait(self, left_s: float) -> None:
+        poll_s = left_s if self._runtime.storage.poll_s is None else min(left_s, POLL_S)
+        try:
+            async with asyncio.timeout(poll_s):
+                await self._commit.wait()
+        except TimeoutError:
+            pass
+
+    async def _note(self, ask: Ask) -> None:
+        """Keep, now and then, how far a follower is: what is behind it may be pruned."""
+        now = time.monotonic()
+        if now - self._noted.get(ask.follower, -NOTE_EVERY_S) < NOTE_EVERY_S:
+            return
+        self._noted[ask.follower] = now
+        row = (f"cell:{ask.follower}", ask.after, self._runtime.clock.now_us())
+
+        async def body(session: Session) -> None:
+            await session.run(sql(session, _NOTE), row)
+
+        await self._runtime.storage.write(
+            body, site=PLATFORM, deadline=deadline_in(30), across=True
+        )
