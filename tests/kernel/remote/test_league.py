@@ -1,0 +1,229 @@
+"""Two processes on two databases are as one: calls, refusals, keys, events, restarts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hansa.kernel.caller import PUBLIC_PRINCIPAL, Caller, Principal
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.postgres import PostgresStorage
+from hansa.kernel.problems import (
+    Conflict,
+    DeadlineExceeded,
+    Denied,
+    NotFound,
+    Problem,
+    Unauthenticated,
+    Unprocessable,
+)
+from hansa.kernel.remote.calls import Unreachable
+from hansa.kernel.sqlite import SqliteStorage
+from hansa.kernel.storage import Storage
+from hansa.testing.postgres import Dsns
+from tests.kernel.cells import REAL
+from tests.kernel.remote import hearing as H
+from tests.kernel.remote import telling as T
+from tests.kernel.remote.league import Node, league
+
+ANYBODY = Caller(REAL.id, PUBLIC_PRINCIPAL)
+HEARD = "SELECT number, name, count FROM hearer_heard ORDER BY name, number"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """The cell of who hears, on each engine; who tells is on SQLite."""
+    if request.param == "sqlite":
+        return SqliteStorage(tmp_path / "hearing.db", synchronous="OFF")
+    dsns: Dsns = request.getfixturevalue("postgres_dsns")
+    return PostgresStorage(dsns.application, owner_dsn=dsns.owner)
+
+
+def run(tmp_path: Path, place: Storage, test: Callable[[Node, Node], Awaitable[None]]) -> None:
+    async def go() -> None:
+        telling = SqliteStorage(tmp_path / "telling.db", synchronous="OFF")
+        async with league(telling, place) as (teller, hearer):
+            await test(teller, hearer)
+
+    asyncio.run(go())
+
+
+async def counted(hearer: Node, name: str, count: int) -> None:
+    """Wait until so many were heard; they were heard in order, each once."""
+    wanted = [(number, name, number) for number in range(1, count + 1)]
+    of = "SELECT number, name, count FROM hearer_heard WHERE name = ?1 ORDER BY number"
+    await hearer.cell.until_rows(wanted, of, name)
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_a_call_is_as_one_in_the_same_process(tmp_path: Path, place: Storage) -> None:
+    async def test(teller: Node, hearer: Node) -> None:
+        assert await hearer.do(T.tell, name="a") == T.Count("a", 1)
+        assert await hearer.do(H.ask, name="a") == T.Count("a", 1)
+        said = await hearer.runtime.do(H.ask_inside, ANYBODY, {"name": "b"})
+        assert said == f"public on {REAL.id} asks for b"
+        with pytest.raises(NotFound) as missing:
+            await hearer.do(H.ask, name="nobody")
+        assert (missing.value.slug, missing.value.detail) == ("nobody-told", "Nobody was told.")
+        with pytest.raises(Unprocessable) as odd:
+            await hearer.do(H.ask, name="odd")
+        assert odd.value.errors[0].pointer == "/name"
+        with pytest.raises(Conflict) as refused:
+            await hearer.do(T.refuse)
+        assert refused.value.document()["price"] == 7
+        with pytest.raises(Problem) as broken:
+            await hearer.do(H.ask, name="broken")
+        assert broken.value.status == 500
+        assert "secret" not in str(broken.value.document())
+
+    run(tmp_path, place, test)
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_permissions_are_those_of_the_caller(tmp_path: Path, place: Storage) -> None:
+    async def test(teller: Node, hearer: Node) -> None:
+        reader = Principal("key_1", frozenset({"teller.all:read"}), "key", REAL.id)
+        runtime = hearer.runtime
+        assert await runtime.do(H.ask_locked, Caller(REAL.id, reader), {}) == "open"
+        with pytest.raises(Unauthenticated):
+            await runtime.do(H.ask_locked, ANYBODY, {})
+        with pytest.raises(Denied):
+            await runtime.do(T.tell, Caller(REAL.id, reader), {"name": "a"})
+        with pytest.raises(Denied):
+            await runtime.do(T.whisper, ANYBODY, {"name": "a"})
+
+    run(tmp_path, place, test)
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_a_key_has_effect_once_wherever_it_is_sent(tmp_path: Path, place: Storage) -> None:
+    async def test(teller: Node, hearer: Node) -> None:
+        key = "k" * 22
+        for node in (hearer, teller, hearer):
+            assert await node.do(T.tell, key=key, name="a") == T.Count("a", 1)
+        for node in (hearer, teller):
+            for _ in range(2):
+                await node.do(T.tell, name="b")
+        assert await teller.do(T.get_told, name="b") == T.Count("b", 4)
+        answers = [
+            await hearer.runtime.invoke(
+                T.publish, ANYBODY, {"name": "c"}, key=key, request_hash="r"
+            )
+            for _ in range(2)
+        ]
+        assert answers[0].body == answers[1].body
+        assert ("idempotency-replayed", "true") in answers[1].headers
+        with pytest.raises(Unprocessable):
+            await hearer.runtime.invoke(
+                T.publish, ANYBODY, {"name": "c"}, key=key, request_hash="s"
+            )
+
+    run(tmp_path, place, test)
+
+
+def test_events_are_heard_once_and_in_order(tmp_path: Path, place: Storage) -> None:
+    async def test(teller: Node, hearer: Node) -> None:
+        for number in range(60):
+            await teller.do(T.tell, name=f"n{number % 3}")
+        for name in ("n0", "n1", "n2"):
+            await counted(hearer, name, 20)
+        copied = "SELECT DISTINCT type FROM hansa_events"
+        assert await hearer.cell.rows(copied) == [("teller.told",)]
+
+    run(tmp_path, place, test)
+
+
+def test_who_was_away_hears_what_was_told_meanwhile(tmp_path: Path, place: Storage) -> None:
+    async def test(teller: Node, hearer: Node) -> None:
+        await teller.do(T.tell, name="a")
+        await counted(hearer, "a", 1)
+        await hearer.stop()
+        for _ in range(5):
+            await teller.do(T.tell, name="a")
+        await hearer.start()
+        await counted(hearer, "a", 6)
+        await teller.stop()
+        await teller.start()
+        await teller.do(T.tell, name="a")
+        await counted(hearer, "a", 7)
+
+    run(tmp_path, place, test)
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_a_restart_fails_no_request(tmp_path: Path, place: Storage) -> None:
+    async def test(teller: Node, hearer: Node) -> None:
+        done = 0
+        over = False
+
+        async def client() -> None:
+            nonlocal done
+            while not over:
+                await hearer.do(T.tell, name="a")
+                await hearer.do(H.ask, name="a")
+                done += 1
+
+        clients = [asyncio.create_task(client()) for _ in range(8)]
+        for _ in range(3):
+            before = done
+            await teller.stop()
+            await teller.start()
+
+            async def goes_on(before: int = before) -> bool:
+                return done > before + 20
+
+            await hearer.cell.until(goes_on)
+        over = True
+        await asyncio.gather(*clients)
+        assert (await teller.do(T.get_told, name="a")).count == done
+        await counted(hearer, "a", done)
+
+    run(tmp_path, place, test)
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_who_is_away_is_told_in_time(tmp_path: Path, place: Storage) -> None:
+    async def test(teller: Node, hearer: Node) -> None:
+        await teller.stop()
+        with pytest.raises(Unreachable) as away:
+            await hearer.runtime.invoke(
+                T.get_told, ANYBODY, {"name": "a"}, deadline=deadline_in(0.2)
+            )
+        assert (away.value.status, away.value.slug) == (503, "service-unreachable")
+        await teller.start()
+        assert await hearer.do(H.ask, name="a") == T.Count("a", 0)
+
+    run(tmp_path, place, test)
+
+
+@asynccontextmanager
+async def silent(node: Node) -> AsyncIterator[None]:
+    """Have a process take requests and not answer."""
+    whole = node.runtime.invoke_here
+    node.runtime.invoke_here = _never  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        node.runtime.invoke_here = whole  # type: ignore[method-assign]
+
+
+async def _never(*_: Any, **__: Any) -> Any:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_who_does_not_answer_is_waited_for_until_the_deadline(
+    tmp_path: Path, place: Storage
+) -> None:
+    async def test(teller: Node, hearer: Node) -> None:
+        async with silent(teller):
+            with pytest.raises(DeadlineExceeded):
+                await hearer.runtime.invoke(
+                    T.get_told, ANYBODY, {"name": "a"}, deadline=deadline_in(0.3)
+                )
+        assert (await hearer.do(T.get_told, name="a")).count == 0
+
+    run(tmp_path, place, test)
