@@ -23,7 +23,6 @@ from hansa.kernel.http.app import HttpApp
 from hansa.kernel.migrating import Step
 from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.problems import Problem
-from hansa.kernel.remote import feed
 from hansa.kernel.remote.calls import Remote
 from hansa.kernel.remote.face import Face
 from hansa.kernel.remote.following import Follower, followers
@@ -122,8 +121,7 @@ class Cell:
         )
         self.app = HttpApp(self.runtime)
         if self.remote is not None and self.seal is not None:
-            face = self.app.inner = Face(self.runtime, self.seal)
-            face.pages[feed.PATH] = feed.Feed(self.runtime).respond
+            self.app.inner = Face(self.runtime, self.seal)
             self._followers = followers(self.runtime, self.remote)
         await self.runtime.start(background=self.background)
         if self.background:

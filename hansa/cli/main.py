@@ -108,6 +108,9 @@ def _serving(
         "up", parents=[where, listen], help="serve, with a demo shop on the first run"
     )
     one.add_argument("--reload", action="store_true", help="start again when a file is saved")
+    one.add_argument(
+        "--split", action="store_true", help="run each service in a process of its own"
+    )
     one.set_defaults(run=up.run, testpay=True, placement="", services="")
     one = commands.add_parser("serve", parents=[where, listen], help="serve what is there")
     one.add_argument(

@@ -25,6 +25,7 @@ HOSTS: Final = (HOST, "localhost")
 
 def run(options: argparse.Namespace) -> int:
     """Serve with a demo shop; with --reload start again whenever a file of the code is saved."""
+    from hansa.cli import split
     from hansa.cli.serving import serve_cell
 
     if options.reload:
@@ -36,7 +37,10 @@ def run(options: argparse.Namespace) -> int:
             print(line)
         sys.stdout.flush()
 
-    return serve_cell(options, ready, migrate=True)
+    if not options.split:
+        return serve_cell(options, ready, migrate=True)
+    with split.running(options):
+        return serve_cell(options, ready, migrate=True)
 
 
 async def demo_key(cell: Cell, folder: Path) -> str:

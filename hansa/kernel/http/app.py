@@ -53,6 +53,12 @@ class HttpApp:
                 self.router.add(operation.method, endpoint.path, endpoint)
                 self.endpoints.append(endpoint)
 
+    def drain(self) -> None:
+        """Say that this process is about to stop: `/readyz` does, and other processes are told."""
+        self.draining = True
+        if self.inner is not None:
+            self.inner.drain()
+
     @property
     def first_parts(self) -> frozenset[str]:
         """The first parts of the paths that are answered here."""
@@ -78,7 +84,7 @@ class HttpApp:
     async def _inside(self, inner: Inner, request: Request) -> Response:
         self.gate.enter()
         try:
-            return await inner.respond(request, self.draining)
+            return await inner.respond(request)
         finally:
             self.gate.leave()
 

@@ -31,8 +31,12 @@ class ServiceCard(Protocol):
 class Inner(Protocol):
     """Who answers other processes, under a prefix of its own."""
 
-    async def respond(self, request: Request, draining: bool) -> Response:
+    async def respond(self, request: Request) -> Response:
         """Return the response. Raises Problem."""
+        ...
+
+    def drain(self) -> None:
+        """Take no more, and let nobody wait for what may happen."""
         ...
 
 

@@ -146,7 +146,7 @@ async def _accepting(host: str, port: int, serving: "asyncio.Task[None]") -> Non
 
 async def _drain(app: HttpApp, server: Any, serving: "asyncio.Task[None]", drain_s: float) -> None:
     """Listen no more, answer what is under way, and close idle connections."""
-    app.draining = True
+    app.drain()
     server.stop()
     done, _ = await asyncio.wait([serving], timeout=drain_s)
     if done:

@@ -4,8 +4,7 @@ Everything here needs a passport. What must never happen: an operation that runs
 was not signed for, or twice around because two processes each think that the other serves it.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,7 +14,9 @@ from hansa.kernel.caller import Caller
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.http.message import Request, Response
 from hansa.kernel.problems import Invalid, NotFound, Overloaded, Unauthenticated
+from hansa.kernel.remote import feed
 from hansa.kernel.remote.calls import PATH
+from hansa.kernel.remote.feed import Feed
 from hansa.kernel.remote.passport import Passport, PassportRefused, Seal
 
 if TYPE_CHECKING:
@@ -24,32 +25,34 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX: Final = 16 << 20
 DEADLINE_MAX_S: Final = 60.0
 
-Page = Callable[[Request, bytes], Awaitable[Answer]]
-
 
 class Face:
-    """Answers other processes."""
+    """Answers other processes: calls, and questions to the log."""
 
     def __init__(self, runtime: "Runtime", seal: Seal) -> None:
         self._runtime = runtime
         self._seal = seal
-        self.pages: dict[str, Page] = {}
-        """What else is answered under the prefix, by its path."""
+        self._feed = Feed(runtime)
+        self._draining = False
 
-    async def respond(self, request: Request, draining: bool) -> Response:
+    def drain(self) -> None:
+        """Take no more, and answer those who wait for the log to go on."""
+        self._draining = True
+        self._feed.end()
+
+    async def respond(self, request: Request) -> Response:
         """Return the response to another process. Raises Problem."""
-        if draining or self._runtime.ready():
+        if self._draining or self._runtime.ready():
             raise Overloaded("This process is about to stop.", slug="not-ready")
         if request.method != "POST" or not 0 <= request.length <= BODY_BYTES_MAX:
             raise Invalid("POST, with a Content-Length.")
         if request.path.startswith(PATH):
             answer = await self._call(request)
+        elif request.path == feed.PATH:
+            self._passport(request, feed.PATH)
+            answer = await self._feed.respond(await _body(request))
         else:
-            page = self.pages.get(request.path)
-            if page is None:
-                raise NotFound("There is no such path.", slug="no-such-path")
-            self._passport(request, request.path)
-            answer = await page(request, await _body(request))
+            raise NotFound("There is no such path.", slug="no-such-path")
         headers = [("content-type", answer.content_type), *answer.headers]
         return Response(answer.status, headers, answer.body)
 
@@ -100,8 +103,3 @@ def seconds(text: str) -> float:
     """Return what a Hansa-Deadline-Ms allows, bounded."""
     allowed_s = int(text) / 1000 if text.isdecimal() and len(text) < 10 else DEADLINE_MAX_S
     return min(DEADLINE_MAX_S, allowed_s)
-
-
-def decoded(answer: Answer, operation: Any) -> Any:
-    """Return the value in an answer from another process."""
-    return codec.decode(answer.body, operation.returns)

@@ -13,7 +13,6 @@ from msgspec import Meta
 from hansa.kernel import codec, log
 from hansa.kernel.answer import Answer
 from hansa.kernel.commands import deadline_in
-from hansa.kernel.http.message import Request
 from hansa.kernel.log import LogEvent
 from hansa.kernel.problems import Invalid
 from hansa.kernel.relations import sql
@@ -55,10 +54,16 @@ class Feed:
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
         self._commit = asyncio.Event()
+        self._ended = False
         self._noted: dict[str, float] = {}
         runtime.storage.on_commit(self._commit.set)
 
-    async def respond(self, request: Request, body: bytes) -> Answer:
+    def end(self) -> None:
+        """Answer all who wait."""
+        self._ended = True
+        self._commit.set()
+
+    async def respond(self, body: bytes) -> Answer:
         """Return the next piece of the log, when there is one, or after a while. Raises Invalid."""
         try:
             ask: Ask = codec.decode(body, Ask)
@@ -79,7 +84,7 @@ class Feed:
                 position = events[-1].position
             found = tuple(event for event in events if event.type in wanted)
             left_s = end - time.monotonic()
-            if found or left_s <= 0:
+            if found or left_s <= 0 or self._ended:
                 return Piece(found, position)
             if len(events) < READ_MAX:
                 await self._wait(left_s)

@@ -14,7 +14,6 @@ from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.clock import MachineClock
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.server import serve
-from hansa.kernel.remote import feed
 from hansa.kernel.remote.calls import Remote
 from hansa.kernel.remote.face import Face
 from hansa.kernel.remote.following import Follower, followers
@@ -68,8 +67,7 @@ class Node:
         )  # fmt: skip
         self.cell = TestCell(self.storage, [teller, hearer], self.runtime)
         self.app = HttpApp(self.runtime)
-        face = self.app.inner = Face(self.runtime, seal)
-        face.pages[feed.PATH] = feed.Feed(self.runtime).respond
+        self.app.inner = Face(self.runtime, seal)
         self._stop = asyncio.Event()
         started = asyncio.Event()
         address = self._entry.addresses[0]

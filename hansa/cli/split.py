@@ -1,0 +1,118 @@
+"""Split: `hansa up` with each service in a process of its own, to see that it makes no difference.
+
+This process serves the sites and is in front; the other services run in children, each on a SQLite
+file of its own, or all on one PostgreSQL. A child that dies is started again, and who calls it
+meanwhile waits.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from hansa.assembly import SERVICES, Cell, Place
+from hansa.kernel.runtime import EVERYWHERE
+from hansa.kernel.sealing import MASTER_KEY_ENV, load_sealer
+from hansa.platform.sites import sites
+
+FRONT: Final = sites.name
+AGAIN_S: Final = 0.2
+STOP_S: Final = 30.0
+
+
+class Child:
+    """A process that serves one service, started again whenever it ends by itself."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self._stopping = threading.Event()
+        self._process = self._start()
+        self._watch = threading.Thread(target=self._follow, name="hansa-child", daemon=True)
+        self._watch.start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        # A session of its own: Ctrl-C is for the one in front, which then stops the others.
+        return subprocess.Popen(self._command, start_new_session=True)
+
+    def _follow(self) -> None:
+        while True:
+            self._process.wait()
+            if self._stopping.wait(AGAIN_S):
+                return
+            self._process = self._start()
+
+    def stop(self) -> None:
+        """End it as an operator does, or at last by force."""
+        self._stopping.set()
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._watch.join()
+
+
+@contextmanager
+def running(options: argparse.Namespace) -> Iterator[None]:
+    """Run the other services while the body serves the one in front; `options` become its own."""
+    folder = Path(options.folder) / "split"
+    if not os.environ.get(MASTER_KEY_ENV):
+        load_sealer(folder / "master.key", None)  # which makes it
+        os.environ[MASTER_KEY_ENV] = (folder / "master.key").read_text().strip()
+    ports = {FRONT: options.port}
+    for service in SERVICES:
+        if service.name not in (FRONT, EVERYWHERE):
+            ports[service.name] = _free_port()
+    placement = folder / "placement.toml"
+    placement.write_text(_placement(ports, shared=bool(options.database)))
+    options.placement, options.services, options.folder = placement, FRONT, str(folder / FRONT)
+    children: list[Child] = []
+    try:
+        for name, port in ports.items():
+            if name != FRONT:
+                place = Place(folder / name, options.database or "", options.owner_database or "")
+                uvloop.run(_make(place))
+                children.append(Child(_command(place, name, port, placement)))
+        yield
+    finally:
+        for child in children:
+            child.stop()
+
+
+def _placement(ports: dict[str, int], *, shared: bool) -> str:
+    cell = '\ncell = "shared"' if shared else ""
+    return "\n".join(
+        f'[processes.{name}]\nurls = ["http://127.0.0.1:{port}"]\nservices = ["{name}"]{cell}\n'
+        for name, port in ports.items()
+    )
+
+
+def _command(place: Place, name: str, port: int, placement: Path) -> list[str]:
+    command = [
+        sys.executable, "-m", "hansa.cli", "serve", "--folder", str(place.folder),
+        "--port", str(port), "--services", name, "--placement", str(placement), "--testpay",
+    ]  # fmt: skip
+    return [*command, "--database", place.database] if place.database else command
+
+
+async def _make(place: Place) -> None:
+    """Make the cell of a service, or bring it up to date."""
+    cell = Cell(place, background=False)
+    await cell.open()
+    await cell.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

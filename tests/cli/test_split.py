@@ -1,0 +1,93 @@
+"""`hansa up --split`: a process for each service, and one that is killed is waited for."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.cli.server import Server, hansa
+
+
+def children(server: Server) -> list[int]:
+    """The processes that the server has started."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(server.process.pid)], text=True, capture_output=True
+    )
+    return [int(line) for line in found.stdout.split()]
+
+
+def ask(server: Server, path: str, body: Any = None, **headers: str) -> Any:
+    request = urllib.request.Request(
+        f"http://localhost:{server.port}{path}",
+        None if body is None else json.dumps(body).encode(),
+        {"Content-Type": "application/json", **headers},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def buy(server: Server) -> Any:
+    """Buy one of the first product on sale."""
+    handle = ask(server, "/commerce/products?limit=1")["items"][0]["handle"]
+    variant = ask(server, f"/commerce/products/{handle}")["variants"][0]
+    cart = ask(server, "/commerce/carts", {"lines": [{"variant_id": variant["id"], "quantity": 1}]})
+    body = {"version": 1, "expected_total": variant["price"], "payment": "tok_ok"}
+    key = {"Idempotency-Key": cart["id"]}
+    return ask(server, f"/commerce/carts/{cart['id']}/complete", body, **key)
+
+
+def test_a_service_that_is_killed_is_waited_for(tmp_path: Path) -> None:
+    with Server(tmp_path, "up", "--split") as server:
+        server.wait_for(r"what is in \S+ stays")
+        numbers: list[int] = []
+        failed: list[Exception] = []
+        over = threading.Event()
+
+        def client() -> None:
+            while not over.is_set() or len(numbers) < 6:
+                try:
+                    numbers.append(buy(server)["number"])
+                except Exception as error:
+                    failed.append(error)
+                    return
+
+        threads = [threading.Thread(target=client) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for how in (signal.SIGKILL, signal.SIGTERM):
+            (child,) = children(server)
+            before = len(numbers)
+            os.kill(child, how)
+            server.wait_for(r"Hansa serves on \S+")
+            while len(numbers) < before + 3 and not failed:
+                over.wait(0.01)
+        over.set()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert sorted(numbers) == list(range(1, len(numbers) + 1))
+        (child,) = children(server)
+        assert server.stop() == 0
+        assert not Path(f"/proc/{child}").exists()
+    key = re.compile(r"hansa_\S+")
+    assert key.match((tmp_path / "split" / "sites" / "demo.key").read_text())
+
+
+def test_a_placement_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "placement.toml"
+    file.write_text("[processes.a]\nurls=['http://127.0.0.1:1']\nservices=['sites']\n")
+    assert hansa("migrate", folder=tmp_path / "cell").returncode == 0
+    for arguments, why in (
+        (("--services", "commerce", "--placement", str(file)), "no entry serves just commerce"),
+        (("--services", "commerce"), "--services needs a --placement"),
+        (("--services", "sites", "--placement", str(tmp_path / "none")), "No such file"),
+    ):
+        refused = hansa("serve", *arguments, folder=tmp_path / "cell")
+        assert refused.returncode == 1
+        assert why in refused.stderr
+        assert "Traceback" not in refused.stderr
