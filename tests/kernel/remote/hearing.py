@@ -37,3 +37,13 @@ async def ask_inside(ctx: Context, name: str) -> str:
 @hearer.query("GET /unlocked", needs=PUBLIC)
 async def ask_locked(ctx: Context) -> str:
     return await ctx.call(get_locked)
+
+
+@hearer.due("hearer.note")
+async def note(ctx: Context, name: str) -> None:
+    await ctx.db.insert(heard, number=0, name=name, count=0)
+
+
+@hearer.command("POST /plan", needs=PUBLIC)
+async def plan(ctx: Context, name: str) -> None:
+    ctx.schedule(note, at=ctx.now, name=name)

@@ -100,10 +100,12 @@ class Node:
 
 
 @asynccontextmanager
-async def league(telling: Storage, hearing: Storage) -> AsyncIterator[tuple[Node, Node]]:
-    """Start both."""
+async def league(
+    telling: Storage, hearing: Storage, *, shared: bool = False
+) -> AsyncIterator[tuple[Node, Node]]:
+    """Start both, each on a database of its own, or on a `shared` one."""
     entries = [
-        Entry(name, name, (Address("127.0.0.1", free_port()),), (name,))
+        Entry(name, "shared" if shared else name, (Address("127.0.0.1", free_port()),), (name,))
         for name in ("teller", "hearer")
     ]
     placement = Placement(entries)
@@ -112,7 +114,8 @@ async def league(telling: Storage, hearing: Storage) -> AsyncIterator[tuple[Node
         Node("hearer", hearing, placement, entries[1]),
     )
     for node in nodes:
-        await node.make()
+        if node is nodes[0] or not shared:
+            await node.make()
         await node.start()
     try:
         yield nodes

@@ -227,3 +227,45 @@ def test_who_does_not_answer_is_waited_for_until_the_deadline(
         assert (await hearer.do(T.get_told, name="a")).count == 0
 
     run(tmp_path, place, test)
+
+
+def test_on_a_shared_database_each_does_its_own(postgres_dsns: Dsns) -> None:
+    async def go() -> None:
+        first, second = (
+            PostgresStorage(postgres_dsns.application, owner_dsn=postgres_dsns.owner)
+            for _ in range(2)
+        )
+        async with league(first, second, shared=True) as (teller, hearer):
+            assert hearer._followers == []
+            for number in range(20):
+                await hearer.do(T.tell, name=f"n{number % 2}")
+                await teller.do(H.plan, name="due")
+            for name in ("n0", "n1"):
+                await counted(hearer, name, 10)
+            done = "SELECT count(*) FROM hearer_heard WHERE name = 'due'"
+            await hearer.cell.until_rows([(20,)], done)
+            late = "SELECT name, attempt FROM hansa_due"
+            assert await hearer.cell.rows(late) == []
+            assert await hearer.cell.rows("SELECT count(*) FROM hansa_deliveries") == [(0,)]
+
+    asyncio.run(go())
+
+
+def test_due_work_of_others_is_left_to_them(postgres_dsns: Dsns) -> None:
+    async def go() -> None:
+        first, second = (
+            PostgresStorage(postgres_dsns.application, owner_dsn=postgres_dsns.owner)
+            for _ in range(2)
+        )
+        async with league(first, second, shared=True) as (teller, hearer):
+            await hearer.runtime.due.stop()
+            await teller.do(H.plan, name="due")
+            await teller.do(T.tell, name="a")
+            await counted(hearer, "a", 1)
+            for _ in range(3):  # who tells looks at what is due, and leaves it
+                teller.runtime.due.wake()
+                await teller.do(T.tell, name="b")
+            rows = await teller.cell.rows("SELECT name, attempt, error FROM hansa_due")
+            assert rows == [("hearer.note", 0, "")]
+
+    asyncio.run(go())
