@@ -45,12 +45,16 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: Any = None
         self._answer: asyncio.Future[Reply] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._headers: dict[str, str] = {}
         self._body = bytearray()
 
-    def ask(self, request: bytes) -> "asyncio.Future[Reply]":
-        """Send a request; the future has the reply, or Broken."""
-        self._answer = asyncio.get_running_loop().create_future()
+    def ask(self, request: bytes, timeout_s: float) -> "asyncio.Future[Reply]":
+        """Send a request; the future has the reply, or Broken, or TimeoutError when the time is
+        over."""
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
+        self._timer = loop.call_later(timeout_s, self._late)
         self._parser = httptools.HttpResponseParser(self)
         self._headers = {}
         self._body = bytearray()
@@ -86,8 +90,22 @@ class Connection(asyncio.Protocol):
         """Tell who waits."""
         self._fail(f"the connection was closed{f': {exc}' if exc else ''}")
 
-    def _fail(self, why: str) -> None:
+    def _late(self) -> None:
         answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            answer.set_exception(TimeoutError())
+        self.close()
+
+    def _ended(self) -> "asyncio.Future[Reply] | None":
+        """Return who waited for the answer, who does so no more."""
+        answer, self._answer = self._answer, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return answer
+
+    def _fail(self, why: str) -> None:
+        answer = self._ended()
         if answer is not None and not answer.done():
             answer.set_exception(Broken(why, sent=True))
         if not self.closed:
@@ -107,7 +125,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Give the reply to who waits for it."""
-        answer, self._answer = self._answer, None
+        answer = self._ended()
         if not self._parser.should_keep_alive():
             self.closed = True
         if answer is not None and not answer.done():
@@ -127,17 +145,16 @@ class Line:
     async def ask(self, request: bytes, timeout_s: float) -> Reply:
         """Send a request and return the reply. Raises Broken, and TimeoutError when the time is
         over; what came of it is then not known."""
-        async with asyncio.timeout(timeout_s):
-            kept = self._kept()
-            connection = kept or await self._connect()
-            try:
-                reply = await self._asked(connection, request)
-            except Broken:
-                if kept is None or kept.touched:
-                    raise
-                # It was closed while it was idle, as the request went out: that is no failure.
-                connection = await self._connect()
-                reply = await self._asked(connection, request)
+        kept = self._kept()
+        connection = kept or await self._connect(timeout_s)
+        try:
+            reply = await self._asked(connection, request, timeout_s)
+        except Broken:
+            if kept is None or kept.touched:
+                raise
+            # It was closed while it was idle, as the request went out: that is no failure.
+            connection = await self._connect(timeout_s)
+            reply = await self._asked(connection, request, timeout_s)
         if not connection.closed and len(self._idle) < IDLE_MAX:
             self._idle.append(connection)
         else:
@@ -145,9 +162,9 @@ class Line:
         return reply
 
     @staticmethod
-    async def _asked(connection: Connection, request: bytes) -> Reply:
+    async def _asked(connection: Connection, request: bytes, timeout_s: float) -> Reply:
         try:
-            return await connection.ask(request)
+            return await connection.ask(request, timeout_s)
         except BaseException:
             connection.close()  # somebody else must not get this answer
             raise
@@ -159,10 +176,10 @@ class Line:
                 return connection
         return None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, timeout_s: float) -> Connection:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(min(CONNECT_S, timeout_s)):
                 _, connection = await loop.create_connection(
                     Connection, self.address.host, self.address.port
                 )
