@@ -39,12 +39,18 @@ from hansa.platform.sites import sites
 from hansa.platform.sites.api import Directory
 from hansa.platform.sites.asking import AskedRows
 from hansa.platform.sites.rows import CellRows, Rows
+from hansa.platform.webhooks import api as webhooks_api
+from hansa.platform.webhooks import webhooks
+from hansa.platform.webhooks.api import Poster, parse_networks
 
 logger = logging.getLogger("hansa")
 
-SERVICES: Final[tuple[Service, ...]] = (attempts, sites, commerce)
-HANDLERS: Final = (commerce_api, sites_api)
+SERVICES: Final[tuple[Service, ...]] = (attempts, sites, webhooks, commerce)
+HANDLERS: Final = (commerce_api, sites_api, webhooks_api)
 """The modules that declare the services' handlers when they are imported."""
+OUTWARD_ENV: Final = "HANSA_OUTWARD_NETWORKS"
+"""Networks inside that sites may have webhooks sent to, as 127.0.0.0/8,10.2.0.0/16; none unless it
+is set."""
 OPERATOR: Final = Caller(PLATFORM, SYSTEM)
 
 
@@ -90,6 +96,9 @@ class Cell:
     directory: Directory = field(init=False)
     app: HttpApp = field(init=False)
     provider: Testpay | None = field(default=None, init=False)
+    poster: Poster = field(
+        default_factory=lambda: Poster(parse_networks(os.environ.get(OUTWARD_ENV, "")))
+    )
     remote: Remote | None = field(default=None, init=False)
     seal: Seal | None = field(default=None, init=False)
     _followers: list[Follower] = field(default_factory=list[Follower], init=False)
@@ -114,7 +123,7 @@ class Cell:
             self.directory,
             sealer,
             clock=self.clock,
-            resources={Payments: Payments(self.provider)},
+            resources={Payments: Payments(self.provider), Poster: self.poster},
             as_if_remote=self.as_if_remote,
             remote=self.remote,
             hosted=hosted,

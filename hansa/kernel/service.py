@@ -15,6 +15,7 @@ from sqlalchemy import MetaData, Table
 from hansa.kernel import catalog, columns
 from hansa.kernel.actions import Action
 from hansa.kernel.context import Context
+from hansa.kernel.log import LogEvent
 from hansa.kernel.operation import (
     BODY_BYTES_MAX,
     DEADLINE_S,
@@ -43,13 +44,19 @@ _NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
 
 @dataclass(frozen=True)
 class Subscription:
-    """A handler of an event: `name` stands in the cursors, so renaming it reads from the start."""
+    """A handler of an event: `name` stands in the cursors, so renaming it reads from the start.
+
+    With `event` None it takes every event of some sites, as it stands in the log: of those that
+    have rows in `listeners`, and of others from their first `opened_by` on.
+    """
 
     name: str
     service: str
-    event: type[Event]
+    event: type[Event] | None
     fn: Callable[[Context, Any], Awaitable[None]]
     backoff_s: tuple[float, ...]
+    listeners: Table | None = None
+    opened_by: type[Event] | None = None
 
 
 @dataclass(frozen=True)
@@ -227,13 +234,39 @@ class Service:
         def declare(
             fn: Callable[[Context, E], Awaitable[None]],
         ) -> Callable[[Context, E], Awaitable[None]]:
-            name = f"{self.name}.{fn.__name__}"
-            if any(known.name == name for known in self.subscriptions):
-                raise ValueError(f"{name} is declared twice")
-            self.subscriptions.append(Subscription(name, self.name, event, fn, backoff_s))
+            self._subscribe(Subscription(self._name_of(fn), self.name, event, fn, backoff_s))
             return fn
 
         return declare
+
+    def on_all(
+        self, listeners: Table, *, opened_by: type[Event]
+    ) -> Callable[
+        [Callable[[Context, LogEvent], Awaitable[None]]],
+        Callable[[Context, LogEvent], Awaitable[None]],
+    ]:
+        """Declare a subscriber to all events of the sites that have rows in `listeners`, for what
+        passes events on; the others cost nothing. `opened_by` is the event that the first row of a
+        site is written with: since it stands in the log itself, nothing after it is missed."""
+
+        def declare(
+            fn: Callable[[Context, LogEvent], Awaitable[None]],
+        ) -> Callable[[Context, LogEvent], Awaitable[None]]:
+            name = self._name_of(fn)
+            self._subscribe(
+                Subscription(name, self.name, None, fn, BACKOFF_S, listeners, opened_by)
+            )
+            return fn
+
+        return declare
+
+    def _name_of(self, fn: Callable[..., Any]) -> str:
+        return f"{self.name}.{fn.__name__}"
+
+    def _subscribe(self, new: Subscription) -> None:
+        if any(known.name == new.name for known in self.subscriptions):
+            raise ValueError(f"{new.name} is declared twice")
+        self.subscriptions.append(new)
 
     def due(
         self, name: str, *, version: int = 1, backoff_s: tuple[float, ...] = BACKOFF_S
