@@ -6,6 +6,7 @@ The command line, the tests and the torture all start from here, so that they ru
 import asyncio
 import logging
 import os
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,9 @@ from hansa.kernel.service import Service
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import PLATFORM, Storage
 from hansa.kernel.structs import RawBody
+from hansa.platform.mail import api as mail_api
+from hansa.platform.mail import mail
+from hansa.platform.mail.api import SMTP, Mailer, Smtp, parse_server
 from hansa.platform.sites import api as sites_api
 from hansa.platform.sites import sites
 from hansa.platform.sites.api import Directory
@@ -45,12 +49,14 @@ from hansa.platform.webhooks.api import Poster, parse_networks
 
 logger = logging.getLogger("hansa")
 
-SERVICES: Final[tuple[Service, ...]] = (attempts, sites, webhooks, commerce)
-HANDLERS: Final = (commerce_api, sites_api, webhooks_api)
+SERVICES: Final[tuple[Service, ...]] = (attempts, sites, webhooks, mail, commerce)
+HANDLERS: Final = (commerce_api, mail_api, sites_api, webhooks_api)
 """The modules that declare the services' handlers when they are imported."""
 OUTWARD_ENV: Final = "HANSA_OUTWARD_NETWORKS"
 """Networks inside that sites may have webhooks sent to, as 127.0.0.0/8,10.2.0.0/16; none unless it
 is set."""
+SMTP_ENV: Final = "HANSA_SMTP"
+"""The server that takes the mail of sites that have none of their own (`mail.parse_server`)."""
 OPERATOR: Final = Caller(PLATFORM, SYSTEM)
 
 
@@ -102,6 +108,7 @@ class Cell:
     remote: Remote | None = field(default=None, init=False)
     seal: Seal | None = field(default=None, init=False)
     _followers: list[Follower] = field(default_factory=list[Follower], init=False)
+    mail_tls: ssl.SSLContext | None = None
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
     async def open(self, *, migrate: bool = True) -> list[Step]:
@@ -123,7 +130,11 @@ class Cell:
             self.directory,
             sealer,
             clock=self.clock,
-            resources={Payments: Payments(self.provider), Poster: self.poster},
+            resources={
+                Payments: Payments(self.provider),
+                Poster: self.poster,
+                Mailer: self._mailer(),
+            },
             as_if_remote=self.as_if_remote,
             remote=self.remote,
             hosted=hosted,
@@ -157,6 +168,13 @@ class Cell:
 
     def _sealer(self) -> Sealer:
         return load_sealer(self.place.folder / "master.key", os.environ.get(MASTER_KEY_ENV))
+
+    def _mailer(self) -> Mailer:
+        async def server_of(site: str) -> Smtp | None:
+            return await self.directory.setting(site, SMTP)
+
+        default = parse_server(os.environ.get(SMTP_ENV, ""))
+        return Mailer(server_of, default, tls=self.mail_tls)
 
     async def _deliver(self, site: str, body: bytes, headers: dict[str, str]) -> bool:
         """Bring a webhook of the test provider to the shop, as its server would."""

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from cryptography import x509
@@ -82,8 +82,6 @@ class Receiver:
         self.connections += 1
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            fields = dict(line.lower().split(": ", 1) for line in head[1:] if line)
-            # Values keep their case: signatures are read from them.
             fields = {
                 line.split(": ", 1)[0].lower(): line.split(": ", 1)[1] for line in head[1:] if line
             }
@@ -100,8 +98,8 @@ class Receiver:
             writer.close()
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate for HOST that signs itself, and its key."""
+def certificate(folder: Path, address: str = "127.0.0.2") -> tuple[Path, Path]:
+    """Write a certificate for HOST and an address that signs itself, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
     start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
@@ -113,7 +111,10 @@ def certificate(folder: Path) -> tuple[Path, Path]:
         .serial_number(1)
         .not_valid_before(start)
         .not_valid_after(start + dt.timedelta(days=36_500))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(HOST), x509.IPAddress(ip_address(address))]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
