@@ -21,6 +21,7 @@ from hansa.kernel.attempts import attempts
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
 from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.http.app import HttpApp
+from hansa.kernel.http.mounts import AsgiApp
 from hansa.kernel.migrating import Step
 from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.problems import Problem
@@ -35,6 +36,10 @@ from hansa.kernel.service import Service
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import PLATFORM, Storage
 from hansa.kernel.structs import RawBody
+from hansa.platform.blobs import api as blobs_api
+from hansa.platform.blobs import blobs
+from hansa.platform.blobs.api import MOUNT, Bytes, parse_store
+from hansa.platform.blobs.serving import BlobServer
 from hansa.platform.mail import api as mail_api
 from hansa.platform.mail import mail
 from hansa.platform.mail.api import SMTP, Mailer, Smtp, parse_server
@@ -49,14 +54,16 @@ from hansa.platform.webhooks.api import Poster, parse_networks
 
 logger = logging.getLogger("hansa")
 
-SERVICES: Final[tuple[Service, ...]] = (attempts, sites, webhooks, mail, commerce)
-HANDLERS: Final = (commerce_api, mail_api, sites_api, webhooks_api)
+SERVICES: Final[tuple[Service, ...]] = (attempts, sites, webhooks, mail, blobs, commerce)
+HANDLERS: Final = (blobs_api, commerce_api, mail_api, sites_api, webhooks_api)
 """The modules that declare the services' handlers when they are imported."""
 OUTWARD_ENV: Final = "HANSA_OUTWARD_NETWORKS"
 """Networks inside that sites may have webhooks sent to, as 127.0.0.0/8,10.2.0.0/16; none unless it
 is set."""
 SMTP_ENV: Final = "HANSA_SMTP"
 """The server that takes the mail of sites that have none of their own (`mail.parse_server`)."""
+BLOBS_ENV: Final = "HANSA_BLOBS"
+"""Where blobs are (`blobs.parse_store`); without it in the folder of the cell."""
 OPERATOR: Final = Caller(PLATFORM, SYSTEM)
 
 
@@ -108,6 +115,8 @@ class Cell:
     remote: Remote | None = field(default=None, init=False)
     seal: Seal | None = field(default=None, init=False)
     _followers: list[Follower] = field(default_factory=list[Follower], init=False)
+    mounts: dict[str, AsgiApp] = field(init=False)
+    """The applications beside the operations, by prefix."""
     mail_tls: ssl.SSLContext | None = None
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
@@ -124,6 +133,7 @@ class Cell:
         self.directory = Directory(self._rows(hosted), sealer, self.clock, alone=alone)
         if self.testpay:
             self.provider = Testpay(str(self.place.folder / "testpay.db"))
+        store = parse_store(os.environ.get(BLOBS_ENV, ""), self.place.folder)
         self.runtime = Runtime(
             self.services,
             self.storage,
@@ -134,6 +144,7 @@ class Cell:
                 Payments: Payments(self.provider),
                 Poster: self.poster,
                 Mailer: self._mailer(),
+                Bytes: Bytes(store),
             },
             as_if_remote=self.as_if_remote,
             remote=self.remote,
@@ -143,6 +154,7 @@ class Cell:
         if self.remote is not None and self.seal is not None:
             self.app.inner = Face(self.runtime, self.seal)
             self._followers = followers(self.runtime, self.remote)
+        self.mounts = {MOUNT: BlobServer(self.runtime, store)} if blobs.name in hosted else {}
         await self.runtime.start(background=self.background)
         if self.background:
             for one in self._followers:
