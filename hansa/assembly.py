@@ -168,7 +168,7 @@ class Cell:
         """Find the way to the other processes; return which services run here."""
         if self.placement is None:
             return frozenset(service.name for service in self.services)
-        self.seal = Seal(sealer.derived("hansa/link"))
+        self.seal = Seal(lambda: sealer.derived("hansa/link"))
         own = self.placement.own(self.hosted)
         self.remote = Remote(self.placement, own, self.seal, self.clock)
         return frozenset({*own.services, EVERYWHERE})

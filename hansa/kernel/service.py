@@ -26,6 +26,7 @@ from hansa.kernel.operation import (
     Scope,
     parameters_of,
 )
+from hansa.kernel.resealing import Sealed
 from hansa.kernel.schedule import Cron
 from hansa.kernel.structs import Event
 
@@ -97,6 +98,7 @@ class Service:
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         self.package = package or str(frame.f_globals.get("__name__", ""))
         self.metadata = MetaData()
+        self.sealed: list[Sealed] = []
         self.tables: dict[str, Table] = {}
         self.operations: dict[str, Operation[..., Any]] = {}
         self.actions: dict[str, Action[..., Any, Any, Any]] = {}
@@ -120,6 +122,14 @@ class Service:
         table = columns.build_table(self.metadata, self.name, name, parts, **options)
         self.tables[name] = table
         return table
+
+    def seals(self, table: Table, column: str, purpose: str, *, site: str = "site") -> None:
+        """Declare that values sealed for a purpose rest in a column, so that they are sealed anew
+        when the master key is rotated. `site` is the column of the site they are sealed for."""
+        names = [one.name for one in table.primary_key.columns]
+        if column not in table.c or site not in table.c:
+            raise ValueError(f"{table.name} has no column {column} or {site}")
+        self.sealed.append(Sealed(table.name, tuple(names), column, purpose, site))
 
     # ---- what others may call
 

@@ -2,6 +2,7 @@
 
 from hansa.kernel.columns import binary, enum, instant, integer, json, text
 from hansa.platform.webhooks import webhooks as service
+from hansa.platform.webhooks.process import SEAL_PURPOSE
 
 endpoints = service.table(
     "endpoints",
@@ -19,6 +20,8 @@ endpoints = service.table(
     instant("changed_at"),
     prefix="whe",
 )
+
+service.seals(endpoints, "keys", SEAL_PURPOSE)
 
 counters = service.table("counters", text("name", primary=True), integer("value"))
 
