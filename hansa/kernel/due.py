@@ -50,7 +50,8 @@ WHERE (site, id) IN (SELECT site, id FROM hansa_due
   ORDER BY ready_at_us LIMIT ?4 {{skip}})
 RETURNING {COLUMNS}"""
 _SOONEST = """SELECT ready_at_us FROM hansa_due
-WHERE state = 'waiting' AND ready_at_us IS NOT NULL {mine} {no_world} ORDER BY ready_at_us LIMIT 1"""
+WHERE state = 'waiting' AND ready_at_us IS NOT NULL {mine} {no_world}
+ORDER BY ready_at_us LIMIT 1"""
 # Of several processes on a database each does the due work of the services that run there.
 _MINE = {
     "sqlite": "AND name IN (SELECT value FROM json_each(?{place}))",

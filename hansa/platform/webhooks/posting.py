@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-import h11
+import httptools
 
 from hansa.kernel.structs import Struct
 from hansa.platform.webhooks.address import Address, Network, is_allowed
@@ -74,25 +74,25 @@ class Poster:
     ) -> Outcome:
         """Send a body and return what came of it; nothing of that kind is raised."""
         started = time.monotonic()
-        status, excerpt, error, after = 0, b"", "", ""
+        answer, error = _Answer(), ""
         try:
             async with asyncio.timeout(self._timeout_s):
-                status, after, excerpt = await self._exchange(url, headers, body)
-        except TimeoutError:
-            error = f"no answer within {self._timeout_s:g} s"
+                await self._exchange(url, headers, body, answer)
+        except TimeoutError:  # who sent a status has answered, however long the rest takes
+            error = "" if answer.status else f"no answer within {self._timeout_s:g} s"
         except Unreachable as reason:
             error = str(reason)
         except ssl.SSLError as reason:
             error = f"TLS: {reason.reason or 'failed'}"
-        except (OSError, h11.RemoteProtocolError) as reason:
-            error = f"{type(reason).__name__}: {reason}"[:200]
+        except OSError as reason:
+            error = "" if answer.status else f"{type(reason).__name__}: {reason}"[:200]
         ms = round((time.monotonic() - started) * 1000)
-        text = excerpt.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-        return Outcome(status, ms, text, error, asked_wait_s(after, now))
+        text = answer.excerpt.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        return Outcome(answer.status, ms, text, error, asked_wait_s(answer.after, now))
 
     async def _exchange(
-        self, url: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, str, bytes]:
+        self, url: str, headers: Mapping[str, str], body: bytes, answer: "_Answer"
+    ) -> None:
         parts = urlsplit(url)
         reader, writer = await self._connect(parts.hostname or "", parts.port, parts.scheme)
         try:
@@ -101,13 +101,9 @@ class Poster:
                 "host": parts.netloc, "connection": "close", "content-length": str(len(body)),
                 **headers,
             }  # fmt: skip
-            http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
-            request = h11.Request(method="POST", target=target, headers=list(fields.items()))
-            head = http.send(request) or b""
-            data = http.send(h11.Data(body)) or b""
-            http.send(h11.EndOfMessage())
-            writer.write(head + data)
-            return await _answer(http, reader)
+            lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+            writer.write(f"POST {target} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+            await _read(reader, answer)
         finally:
             writer.transport.abort()
 
@@ -142,24 +138,58 @@ class Poster:
         return [one for one in addresses if is_allowed(one, self.allowed)]
 
 
-async def _answer(http: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, str, bytes]:
-    """Return the status, Retry-After and the first bytes of an answer."""
-    status, after, excerpt = 0, "", b""
-    while len(excerpt) < EXCERPT_BYTES:
+class _Answer:
+    """What of an answer is looked at; the parser calls it."""
+
+    def __init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.after = ""
+        self.excerpt = b""
+        self.is_over = False
+        self._head = HEAD_BYTES_MAX
+
+    def feed(self, data: bytes) -> None:
+        """Take a piece. Raises Unreachable for what is no HTTP, and for a head without end."""
+        if not self.status:
+            self._head -= len(data)
         try:
-            event = http.next_event()
-            if event is h11.NEED_DATA:
-                http.receive_data(await reader.read(_READ))
-                continue
-        except (OSError, h11.RemoteProtocolError, TimeoutError):
-            if not status:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if self.status:  # who answered has answered, however the rest of it goes
+                self.is_over = True
+                return
+            raise Unreachable("the answer is no HTTP") from None
+        if not self.status and self._head < 0:
+            raise Unreachable(f"the head of the answer has more than {HEAD_BYTES_MAX} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"retry-after":
+            self.after = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self.parser.get_status_code()
+        self.status = status if status >= 200 else 0
+
+    def on_body(self, body: bytes) -> None:
+        self.excerpt = (self.excerpt + body)[:EXCERPT_BYTES]
+        self.is_over = self.is_over or len(self.excerpt) == EXCERPT_BYTES
+
+    def on_message_complete(self) -> None:
+        self.is_over = self.status > 0
+
+
+async def _read(reader: asyncio.StreamReader, answer: _Answer) -> None:
+    """Read an answer as far as it is looked at. Raises Unreachable, OSError."""
+    while not answer.is_over:
+        try:
+            data = await reader.read(_READ)
+        except OSError:
+            if not answer.status:
                 raise
-            break  # who answered has answered, however the rest of it goes
-        if isinstance(event, h11.Response):
-            status = event.status_code
-            after = next((v.decode("latin-1") for k, v in event.headers if k == b"retry-after"), "")
-        elif isinstance(event, h11.Data):
-            excerpt += bytes(event.data)
-        elif isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
-            break
-    return status, after, excerpt[:EXCERPT_BYTES]
+            return
+        if not data:
+            if not answer.status:
+                raise Unreachable("the connection was closed without an answer")
+            return
+        answer.feed(data)

@@ -211,6 +211,7 @@ def test_old_mail_is_forgotten_and_what_waits_is_not(place: Place) -> None:
             new = await office.send("b@b.example")
             await office.until_state(new, "waiting")
             await office.runtime.ticker.tick()
+            await office.later(3_600)  # the sites are spread over an hour
 
             async def forgotten() -> bool:
                 page = await office.run(api.list_messages, page=PageRequest())

@@ -366,6 +366,7 @@ def test_what_is_old_is_forgotten(place: Place) -> None:
             await office.run(come, ship="cog", times=1, first=3)
             await office.until_states(made.endpoint.id, *["delivered"] * 3)
             await office.runtime.ticker.tick()
+            await office.later(3_600)  # the sites are spread over an hour
             await office.until_states(made.endpoint.id, "delivered")
             assert (await office.deliveries(made.endpoint.id))[0].sequence == 3
 
