@@ -245,8 +245,9 @@ class BlobServer:
     ) -> None:
         pieces = self._store.read(key, first, end)
         try:
-            piece = await anext(pieces, b"")
-        except (BlobMissing, OSError) as error:
+            async with asyncio.timeout(PIECE_S):
+                piece = await anext(pieces, b"")
+        except (BlobMissing, OSError, TimeoutError) as error:
             logger.error("blob %s cannot be read: %s", key, error)
             raise Overloaded("The file cannot be read now.", retry_after_s=5) from None
         await send({"type": "http.response.start", "status": status, "headers": _raw(headers)})
@@ -254,8 +255,11 @@ class BlobServer:
             while piece:
                 async with asyncio.timeout(PIECE_S):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-                piece = await anext(pieces, b"")
-        except TimeoutError:
+                async with asyncio.timeout(PIECE_S):
+                    piece = await anext(pieces, b"")
+        except (BlobMissing, OSError) as error:  # a timeout is an OSError too
+            if not isinstance(error, ClientGone):
+                logger.warning("blob %s was not sent to its end: %r", key, error)
             raise _Broken from None
         finally:
             await pieces.aclose()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

@@ -10,8 +10,9 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 from urllib.parse import parse_qs, urlsplit
 
 import obstore
@@ -20,10 +21,15 @@ from obstore.store import S3Store
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
+    from obstore.store import ClientConfig, RetryConfig
 
 PIECE_BYTES: Final = 1 << 18
 PART_BYTES: Final = 5 << 20
 """The smallest part that S3 takes; two of them are in memory at once for each upload."""
+CONNECT_S: Final = timedelta(seconds=5)
+REQUEST_S: Final = timedelta(hours=1)
+"""As long as a whole blob may take in one request; who reads it in pieces waits less for each."""
+RETRY_S: Final = timedelta(seconds=20)
 _KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,70}/[a-z][a-z0-9_]{0,70}")
 
 
@@ -137,7 +143,11 @@ class BucketStore:
     def __init__(self, bucket: str, **options: Any) -> None:
         """`options` are those of obstore's S3Store: prefix, endpoint, region, keys. What is not
         given is read from the usual AWS_* variables."""
-        self._store = S3Store(bucket, **options)
+        client = {"connect_timeout": CONNECT_S, "timeout": REQUEST_S, **options.pop("client", {})}
+        retry: RetryConfig = {"max_retries": 3, "retry_timeout": RETRY_S}
+        self._store = S3Store(
+            bucket, client_options=cast("ClientConfig", client), retry_config=retry, **options
+        )
 
     async def write(self, key: str, pieces: AsyncIterator[bytes]) -> None:
         """See `BlobStore`. A larger blob goes in parts, which the server puts together at the end;
@@ -146,7 +156,7 @@ class BucketStore:
             await obstore.put_async(
                 self._store, check_key(key), pieces, chunk_size=PART_BYTES, max_concurrency=1
             )
-        except obstore.exceptions.BaseError as error:
+        except (FileNotFoundError, obstore.exceptions.BaseError) as error:
             raise _trouble(error) from error
 
     async def read(self, key: str, first: int, end: int) -> AsyncIterator[bytes]:
@@ -212,5 +222,5 @@ def parse_store(url: str, folder: Path) -> BlobStore:
     if prefix:
         options["prefix"] = prefix
     if str(options.get("endpoint", "")).startswith("http://"):
-        options["client_options"] = {"allow_http": True}
+        options["client"] = {"allow_http": True}
     return BucketStore(parts.hostname, **options)
