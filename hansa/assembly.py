@@ -6,6 +6,7 @@ The command line, the tests and the torture all start from here, so that they ru
 import asyncio
 import logging
 import os
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from hansa.kernel.attempts import attempts
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
 from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.http.app import HttpApp
+from hansa.kernel.http.mounts import AsgiApp
 from hansa.kernel.migrating import Step
 from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.problems import Problem
@@ -34,17 +36,34 @@ from hansa.kernel.service import Service
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import PLATFORM, Storage
 from hansa.kernel.structs import RawBody
+from hansa.platform.blobs import api as blobs_api
+from hansa.platform.blobs import blobs
+from hansa.platform.blobs.api import MOUNT, Bytes, parse_store
+from hansa.platform.blobs.serving import BlobServer
+from hansa.platform.mail import api as mail_api
+from hansa.platform.mail import mail
+from hansa.platform.mail.api import SMTP, Mailer, Smtp, parse_server
 from hansa.platform.sites import api as sites_api
 from hansa.platform.sites import sites
 from hansa.platform.sites.api import Directory
 from hansa.platform.sites.asking import AskedRows
 from hansa.platform.sites.rows import CellRows, Rows
+from hansa.platform.webhooks import api as webhooks_api
+from hansa.platform.webhooks import webhooks
+from hansa.platform.webhooks.api import Poster, parse_networks
 
 logger = logging.getLogger("hansa")
 
-SERVICES: Final[tuple[Service, ...]] = (attempts, sites, commerce)
-HANDLERS: Final = (commerce_api, sites_api)
+SERVICES: Final[tuple[Service, ...]] = (attempts, sites, webhooks, mail, blobs, commerce)
+HANDLERS: Final = (blobs_api, commerce_api, mail_api, sites_api, webhooks_api)
 """The modules that declare the services' handlers when they are imported."""
+OUTWARD_ENV: Final = "HANSA_OUTWARD_NETWORKS"
+"""Networks inside that sites may have webhooks sent to, as 127.0.0.0/8,10.2.0.0/16; none unless it
+is set."""
+SMTP_ENV: Final = "HANSA_SMTP"
+"""The server that takes the mail of sites that have none of their own (`mail.parse_server`)."""
+BLOBS_ENV: Final = "HANSA_BLOBS"
+"""Where blobs are (`blobs.parse_store`); without it in the folder of the cell."""
 OPERATOR: Final = Caller(PLATFORM, SYSTEM)
 
 
@@ -90,9 +109,15 @@ class Cell:
     directory: Directory = field(init=False)
     app: HttpApp = field(init=False)
     provider: Testpay | None = field(default=None, init=False)
+    poster: Poster = field(
+        default_factory=lambda: Poster(parse_networks(os.environ.get(OUTWARD_ENV, "")))
+    )
     remote: Remote | None = field(default=None, init=False)
     seal: Seal | None = field(default=None, init=False)
     _followers: list[Follower] = field(default_factory=list[Follower], init=False)
+    mounts: dict[str, AsgiApp] = field(init=False)
+    """The applications beside the operations, by prefix."""
+    mail_tls: ssl.SSLContext | None = None
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
     async def open(self, *, migrate: bool = True) -> list[Step]:
@@ -108,13 +133,19 @@ class Cell:
         self.directory = Directory(self._rows(hosted), sealer, self.clock, alone=alone)
         if self.testpay:
             self.provider = Testpay(str(self.place.folder / "testpay.db"))
+        store = parse_store(os.environ.get(BLOBS_ENV, ""), self.place.folder)
         self.runtime = Runtime(
             self.services,
             self.storage,
             self.directory,
             sealer,
             clock=self.clock,
-            resources={Payments: Payments(self.provider)},
+            resources={
+                Payments: Payments(self.provider),
+                Poster: self.poster,
+                Mailer: self._mailer(),
+                Bytes: Bytes(store),
+            },
             as_if_remote=self.as_if_remote,
             remote=self.remote,
             hosted=hosted,
@@ -123,6 +154,7 @@ class Cell:
         if self.remote is not None and self.seal is not None:
             self.app.inner = Face(self.runtime, self.seal)
             self._followers = followers(self.runtime, self.remote)
+        self.mounts = {MOUNT: BlobServer(self.runtime, store)} if blobs.name in hosted else {}
         await self.runtime.start(background=self.background)
         if self.background:
             for one in self._followers:
@@ -136,7 +168,7 @@ class Cell:
         """Find the way to the other processes; return which services run here."""
         if self.placement is None:
             return frozenset(service.name for service in self.services)
-        self.seal = Seal(sealer.derived("hansa/link"))
+        self.seal = Seal(lambda: sealer.derived("hansa/link"))
         own = self.placement.own(self.hosted)
         self.remote = Remote(self.placement, own, self.seal, self.clock)
         return frozenset({*own.services, EVERYWHERE})
@@ -148,6 +180,13 @@ class Cell:
 
     def _sealer(self) -> Sealer:
         return load_sealer(self.place.folder / "master.key", os.environ.get(MASTER_KEY_ENV))
+
+    def _mailer(self) -> Mailer:
+        async def server_of(site: str) -> Smtp | None:
+            return await self.directory.setting(site, SMTP)
+
+        default = parse_server(os.environ.get(SMTP_ENV, ""))
+        return Mailer(server_of, default, tls=self.mail_tls)
 
     async def _deliver(self, site: str, body: bytes, headers: dict[str, str]) -> bool:
         """Bring a webhook of the test provider to the shop, as its server would."""

@@ -141,7 +141,7 @@ def _working(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     where: argparse.ArgumentParser,
 ) -> None:
-    from hansa.cli import importing, log, sites, torture
+    from hansa.cli import importing, log, secrets, sites, torture
 
     remote = _remote()
     # Behind a verb the options are taken too; what was said before it stands unless said again.
@@ -165,6 +165,17 @@ def _working(
     )  # fmt: skip
     _sites(one, [*later, _remote(argparse.SUPPRESS)])
     one.set_defaults(run=sites.run)
+    one = commands.add_parser("secrets", parents=[where], help="rotate the master key")
+    verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
+    show = verbs.add_parser(
+        "rotate", parents=later, help="seal everything with a new master key; once more goes on"
+    )
+    show.add_argument(
+        "--settle-s", type=float, default=None,
+        help="how long to wait for other processes (default: 32 with PostgreSQL, 0 with SQLite)",
+    )  # fmt: skip
+    verbs.add_parser("new-key", help="print a fresh master key, for HANSA_MASTER_KEY")
+    one.set_defaults(run=secrets.run)
     one = commands.add_parser("log", parents=[where], help="the log, deliveries and due work")
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
     show = verbs.add_parser("events", parents=later, help="the last events")

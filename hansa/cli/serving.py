@@ -96,7 +96,14 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     try:
         started = asyncio.Event()
         serving = asyncio.create_task(
-            serve(cell.app, options.host, options.port, on_started=started.set, stop=stop)
+            serve(
+                cell.app,
+                options.host,
+                options.port,
+                mounts=cell.mounts,
+                on_started=started.set,
+                stop=stop,
+            )
         )
         waiting = asyncio.create_task(started.wait())
         await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)

@@ -205,7 +205,7 @@ async def effect(
     session: Session,
 ) -> None:
     """Run a subscriber's handler for one event inside an open transaction."""
-    value = runtime.stored.event_value(event)
+    value = event if subscription.event is None else runtime.stored.event_value(event)
     own = Run(
         run.site, SYSTEM, subscription.name, subscription.service, event.trace, run.deadline,
         trigger=event.id,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from hansa.kernel import deliveries, log
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in, submit
+from hansa.kernel.listening import Listening
 from hansa.kernel.log import LogEvent
 from hansa.kernel.relations import sql
 from hansa.kernel.run import Run
@@ -60,6 +61,9 @@ class Dispatcher:
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
         self._by_type = runtime.subscriptions
+        self._listening = [Listening(one) for one in runtime.listening]
+        known = [one for several in self._by_type.values() for one in several]
+        self._known = {one.name: one for one in (*known, *runtime.listening)}
         self._position = 0
         self._floor_written = 0
         self._starts: dict[str, int] = {}
@@ -76,12 +80,14 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Find where each subscriber stands, and begin."""
-        if not self._by_type:
+        if not self._known:
             return
         floors, cursors = await self._runtime.storage.read(
             _standing, site=PLATFORM, deadline=deadline_in(30), across=True
         )
-        names = {one.name for several in self._by_type.values() for one in several}
+        names = set(self._known)
+        for listening in self._listening:
+            await listening.load(self._runtime)
         self._starts = {name: floors.get(name, 0) for name in names}
         self._position = min(self._starts.values())
         await self.announce()
@@ -165,17 +171,23 @@ class Dispatcher:
     def _admit(self, event: LogEvent) -> None:
         self._position = event.position
         for subscription in self._by_type.get(event.type, ()):
-            key = (subscription.name, event.slot)
-            done = max(self._starts[subscription.name], self._cursors.get(key, 0))
-            if event.position <= done:
-                continue
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = Lane(subscription, event.slot)
-            lane.events.append(event)
-            self._pending += 1
-            if lane.task is None:
-                lane.task = asyncio.create_task(self._run(lane, key))
+            self._enqueue(subscription, event)
+        for listening in self._listening:
+            if listening.hears(event):
+                self._enqueue(listening.subscription, event)
+
+    def _enqueue(self, subscription: "Subscription", event: LogEvent) -> None:
+        key = (subscription.name, event.slot)
+        done = max(self._starts[subscription.name], self._cursors.get(key, 0))
+        if event.position <= done:
+            return
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(subscription, event.slot)
+        lane.events.append(event)
+        self._pending += 1
+        if lane.task is None:
+            lane.task = asyncio.create_task(self._run(lane, key))
 
     async def _run(self, lane: Lane, key: tuple[str, int]) -> None:
         try:
@@ -228,7 +240,7 @@ class Dispatcher:
     async def rest(self, slot: int | None = None) -> None:
         """Return when every event committed before (of a slot), and all that its subscribers have
         emitted in turn, has been delivered or put aside."""
-        if not self._by_type:
+        if not self._known:
             return
         if not self._tasks:
             raise RuntimeError("no events run here: the runtime was started without background")
@@ -265,7 +277,7 @@ class Dispatcher:
 
     async def _retry_ready(self) -> float | None:
         """Try all that is ready; return in how many seconds to look again, None if when woken."""
-        known = {one.name: one for several in self._by_type.values() for one in several}
+        known = self._known
         try:
             rows = await self._runtime.storage.read(
                 lambda session: _waiting(session, sorted(known)),

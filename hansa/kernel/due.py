@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hansa.due")
 
 RUNNING_MAX = 64
-"""Rows in hand at once. One that waits for the world holds up no other, but so many together do."""
+"""Rows in hand at once that only need the database."""
+WORLD_MAX = 256
+"""Rows in hand at once that ask the world, and so may take long; beside those above, since a slow
+world outside must not hold up what only needs the database."""
+STOP_S = 15.0
+"""How long a stop waits for the world."""
 LEASE_S = 20.0
 DEADLINE_S = 12.0
 """Shorter than the lease, so that a row is never in two hands."""
@@ -41,11 +46,12 @@ COLUMNS = "id, site, name, version, arguments, run_at_us, attempt, principal, tr
 # A claimed row is ready again when its lease is over, so that one index tells what comes next.
 _CLAIM = f"""UPDATE hansa_due SET holder = ?1, lease_until_us = ?2, ready_at_us = ?2
 WHERE (site, id) IN (SELECT site, id FROM hansa_due
-  WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3 {{mine}}
+  WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3 {{mine}} {{no_world}}
   ORDER BY ready_at_us LIMIT ?4 {{skip}})
 RETURNING {COLUMNS}"""
 _SOONEST = """SELECT ready_at_us FROM hansa_due
-WHERE state = 'waiting' AND ready_at_us IS NOT NULL {mine} ORDER BY ready_at_us LIMIT 1"""
+WHERE state = 'waiting' AND ready_at_us IS NOT NULL {mine} {no_world}
+ORDER BY ready_at_us LIMIT 1"""
 # Of several processes on a database each does the due work of the services that run there.
 _MINE = {
     "sqlite": "AND name IN (SELECT value FROM json_each(?{place}))",
@@ -84,6 +90,11 @@ class DueRunner:
         self._awake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
+        resumed = {actions.resume_name(service.name) for service in runtime.services}
+        self._world = {*resumed, *runtime.actions}
+        names = ", ".join(f"'{name}'" for name in sorted(self._world))
+        self._no_world = f"AND name NOT IN ({names})"  # the names of operations have no quotes
         self._stopping = False
 
     async def start(self) -> None:
@@ -110,6 +121,11 @@ class DueRunner:
         if self._task:
             await self._task
         await asyncio.gather(*self._running)
+        if self._asking:
+            _, late = await asyncio.wait(self._asking, timeout=STOP_S)
+            for task in late:  # the next process takes their attempts up
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def wake(self) -> None:
         """Tell that there may be a row that is due sooner than the others."""
@@ -139,13 +155,19 @@ class DueRunner:
         task = asyncio.create_task(
             self.run(row, self._runtime.holder), name=f"hansa-due-{row.name}"
         )
-        self._running.add(task)
+        (self._asking if row.name in self._world else self._running).add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
+        full = len(self._running) == RUNNING_MAX or len(self._asking) >= WORLD_MAX
         self._running.discard(task)
-        if len(self._running) == RUNNING_MAX - 1:
+        self._asking.discard(task)
+        if full:
             self._awake.set()
+
+    def _without_world(self) -> str:
+        """Return what leaves rows that ask the world to later, while so many of them do."""
+        return self._no_world if len(self._asking) >= WORLD_MAX else ""
 
     async def _claim(self, count: int) -> list[DueRow]:
         runtime = self._runtime
@@ -154,7 +176,7 @@ class DueRunner:
             return []
         skip = "FOR UPDATE SKIP LOCKED" if runtime.storage.dialect == "postgresql" else ""
         mine, names = self._mine(5)
-        claim = _CLAIM.format(mine=mine, skip=skip)
+        claim = _CLAIM.format(mine=mine, skip=skip, no_world=self._without_world())
         until_us = now_us + int(LEASE_S * 1_000_000)
 
         async def body(session: Session) -> list[DueRow]:
@@ -178,9 +200,10 @@ class DueRunner:
 
     async def _soonest(self) -> int:
         mine, names = self._mine(1)
+        statement = _SOONEST.format(mine=mine, no_world=self._without_world())
 
         async def body(session: Session) -> int:
-            rows = await session.fetch(sql(session, _SOONEST.format(mine=mine)), names)
+            rows = await session.fetch(sql(session, statement), names)
             found: int = rows[0][0] if rows else NEVER_US
             return found
 

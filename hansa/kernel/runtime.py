@@ -97,11 +97,11 @@ class Runtime:
         self.due_work = {w.name: w for one in here for w in one.due_work.values()}
         self.due_work |= {s.name: _as_due_work(s) for s in self.schedules.values()}
         self.subscriptions: dict[str, list[Subscription]] = {}
-        for one in here:
-            for subscription in one.subscriptions:
-                self.subscriptions.setdefault(event_name(subscription.event), []).append(
-                    subscription
-                )
+        subscribed = [subscription for one in here for subscription in one.subscriptions]
+        self.listening = [one for one in subscribed if one.event is None]
+        for one in subscribed:
+            if one.event is not None:
+                self.subscriptions.setdefault(event_name(one.event), []).append(one)
         self.stored = Stored(self.services, sealer)
         self.holder = secrets.token_hex(8)
         """The name under which this process has leases."""

@@ -8,10 +8,12 @@ never happen: a secret that can be read from the database alone, or moved to ano
 import base64
 import binascii
 import hashlib
+import logging
 import os
 import secrets
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +22,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+logger = logging.getLogger("hansa.sealing")
+
 MASTER_KEY_ENV: Final = "HANSA_MASTER_KEY"
 KEY_BYTES: Final = 32
 DERIVED_KEYS_MAX: Final = 1024
 """How many derived keys one process keeps; deriving one again costs about 20 microseconds."""
+
+REREAD_S: Final = 1.0
+"""How long a process may go on with the master keys of before, when their file has changed."""
 
 _FORMAT: Final = 1
 _ID_BYTES: Final = 4
@@ -52,18 +59,50 @@ class Sealer:
     `is_current` tells what still waits for that.
     """
 
-    def __init__(self, masters: Sequence[bytes]) -> None:
-        """Take master keys of 32 bytes, the current one first. Raises MasterKeyInvalid."""
+    def __init__(
+        self,
+        masters: Sequence[bytes],
+        *,
+        reread: Callable[[], Sequence[bytes] | None] | None = None,
+    ) -> None:
+        """Take master keys of 32 bytes, the current one first. Raises MasterKeyInvalid.
+
+        `reread` returns other keys when there are any: it is asked each second, and for a value
+        that was sealed with an unknown one, so that keys rotate while processes run.
+        """
+        self._reread = reread
+        self._reread_at = 0.0
+        self._derived: OrderedDict[tuple[bytes, str, str], AESGCM] = OrderedDict()
+        self._told: dict[str, list[bytes]] = {}
+        self._take(masters)
+
+    def _take(self, masters: Sequence[bytes]) -> None:
         if not masters or any(len(master) != KEY_BYTES for master in masters):
             raise MasterKeyInvalid(f"a master key is {KEY_BYTES} bytes, and one is needed")
         self._masters = {_key_id(master): master for master in masters}
         self._current = _key_id(masters[0])
-        self._derived: OrderedDict[tuple[bytes, str, str], AESGCM] = OrderedDict()
+        self._derived.clear()
+        self._told.clear()
+
+    def _look(self, *, now: bool = False) -> None:
+        """Take other master keys up, if there are any."""
+        if self._reread is None or not (now or time.monotonic() >= self._reread_at):
+            return
+        self._reread_at = time.monotonic() + REREAD_S
+        masters = self._reread()
+        if masters is not None:
+            self._take(masters)
+
+    @property
+    def head(self) -> bytes:
+        """What every value begins with that the current master key seals."""
+        self._look()
+        return bytes([_FORMAT]) + self._current
 
     def seal(self, purpose: str, site: str, plain: bytes) -> bytes:
         """Return `plain` sealed for a purpose ("sites.settings") of a site; longer by 33 bytes."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        head = bytes([_FORMAT]) + self._current
+        head = self.head
         key = self._key(self._current, purpose, site)
         return head + nonce + key.encrypt(nonce, plain, _belongs_to(head, purpose, site))
 
@@ -71,6 +110,7 @@ class Sealer:
         """Return what `seal` was given. Raises SealBroken for anything else than its exact answer
         to the same purpose and site."""
         head = sealed[:_HEAD]
+        self._look(now=head[:1] == bytes([_FORMAT]) and head[1:] not in self._masters)
         if len(sealed) < OVERHEAD_BYTES or head[0] != _FORMAT or head[1:] not in self._masters:
             raise SealBroken("the sealed value cannot be opened")
         nonce = sealed[_HEAD : _HEAD + _NONCE_BYTES]
@@ -84,18 +124,24 @@ class Sealer:
 
     def derived(self, purpose: str) -> list[bytes]:
         """Return a key of 32 bytes from each master key, the current one first."""
-        info = b"hansa/derived/" + purpose.encode()
-        ordered = [self._current, *(name for name in self._masters if name != self._current)]
-        return [
-            HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(
-                self._masters[name]
-            )
-            for name in ordered
-        ]
+        self._look()
+        known = self._told.get(purpose)
+        if known is None:
+            info = b"hansa/derived/" + purpose.encode()
+            ordered = [self._current, *(name for name in self._masters if name != self._current)]
+            masters = [self._masters[name] for name in ordered]
+            known = [
+                HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(master)
+                for master in masters
+            ]
+            if len(self._told) >= DERIVED_KEYS_MAX:
+                self._told.clear()
+            self._told[purpose] = known
+        return known
 
     def is_current(self, sealed: bytes) -> bool:
         """Tell whether a sealed value uses the current master key, so needs no new sealing."""
-        return sealed[1:_HEAD] == self._current
+        return sealed[:_HEAD] == self.head
 
     def _key(self, key_id: bytes, purpose: str, site: str) -> AESGCM:
         name = (key_id, purpose, site)
@@ -163,9 +209,48 @@ def load_sealer(file: Path, environment: str | None) -> Sealer:
         return Sealer(parse_master_keys(environment, MASTER_KEY_ENV))
     if not file.exists():
         _write_once(file, new_master_key() + "\n")
-    if file.stat().st_mode & 0o077:
-        raise MasterKeyInvalid(f"{file}: others may read it; run chmod 600 on it")
-    return Sealer(parse_master_keys(file.read_text(encoding="ascii"), str(file)))
+    seen = _Seen(file)
+    return Sealer(seen.read(), reread=seen.changed)
+
+
+class _Seen:
+    """The file of the master keys, as it was read last."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._mark = (0, 0)
+
+    def read(self) -> list[bytes]:
+        """Return the keys in the file. Raises MasterKeyInvalid."""
+        about = self._file.stat()
+        if about.st_mode & 0o077:
+            raise MasterKeyInvalid(f"{self._file}: others may read it; run chmod 600 on it")
+        self._mark = (about.st_ino, about.st_mtime_ns)
+        return parse_master_keys(self._file.read_text(encoding="ascii"), str(self._file))
+
+    def changed(self) -> list[bytes] | None:
+        """Return the keys if the file is another one now. One that cannot be read changes nothing:
+        a running process keeps what it knows."""
+        try:
+            about = self._file.stat()
+            return self.read() if (about.st_ino, about.st_mtime_ns) != self._mark else None
+        except (OSError, MasterKeyInvalid, UnicodeDecodeError) as error:
+            logger.error("the master keys cannot be read again: %s", error)
+            return None
+
+
+def read_master_keys(file: Path) -> list[bytes]:
+    """Return the keys in a file, the current one first. Raises MasterKeyInvalid, OSError."""
+    return _Seen(file).read()
+
+
+def replace_master_keys(file: Path, masters: Sequence[bytes]) -> None:
+    """Write other keys in place of those in a file; who reads it finds the old or the new ones."""
+    text = "".join(base64.b64encode(master).decode() + "\n" for master in masters)
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    _write_once(draft, text)
+    os.replace(draft, file)
+    _sync_folder(file.parent)
 
 
 def _write_once(file: Path, text: str) -> None:
@@ -183,10 +268,14 @@ def _write_once(file: Path, text: str) -> None:
             os.link(draft, file)
         except FileExistsError:
             return
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(file.parent)
     finally:
         os.unlink(draft)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

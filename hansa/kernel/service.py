@@ -15,6 +15,7 @@ from sqlalchemy import MetaData, Table
 from hansa.kernel import catalog, columns
 from hansa.kernel.actions import Action
 from hansa.kernel.context import Context
+from hansa.kernel.log import LogEvent
 from hansa.kernel.operation import (
     BODY_BYTES_MAX,
     DEADLINE_S,
@@ -25,6 +26,7 @@ from hansa.kernel.operation import (
     Scope,
     parameters_of,
 )
+from hansa.kernel.resealing import Sealed
 from hansa.kernel.schedule import Cron
 from hansa.kernel.structs import Event
 
@@ -43,13 +45,19 @@ _NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
 
 @dataclass(frozen=True)
 class Subscription:
-    """A handler of an event: `name` stands in the cursors, so renaming it reads from the start."""
+    """A handler of an event: `name` stands in the cursors, so renaming it reads from the start.
+
+    With `event` None it takes every event of some sites, as it stands in the log: of those that
+    have rows in `listeners`, and of others from their first `opened_by` on.
+    """
 
     name: str
     service: str
-    event: type[Event]
+    event: type[Event] | None
     fn: Callable[[Context, Any], Awaitable[None]]
     backoff_s: tuple[float, ...]
+    listeners: Table | None = None
+    opened_by: type[Event] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,7 @@ class Service:
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         self.package = package or str(frame.f_globals.get("__name__", ""))
         self.metadata = MetaData()
+        self.sealed: list[Sealed] = []
         self.tables: dict[str, Table] = {}
         self.operations: dict[str, Operation[..., Any]] = {}
         self.actions: dict[str, Action[..., Any, Any, Any]] = {}
@@ -113,6 +122,14 @@ class Service:
         table = columns.build_table(self.metadata, self.name, name, parts, **options)
         self.tables[name] = table
         return table
+
+    def seals(self, table: Table, column: str, purpose: str, *, site: str = "site") -> None:
+        """Declare that values sealed for a purpose rest in a column, so that they are sealed anew
+        when the master key is rotated. `site` is the column of the site they are sealed for."""
+        names = [one.name for one in table.primary_key.columns]
+        if column not in table.c or site not in table.c:
+            raise ValueError(f"{table.name} has no column {column} or {site}")
+        self.sealed.append(Sealed(table.name, tuple(names), column, purpose, site))
 
     # ---- what others may call
 
@@ -227,13 +244,39 @@ class Service:
         def declare(
             fn: Callable[[Context, E], Awaitable[None]],
         ) -> Callable[[Context, E], Awaitable[None]]:
-            name = f"{self.name}.{fn.__name__}"
-            if any(known.name == name for known in self.subscriptions):
-                raise ValueError(f"{name} is declared twice")
-            self.subscriptions.append(Subscription(name, self.name, event, fn, backoff_s))
+            self._subscribe(Subscription(self._name_of(fn), self.name, event, fn, backoff_s))
             return fn
 
         return declare
+
+    def on_all(
+        self, listeners: Table, *, opened_by: type[Event]
+    ) -> Callable[
+        [Callable[[Context, LogEvent], Awaitable[None]]],
+        Callable[[Context, LogEvent], Awaitable[None]],
+    ]:
+        """Declare a subscriber to all events of the sites that have rows in `listeners`, for what
+        passes events on; the others cost nothing. `opened_by` is the event that the first row of a
+        site is written with: since it stands in the log itself, nothing after it is missed."""
+
+        def declare(
+            fn: Callable[[Context, LogEvent], Awaitable[None]],
+        ) -> Callable[[Context, LogEvent], Awaitable[None]]:
+            name = self._name_of(fn)
+            self._subscribe(
+                Subscription(name, self.name, None, fn, BACKOFF_S, listeners, opened_by)
+            )
+            return fn
+
+        return declare
+
+    def _name_of(self, fn: Callable[..., Any]) -> str:
+        return f"{self.name}.{fn.__name__}"
+
+    def _subscribe(self, new: Subscription) -> None:
+        if any(known.name == new.name for known in self.subscriptions):
+            raise ValueError(f"{new.name} is declared twice")
+        self.subscriptions.append(new)
 
     def due(
         self, name: str, *, version: int = 1, backoff_s: tuple[float, ...] = BACKOFF_S

@@ -17,6 +17,7 @@ from hansa.kernel.sealing import (
     load_sealer,
     new_master_key,
     parse_master_keys,
+    replace_master_keys,
 )
 
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -105,3 +106,39 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
     sealed = load_sealer(tmp_path / "none", text).seal("p", "s", b"x")
     assert load_sealer(tmp_path / "none", text).open("p", "s", sealed) == b"x"
     assert not (tmp_path / "none").exists()
+
+
+def test_a_running_sealer_takes_up_what_the_file_says_next(tmp_path: Path) -> None:
+    file = tmp_path / "master.key"
+    replace_master_keys(file, [OLD])
+    running = load_sealer(file, None)
+    before = running.seal("p", "s", b"x")
+    assert running.is_current(before)
+    replace_master_keys(file, [NEW, OLD])
+    # A value of the new key makes it look at once, anything else within a second.
+    assert running.open("p", "s", Sealer([NEW]).seal("p", "s", b"y")) == b"y"
+    assert not running.is_current(before)
+    assert Sealer([NEW]).open("p", "s", running.seal("p", "s", b"z")) == b"z"
+    assert running.open("p", "s", before) == b"x"
+    other = load_sealer(file, None)
+    replace_master_keys(file, [OLD, NEW])
+    other._reread_at = 0.0  # the second is over
+    assert other.head == Sealer([OLD]).head
+
+
+def test_a_file_that_becomes_unreadable_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "master.key"
+    replace_master_keys(file, [OLD])
+    running = load_sealer(file, None)
+    for spoil in (lambda: file.write_text("nonsense"), lambda: file.unlink()):
+        spoil()
+        running._reread_at = 0.0
+        assert running.open("p", "s", running.seal("p", "s", b"x")) == b"x"
+        with pytest.raises(SealBroken):
+            running.open("p", "s", Sealer([NEW]).seal("p", "s", b"y"))
+
+
+def test_derived_keys_belong_to_purpose_and_master() -> None:
+    both = Sealer([NEW, OLD]).derived("p")
+    assert both == Sealer([NEW]).derived("p") + Sealer([OLD]).derived("p")
+    assert len({*both, *Sealer([NEW]).derived("q")}) == 3

@@ -66,7 +66,9 @@ class Mounts:
 
     async def run(self, mount: Mount, scope: Message, receive: Receive, send: Send) -> None:
         """Run an application for an ASGI request, within the limits."""
-        exchange = _Exchange(receive, send, self._gate.limits.mount_body_bytes_max)
+        # An application that takes a body in pieces says itself how large it may be.
+        bytes_max = getattr(mount.app, "body_bytes_max", self._gate.limits.mount_body_bytes_max)
+        exchange = _Exchange(receive, send, bytes_max)
         try:
             self._gate.enter()
         except Overloaded:

@@ -11,7 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from hansa.kernel import codec
+from hansa.kernel import codec, contracts
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.relations import sql
@@ -122,7 +122,11 @@ class Follower:
 def followers(runtime: "Runtime", remote: "Remote") -> list[Follower]:
     """Return who has to follow whom, so that the subscribers of this process hear all."""
     wanted: dict[str, tuple[Entry, list[str]]] = {}
-    for name in sorted(runtime.subscriptions):
+    names = set(runtime.subscriptions)
+    if runtime.listening:  # who listens to all events of a site, listens wherever they happen
+        known = contracts.contracts_of(runtime.services)
+        names |= {one.name for one in known if one.kind == "event"}
+    for name in sorted(names):
         entry = remote.placement.of(name.partition(".")[0])
         if entry is not None and entry.cell != remote.own.cell:
             wanted.setdefault(entry.cell, (entry, []))[1].append(name)

@@ -7,7 +7,7 @@ asks, not what: the connection between processes is to be private (a mesh, or on
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -47,11 +47,16 @@ class PassportRefused(Exception):
 class Seal:
     """Signs with the first of the keys, and accepts what any of them signed."""
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
-        """Raises ValueError for no key, or one of fewer than 32 bytes."""
-        if not keys or any(len(key) < KEY_BYTES_MIN for key in keys):
+    def __init__(self, keys: Sequence[bytes] | Callable[[], Sequence[bytes]]) -> None:
+        """Take keys, or what tells them each time, where they rotate. Raises ValueError for no key,
+        or one of fewer than 32 bytes."""
+        self._now: Callable[[], Sequence[bytes]] = keys if callable(keys) else lambda: keys
+        if not self._keys or any(len(key) < KEY_BYTES_MIN for key in self._keys):
             raise ValueError(f"a link key has {KEY_BYTES_MIN} bytes or more")
-        self._keys = tuple(keys)
+
+    @property
+    def _keys(self) -> Sequence[bytes]:
+        return self._now()
 
     def sign(
         self, principal: Principal, site: str, operation: str, *, inside: bool, now_us: int

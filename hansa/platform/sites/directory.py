@@ -22,7 +22,7 @@ from hansa.platform.sites.hosts import host_of_header
 from hansa.platform.sites.keys import is_live, is_secret_of, parse_key
 from hansa.platform.sites.memory import Memory
 from hansa.platform.sites.rows import KeyRow, Rows, SettingRow, SiteRow
-from hansa.platform.sites.settings import Setting
+from hansa.platform.sites.settings import SEAL_PURPOSE, Setting
 
 T = TypeVar("T")
 
@@ -35,7 +35,6 @@ CALLERS_MAX: Final = 4_096
 """Callers that are answered again without asking, at most."""
 FRESH_S: Final = 1.0
 """How old what is in memory may be, and so how long after its commit a change may be unseen."""
-SEAL_PURPOSE: Final = "sites.settings"
 
 
 class _Entry:

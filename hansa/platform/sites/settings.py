@@ -17,6 +17,7 @@ from hansa.kernel import codec, shapes
 
 T = TypeVar("T")
 
+SEAL_PURPOSE: Final = "sites.settings"
 VALUE_BYTES_MAX: Final = 16_384
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:\.[a-z][a-z0-9_]*)+")
 

@@ -2,6 +2,7 @@
 
 from hansa.kernel.columns import binary, boolean, enum, instant, integer, json, text
 from hansa.platform.sites import sites as service
+from hansa.platform.sites.settings import SEAL_PURPOSE
 
 sites = service.table(
     "sites",
@@ -54,3 +55,5 @@ settings = service.table(
     scope="platform",
     foreign=[("site_id", sites)],
 )
+
+service.seals(settings, "value", SEAL_PURPOSE, site="site_id")

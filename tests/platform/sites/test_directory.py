@@ -20,10 +20,10 @@ from hansa.kernel.storage import PLATFORM, Session, Storage
 from hansa.kernel.structs import Secret
 from hansa.platform.sites import keys, tables
 from hansa.platform.sites import sites as service
-from hansa.platform.sites.directory import FRESH_S, SEAL_PURPOSE, Directory, setting_key
+from hansa.platform.sites.directory import FRESH_S, Directory, setting_key
 from hansa.platform.sites.memory import COMMAND_S
 from hansa.platform.sites.rows import CellRows
-from hansa.platform.sites.settings import Setting
+from hansa.platform.sites.settings import SEAL_PURPOSE, Setting
 
 START_US = 1_700_000_000_000_000
 TOKEN = Setting("pay.token", Secret, Secret("none"), "What opens the provider.", secret=True)

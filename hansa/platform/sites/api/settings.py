@@ -11,9 +11,9 @@ from hansa.platform.sites import sites as service
 from hansa.platform.sites import tables
 from hansa.platform.sites.api.events import SettingChanged
 from hansa.platform.sites.api.sites import find_site
-from hansa.platform.sites.directory import SEAL_PURPOSE, setting_key
+from hansa.platform.sites.directory import setting_key
 from hansa.platform.sites.process import directory_of, sealer_of
-from hansa.platform.sites.settings import Setting, declared
+from hansa.platform.sites.settings import SEAL_PURPOSE, Setting, declared
 
 
 class NewValue(Struct):

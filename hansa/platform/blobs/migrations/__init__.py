@@ -1,0 +1,1 @@
+"""Revisions of what is kept of sites."""
