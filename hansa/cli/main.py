@@ -123,7 +123,7 @@ def _serving(
     )  # fmt: skip
     one.add_argument(
         "--services", default="", metavar="NAMES",
-        help="the services of this process, as one entry of the placement has them: sites,commerce",
+        help="the services of this process, as one entry of the placement has them: sites,mail",
     )  # fmt: skip
     one = commands.add_parser("migrate", parents=[where], help="bring the schema up to date")
     one.add_argument("--plan", action="store_true", help="show what would be applied")

@@ -1,11 +1,12 @@
-"""Split: `hansa up` with each service in a process of its own, to see that it makes no difference.
+"""Split: `hansa up` in several processes, to see that it makes no difference.
 
-This process serves the sites and is in front; the other services run in children, each on a SQLite
+This process serves the platform and is in front; each business service runs in a child, on a SQLite
 file of its own, or all on one PostgreSQL. A child that dies is started again, and who calls it
 meanwhile waits.
 """
 
 import argparse
+import json
 import os
 import socket
 import subprocess
@@ -18,12 +19,10 @@ from typing import Final
 
 import uvloop
 
-from hansa.assembly import SERVICES, Cell, Place
-from hansa.kernel.runtime import EVERYWHERE
+from hansa.assembly import BUSINESS_SERVICES, PLATFORM_SERVICES, Cell, Place
 from hansa.kernel.sealing import MASTER_KEY_ENV, load_sealer
-from hansa.platform.sites import sites
 
-FRONT: Final = sites.name
+FRONT: Final = "platform"
 AGAIN_S: Final = 0.2
 STOP_S: Final = 30.0
 
@@ -68,16 +67,17 @@ def running(options: argparse.Namespace) -> Iterator[None]:
     if not os.environ.get(MASTER_KEY_ENV):
         load_sealer(folder / "master.key", None)  # which makes it
         os.environ[MASTER_KEY_ENV] = (folder / "master.key").read_text().strip()
-    ports = {FRONT: options.port}
-    for service in SERVICES:
-        if service.name not in (FRONT, EVERYWHERE):
-            ports[service.name] = _free_port()
+    platform = [service.name for service in PLATFORM_SERVICES]
+    entries = {FRONT: (options.port, platform)}
+    for service in BUSINESS_SERVICES:
+        entries[service.name] = (_free_port(), [service.name])
     placement = folder / "placement.toml"
-    placement.write_text(_placement(ports, shared=bool(options.database)))
-    options.placement, options.services, options.folder = placement, FRONT, str(folder / FRONT)
+    placement.write_text(_placement(entries, shared=bool(options.database)))
+    options.placement, options.services = placement, ",".join(platform)
+    options.folder = str(folder / FRONT)
     children: list[Child] = []
     try:
-        for name, port in ports.items():
+        for name, (port, _) in entries.items():
             if name != FRONT:
                 place = Place(folder / name, options.database or "", options.owner_database or "")
                 uvloop.run(_make(place))
@@ -88,11 +88,12 @@ def running(options: argparse.Namespace) -> Iterator[None]:
             child.stop()
 
 
-def _placement(ports: dict[str, int], *, shared: bool) -> str:
+def _placement(entries: dict[str, tuple[int, list[str]]], *, shared: bool) -> str:
     cell = '\ncell = "shared"' if shared else ""
     return "\n".join(
-        f'[processes.{name}]\nurls = ["http://127.0.0.1:{port}"]\nservices = ["{name}"]{cell}\n'
-        for name, port in ports.items()
+        f'[processes.{name}]\nurls = ["http://127.0.0.1:{port}"]\n'
+        f"services = {json.dumps(services)}{cell}\n"
+        for name, (port, services) in entries.items()
     )
 
 

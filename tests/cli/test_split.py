@@ -1,4 +1,4 @@
-"""`hansa up --split`: a process for each service, and one that is killed is waited for."""
+"""`hansa up --split`: platform in front, the shop behind it; one that is killed is waited for."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def test_a_service_that_is_killed_is_waited_for(tmp_path: Path) -> None:
         assert started
         assert not [child for child in started if Path(f"/proc/{child}").exists()]
     key = re.compile(r"hansa_\S+")
-    assert key.match((tmp_path / "split" / "sites" / "demo.key").read_text())
+    assert key.match((tmp_path / "split" / "platform" / "demo.key").read_text())
 
 
 def test_a_placement_that_does_not_fit_is_told(tmp_path: Path) -> None:
