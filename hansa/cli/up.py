@@ -21,6 +21,8 @@ from hansa.platform.sites.api import NewKey, NewSite, create_key, create_site
 
 HOST: Final = "demo.localhost"
 HOSTS: Final = (HOST, "localhost")
+DEMO_PERMISSIONS: Final = ("commerce.*", "webhooks.*", "mail.*", "blobs.*")
+"""What who keeps the demo shop may do: all that is the site's own."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,7 +61,7 @@ async def demo_key(cell: Cell, folder: Path) -> str:
     )
     await _fill(cell, site.id)
     made = await runtime.do(
-        create_key, OPERATOR, {"site": site.id, "body": NewKey("demo", ("commerce.*",))},
+        create_key, OPERATOR, {"site": site.id, "body": NewKey("demo", DEMO_PERMISSIONS)},
         key="up:key",
     )  # fmt: skip
     _write(file, made.key)
