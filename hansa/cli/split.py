@@ -18,7 +18,8 @@ from typing import Final
 
 import uvloop
 
-from hansa.assembly import SERVICES, Cell, Place
+from hansa import project
+from hansa.assembly import Cell, Place
 from hansa.kernel.runtime import EVERYWHERE
 from hansa.kernel.sealing import MASTER_KEY_ENV, load_sealer
 from hansa.platform.sites import sites
@@ -69,7 +70,7 @@ def running(options: argparse.Namespace) -> Iterator[None]:
         load_sealer(folder / "master.key", None)  # which makes it
         os.environ[MASTER_KEY_ENV] = (folder / "master.key").read_text().strip()
     ports = {FRONT: options.port}
-    for service in SERVICES:
+    for service in project.services():
         if service.name not in (FRONT, EVERYWHERE):
             ports[service.name] = _free_port()
     placement = folder / "placement.toml"
@@ -106,7 +107,7 @@ def _command(place: Place, name: str, port: int, placement: Path) -> list[str]:
 
 async def _make(place: Place) -> None:
     """Make the cell of a service, or bring it up to date."""
-    cell = Cell(place, background=False)
+    cell = Cell(place, project.services(), background=False)
     await cell.open()
     await cell.close()
 
