@@ -15,9 +15,10 @@ from hansa.kernel.compatibility import Misfit, input_misfits, output_misfits
 from hansa.kernel.shapes import Shape, prune, shape_of
 from hansa.kernel.structs import Struct
 
-Plan = Any
+Plan = tuple[Any, ...]
 """A type as nested tuples, so that Hypothesis can draw it, change it and shrink it."""
 
+struct_of: Any = msgspec.defstruct
 NAMES = ("a", "b", "c")
 LEAVES = st.one_of(
     st.tuples(st.just("int"), st.none() | st.integers(-3, 3), st.none() | st.integers(4, 9)),
@@ -69,10 +70,11 @@ def type_of(plan: Plan) -> Any:
                 for name, (inner, how) in fields.items()
             ]
             parts.sort(key=len)
-            return msgspec.defstruct("Drawn", parts, frozen=True, forbid_unknown_fields=True)
+            return struct_of("Drawn", parts, frozen=True, forbid_unknown_fields=True)
         case (name,):
             return {"bool": bool, "float": float, "null": None}[name]
-    raise AssertionError(plan)
+        case _:
+            raise AssertionError(plan)
 
 
 def values_of(plan: Plan) -> st.SearchStrategy[Any]:
@@ -94,14 +96,15 @@ def values_of(plan: Plan) -> st.SearchStrategy[Any]:
             needed = {
                 n: values_of(inner) for n, (inner, how) in fields.items() if how == "required"
             }
-            other = {n: values_of(inner) for n, (inner, how) in fields.items() if n not in needed}
+            other = {n: values_of(inner) for n, (inner, _) in fields.items() if n not in needed}
             return st.fixed_dictionaries(needed, optional=other)
         case (name,):
             kinds: dict[str, st.SearchStrategy[Any]] = {
                 "bool": st.booleans(), "null": st.none(), "float": st.floats(-9, 9)
             }  # fmt: skip
             return kinds[name]
-    raise AssertionError(plan)
+        case _:
+            raise AssertionError(plan)
 
 
 @st.composite
@@ -132,7 +135,8 @@ def changed(draw: st.DrawFn, plan: Plan) -> Plan:
             )
         case ("choice", values):
             return ("choice", values | draw(st.frozensets(st.sampled_from("xyz"))))
-    return plan
+        case _:
+            return plan
 
 
 def pairs() -> st.SearchStrategy[tuple[Plan, Plan]]:
@@ -196,7 +200,7 @@ def variant(**fields: Any) -> Any:
         for name, one in chosen.items()
         if one is not None
     ]
-    return msgspec.defstruct("New", sorted(parts, key=len), forbid_unknown_fields=True)
+    return struct_of("New", sorted(parts, key=len), forbid_unknown_fields=True)
 
 
 BOTH = {"input", "output"}
@@ -236,6 +240,6 @@ def test_a_misfit_says_where_and_what() -> None:
 
 
 def test_a_type_inside_itself_is_compared() -> None:
-    leaf = msgspec.defstruct("Leaf", [("name", str), ("inside", list[str], [])])
+    leaf = struct_of("Leaf", [("name", str), ("inside", list[str], [])])
     assert input_misfits(shape_of(Tree), shape_of(Tree)) == []
     assert input_misfits(shape_of(Tree), shape_of(leaf))
