@@ -54,9 +54,7 @@ from hansa.platform.webhooks.api import Poster, parse_networks
 
 logger = logging.getLogger("hansa")
 
-PLATFORM_SERVICES: Final[tuple[Service, ...]] = (sites, webhooks, mail, blobs)
-BUSINESS_SERVICES: Final[tuple[Service, ...]] = (commerce,)
-SERVICES: Final[tuple[Service, ...]] = (attempts, *PLATFORM_SERVICES, *BUSINESS_SERVICES)
+SERVICES: Final[tuple[Service, ...]] = (attempts, sites, webhooks, mail, blobs, commerce)
 HANDLERS: Final = (blobs_api, commerce_api, mail_api, sites_api, webhooks_api)
 """The modules that declare the services' handlers when they are imported."""
 OUTWARD_ENV: Final = "HANSA_OUTWARD_NETWORKS"

@@ -9,7 +9,7 @@ repeats a run. No test depends on how fast the machine is.
 
 import os
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, settings
 from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import Storage
-from hansa.testing.postgres import Cluster, Dsns, PostgresMissing
+from hansa.testing.postgres import Dsns
+
+pytest_plugins = ["hansa.testing.fixtures"]  # the engines, and cells on them
 
 ROOT: Final = Path(__file__).parent.parent
 REQUIRE_ALL: Final = os.environ.get("HANSA_REQUIRE_ALL") == "1"
@@ -73,26 +75,6 @@ def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 # ---- engines
-
-
-@pytest.fixture(scope="session")
-def postgres_cluster() -> Iterator[Cluster]:
-    """A PostgreSQL server for the whole run: not durable, and sorting as a stock server does."""
-    cluster = Cluster(durable=False, locale="en")
-    try:
-        cluster.start()
-    except PostgresMissing as missing:
-        pytest.skip(str(missing))
-    with cluster:
-        yield cluster
-
-
-@pytest.fixture
-def postgres_dsns(postgres_cluster: Cluster) -> Iterator[Dsns]:
-    """The logins of an empty database with its two roles, for one test."""
-    name = f"test_{secrets.token_hex(6)}"
-    yield postgres_cluster.new_database(name)
-    postgres_cluster.drop(name)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Problem
 from hansa.kernel.sealing import MasterKeyInvalid
+from hansa.project import services
 
 SEND_BYTES_MAX: Final = 4 << 20
 BAR: Final = 30
@@ -77,7 +78,7 @@ async def _run(options: argparse.Namespace, file: Path) -> int:
 
     place = place_of(options)
     check_exists(place)
-    cell = Cell(place)
+    cell = Cell(place, services())
     await cell.open()
     try:
         site = await one_site(cell, options.site)

@@ -17,6 +17,7 @@ from hansa.kernel import deliveries, due
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.problems import Problem, StorageFailed
 from hansa.kernel.storage import PLATFORM, Session
+from hansa.project import services
 
 _EVENTS = """SELECT position, recorded_at_us, site, type, aggregate, seq, data FROM hansa_events
 WHERE position IS NOT NULL {where} ORDER BY position DESC LIMIT {limit}"""
@@ -50,7 +51,7 @@ async def _run(options: argparse.Namespace) -> int:
 
     place = place_of(options)
     check_exists(place)
-    cell = Cell(place, background=False)
+    cell = Cell(place, services(), background=False)
     await cell.open(migrate=False)
     try:
         if options.verb == "replay-due":

@@ -10,6 +10,7 @@ from typing import Final
 
 import hansa
 from hansa.assembly import Place
+from hansa.project import ProjectInvalid
 
 PORT: Final = 8400
 STOCK_MAX: Final = 1_000_000_000
@@ -21,8 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; return the exit status: 0, 1 for a failure, 2 for a wrong command."""
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
+    from hansa.cli.serving import failed
+
     try:
         return run(options)
+    except ProjectInvalid as invalid:
+        return failed(str(invalid))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -102,7 +107,7 @@ def _serving(
     where: argparse.ArgumentParser,
     listen: argparse.ArgumentParser,
 ) -> None:
-    from hansa.cli import migrate, serving, up
+    from hansa.cli import check, migrate, serving, up
 
     one = commands.add_parser(
         "up", parents=[where, listen], help="serve, with a demo shop on the first run"
@@ -132,9 +137,15 @@ def _serving(
         help="stop before what takes something away",
     )  # fmt: skip
     one.set_defaults(run=migrate.run)
-    one = commands.add_parser("contracts", help="compare what is stored with contracts.lock")
-    one.add_argument("--update", action="store_true", help="write what is new to the lock")
-    one.set_defaults(run=migrate.contracts)
+    one = commands.add_parser(
+        "check", help="refuse what breaks the last release: its API, its events, its due work"
+    )
+    one.add_argument("--accept", action="store_true", help="record this release in contracts.lock")
+    one.add_argument(
+        "--forget", action="append", default=[], metavar="NAME",
+        help="count it as never released: nobody calls it and no row of it is left",
+    )  # fmt: skip
+    one.set_defaults(run=check.run)
 
 
 def _working(

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import uvloop
 
-from hansa.assembly import SERVICES, Cell, Place
+from hansa import project
+from hansa.assembly import Cell, Place
+from hansa.business.commerce import commerce
 from hansa.kernel import migrating
 from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
@@ -61,14 +63,16 @@ def _cell(options: argparse.Namespace) -> Cell:
     from hansa.cli.main import place_of
 
     place = place_of(options)
+    services = project.services()
+    testpay = options.testpay and commerce in services
     if not options.placement:
         if options.services:
             raise PlacementInvalid("--services needs a --placement that says where the others are")
-        return Cell(place, testpay=options.testpay)
+        return Cell(place, services, testpay=testpay)
     placement = read_placement(Path(options.placement).read_text())
     hosted = tuple(options.services.split(","))
     placement.own(hosted)
-    return Cell(place, placement=placement, hosted=hosted, testpay=options.testpay)
+    return Cell(place, services, placement=placement, hosted=hosted, testpay=testpay)
 
 
 def told(error: Exception) -> str:
@@ -130,7 +134,7 @@ async def _check_migrated(place: Place) -> None:
     storage = place.storage()
     await storage.open()
     try:
-        pending = await migrating.plan(storage, SERVICES, until="expand")
+        pending = await migrating.plan(storage, project.services(), until="expand")
     finally:
         await storage.close()
     if pending:

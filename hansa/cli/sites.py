@@ -28,6 +28,7 @@ from hansa.platform.sites.api import (
     list_sites,
     revoke_key,
 )
+from hansa.project import services
 
 
 def run(options: argparse.Namespace) -> int:
@@ -111,7 +112,7 @@ async def _local(options: argparse.Namespace) -> int:
     place = place_of(options)
     if options.verb != "create":
         check_exists(place)
-    cell = Cell(place, background=options.verb == "advance")
+    cell = Cell(place, services(), background=options.verb == "advance")
     await cell.open()
     try:
         await _do(cell, options)

@@ -19,7 +19,9 @@ from typing import Final
 
 import uvloop
 
-from hansa.assembly import BUSINESS_SERVICES, PLATFORM_SERVICES, Cell, Place
+from hansa import project
+from hansa.assembly import Cell, Place
+from hansa.kernel.runtime import EVERYWHERE
 from hansa.kernel.sealing import MASTER_KEY_ENV, load_sealer
 
 FRONT: Final = "platform"
@@ -67,10 +69,12 @@ def running(options: argparse.Namespace) -> Iterator[None]:
     if not os.environ.get(MASTER_KEY_ENV):
         load_sealer(folder / "master.key", None)  # which makes it
         os.environ[MASTER_KEY_ENV] = (folder / "master.key").read_text().strip()
-    platform = [service.name for service in PLATFORM_SERVICES]
+    services = [one for one in project.services() if one.name != EVERYWHERE]
+    platform = [one.name for one in services if one.package.startswith("hansa.platform.")]
     entries = {FRONT: (options.port, platform)}
-    for service in BUSINESS_SERVICES:
-        entries[service.name] = (_free_port(), [service.name])
+    for service in services:
+        if service.name not in platform:
+            entries[service.name] = (_free_port(), [service.name])
     placement = folder / "placement.toml"
     placement.write_text(_placement(entries, shared=bool(options.database)))
     options.placement, options.services = placement, ",".join(platform)
@@ -107,7 +111,7 @@ def _command(place: Place, name: str, port: int, placement: Path) -> list[str]:
 
 async def _make(place: Place) -> None:
     """Make the cell of a service, or bring it up to date."""
-    cell = Cell(place, background=False)
+    cell = Cell(place, project.services(), background=False)
     await cell.open()
     await cell.close()
 

@@ -1,4 +1,5 @@
-"""Up: serve with nothing set up. The first run makes a demo shop, its catalogue and its keys."""
+"""Up: serve with nothing set up. The first run makes a demo site and its keys, and where the
+project has the shop, its catalogue."""
 
 import argparse
 import os
@@ -10,7 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+import hansa
+from hansa import project
 from hansa.assembly import OPERATOR, Cell
+from hansa.business.commerce import commerce
 from hansa.business.commerce.api import ImportBatch, import_products
 from hansa.business.commerce.catalogue import NewProduct
 from hansa.business.commerce.importing import LineFault, parse
@@ -21,8 +25,6 @@ from hansa.platform.sites.api import NewKey, NewSite, create_key, create_site
 
 HOST: Final = "demo.localhost"
 HOSTS: Final = (HOST, "localhost")
-DEMO_PERMISSIONS: Final = ("commerce.*", "webhooks.*", "mail.*", "blobs.*")
-"""What who keeps the demo shop may do: all that is the site's own."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
 
     async def ready(cell: Cell) -> None:
         key = await demo_key(cell, Path(options.folder))
-        for line in _welcome(options, key):
+        welcome = _welcome if commerce in cell.services else _short_welcome
+        for line in welcome(options, key):
             print(line)
         sys.stdout.flush()
 
@@ -46,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def demo_key(cell: Cell, folder: Path) -> str:
-    """Return the key of the demo shop; the first time make the shop and everything in it."""
+    """Return the key of the demo site; the first time make the site and everything in it."""
     file = folder / "demo.key"
     if file.exists():
         return file.read_text().strip()
@@ -56,14 +59,16 @@ async def demo_key(cell: Cell, folder: Path) -> str:
         key="up:operator",
     )  # fmt: skip
     _write(folder / "operator.key", operator.key)
+    sells = commerce in cell.services
+    name = "Demo shop" if sells else "Demo site"
     site = await runtime.do(
-        create_site, OPERATOR, {"body": NewSite("Demo shop", hosts=HOSTS)}, key="up:site"
+        create_site, OPERATOR, {"body": NewSite(name, hosts=HOSTS)}, key="up:site"
     )
-    await _fill(cell, site.id)
+    if sells:
+        await _fill(cell, site.id)
     made = await runtime.do(
-        create_key, OPERATOR, {"site": site.id, "body": NewKey("demo", DEMO_PERMISSIONS)},
-        key="up:key",
-    )  # fmt: skip
+        create_key, OPERATOR, {"site": site.id, "body": NewKey("demo", ("*",))}, key="up:key"
+    )  # of the site: there it may all, elsewhere nothing
     _write(file, made.key)
     return str(made.key)
 
@@ -87,8 +92,8 @@ def _write(file: Path, text: str) -> None:
 
 
 def _welcome(options: argparse.Namespace, key: str) -> list[str]:
-    host = "localhost" if options.host in ("127.0.0.1", "0.0.0.0", "::1", "::") else options.host
-    shop = f"http://{host}:{options.port}/commerce"
+    root = _root(options)
+    shop = f"{root}/commerce"
     new = secrets.token_hex(3)  # a key, a handle and a sku that are new each time
     product = (
         f'{{"handle": "my-mug-{new}", "title": "My mug", "variants": [{{"sku": "MUG-{new}",'
@@ -97,7 +102,7 @@ def _welcome(options: argparse.Namespace, key: str) -> list[str]:
     return [
         "",
         f"  Hansa serves a demo shop on {shop}/products",
-        f"  The API is described on     http://{host}:{options.port}/openapi.json",
+        f"  The API is described on     {root}/openapi.json",
         f"  Its key, in {options.folder}/demo.key: {key}",
         "",
         "  Try:",
@@ -110,6 +115,22 @@ def _welcome(options: argparse.Namespace, key: str) -> list[str]:
     ]
 
 
+def _short_welcome(options: argparse.Namespace, key: str) -> list[str]:
+    return [
+        "",
+        f"  Hansa serves the project's services on {_root(options)}",
+        f"  The API is described on {_root(options)}/openapi.json",
+        f"  The key of the demo site, in {options.folder}/demo.key: {key}",
+        "",
+        f"  Ctrl-C stops it; what is in {options.folder} stays.",
+    ]
+
+
+def _root(options: argparse.Namespace) -> str:
+    local = options.host in ("127.0.0.1", "0.0.0.0", "::1", "::")
+    return f"http://{'localhost' if local else options.host}:{options.port}"
+
+
 def _program() -> str:
     """Return how this program was started, to be typed again."""
     started = sys.argv[0]
@@ -120,20 +141,27 @@ def _where(options: argparse.Namespace) -> str:
     return "" if options.folder == ".hansa" else f" --folder {options.folder}"
 
 
+def _watched() -> list[Path]:
+    """Return the folders whose files are the code: Hansa's, and those of the project's services."""
+    here = project.current()
+    found = {Path(hansa.__file__).parent}
+    for module in here.modules or ():
+        top = module.split(".")[0]
+        found |= {at for at in (here.folder / top, here.folder / "src" / top) if at.is_dir()}
+        found |= {at for at in (here.folder / f"{top}.py",) if at.is_file()}
+    return sorted(found)
+
+
 def _reloading() -> int:
     """Run the same command in a child, and again after each change of a file."""
     import watchfiles
-
-    import hansa
 
     arguments = [one for one in sys.argv[1:] if one != "--reload"]
     command = [sys.executable, "-m", "hansa.cli", *arguments]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the child is stopped with it
     child = subprocess.Popen(command)
     try:
-        for _ in watchfiles.watch(
-            Path(hansa.__file__).parent, watch_filter=watchfiles.PythonFilter()
-        ):
+        for _ in watchfiles.watch(*_watched(), watch_filter=watchfiles.PythonFilter()):
             print("a file was saved; starting again", flush=True)
             child.terminate()
             child.wait()

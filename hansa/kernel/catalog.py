@@ -4,6 +4,7 @@ What must never happen here: one name for two things, since rows are found again
 """
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hansa.kernel.structs import Event
@@ -18,6 +19,11 @@ _names: dict[type[Event], str] = {}
 def remember(service: "Service") -> None:
     """Take note of a declared service, so that the events of its package find their name."""
     _declared.append(service)
+
+
+def declared() -> "Sequence[Service]":
+    """Return all services that were declared in this process, in their order."""
+    return tuple(_declared)
 
 
 def event_name(event: type[Event]) -> str:

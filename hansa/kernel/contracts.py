@@ -2,9 +2,10 @@
 
 Events, arguments of due work, and the requests and kept answers of actions outlive the code that
 wrote them, and two releases run side by side. `contracts.lock` holds every shape that was ever
-released. (The kept answer of a command is sent again as it is, never read here, so it needs no
-contract.) What must never happen: a stored row that no running release can read, or a changed shape
-under an old version.
+released, and what the operations promise their callers (module interface). (The kept answer of a
+command is sent again as it is, never read here, so it needs no contract of its own.) What must
+never happen: a stored row that no running release can read, or a changed shape under an old
+version.
 """
 
 import copy
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from hansa.kernel import codec, shapes
+from hansa.kernel import codec, interface, shapes
 from hansa.kernel.catalog import event_name
+from hansa.kernel.interface import Promise, promises_of
 from hansa.kernel.structs import Event
 
 if TYPE_CHECKING:
@@ -69,9 +71,12 @@ class Breach:
 
     name: str
     what: str
+    whom: str = "stored rows, and releases that run side by side"
+    todo: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.what}"
+        told = f"{self.name}: {self.what}\n  breaks: {self.whom}"
+        return f"{told}\n  to do:  {self.todo}" if self.todo else told
 
 
 class Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,10 +88,11 @@ class Entry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Lock(msgspec.Struct, forbid_unknown_fields=True):
-    """The content of a `contracts.lock`: the released contracts by name."""
+    """The content of a `contracts.lock`: what was released, by name."""
 
     format: int = 1
     contracts: dict[str, Entry] = {}
+    operations: dict[str, Promise] = {}
 
 
 # ---- what the code declares
@@ -157,8 +163,11 @@ def upcasters_of(services: "Iterable[Service]") -> dict[tuple[str, int], Upcaste
 
 
 def describe(services: "Iterable[Service]") -> Lock:
-    """Return what the services store now, as a lock with the current versions only."""
-    return lock_of(contracts_of(services))
+    """Return what the services store and promise now, as a lock with current versions only."""
+    every = list(services)
+    lock = lock_of(contracts_of(every))
+    lock.operations = promises_of(every)
+    return lock
 
 
 def lock_of(contracts: Iterable[Contract]) -> Lock:
@@ -182,14 +191,20 @@ def compare(lock: Lock, current: Lock, upcasters: Iterable[tuple[str, int]] = ()
     for name, entry in sorted(lock.contracts.items()):
         now = current.contracts.get(name)
         if now is None:
-            found.append(Breach(name, "is stored but no longer declared; rows of it may be left"))
+            what = "is stored but no longer declared; rows of it may be left"
+            todo = f"declare it again, or when no row is left: hansa check --accept --forget {name}"
+            found.append(Breach(name, what, todo=todo))
         elif now.kind != entry.kind:
             found.append(Breach(name, f"was a contract of kind {entry.kind} and is {now.kind}"))
         elif now.version < entry.version:
             found.append(Breach(name, f"went back from version {entry.version} to {now.version}"))
         else:
             found += _compare_versions(name, entry, now, lifts)
-    return found
+    callers = "clients, and services of an older release, that call it as it was"
+    return found + [
+        Breach(one.name, one.what, callers, one.todo)
+        for one in interface.breaks(lock.operations, current.operations)
+    ]
 
 
 def _compare_versions(
@@ -198,7 +213,7 @@ def _compare_versions(
     if now.version == entry.version:
         changed = shapes.changes(entry.shapes[entry.version], now.shapes[now.version])
         return [
-            Breach(name, f"{what}; make it version {entry.version + 1} with an upcaster")
+            Breach(name, what, todo=f"make it version {entry.version + 1} with an upcaster")
             for what in changed
         ]
     shapes_at = {**entry.shapes, **now.shapes}
@@ -208,7 +223,11 @@ def _compare_versions(
         if (name, version) not in lifts and not _same_by_right(now.kind, shapes_at, version)
     ]
     return [
-        Breach(name, f"has no upcaster from version {version}, but rows of it may be left")
+        Breach(
+            name,
+            f"has no upcaster from version {version}, but rows of it may be left",
+            todo=f'declare one: @service.upcast("{name}", {version})',
+        )
         for version in missing
     ]
 
@@ -224,14 +243,28 @@ def _same_by_right(kind: str, shapes_at: Mapping[int, Any], version: int) -> boo
 def updated(lock: Lock, current: Lock) -> Lock:
     """Return the lock that a release of `current` commits: older shapes kept, the rest taken over.
 
-    What `current` lacks stays. Call it only when `compare` finds nothing.
+    What is stored and not in `current` stays; operations are those of `current`. Call it only when
+    `compare` finds nothing.
     """
     merged = copy.deepcopy(lock)
+    merged.operations = dict(current.operations)
     for name, now in current.contracts.items():
         before = merged.contracts.get(name)
         kept = dict(before.shapes) if before is not None else {}
         merged.contracts[name] = Entry(now.kind, now.version, {**kept, **now.shapes})
     return merged
+
+
+def forgotten(lock: Lock, names: Iterable[str]) -> Lock:
+    """Return a lock without what the names say: it was never released, or nothing is left of it.
+
+    Raises ValueError for a name that the lock does not have.
+    """
+    less = copy.deepcopy(lock)
+    for name in names:
+        if less.contracts.pop(name, None) is None and less.operations.pop(name, None) is None:
+            raise ValueError(f"{LOCK_NAME} has no {name}")
+    return less
 
 
 def to_text(lock: Lock) -> str:

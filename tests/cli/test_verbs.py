@@ -1,4 +1,4 @@
-"""The verbs of `sites`, `log`, `migrate`, `import`, `contracts`: what they do and refuse."""
+"""The verbs of `sites`, `log`, `migrate`, `import`, `check`: what they do and refuse."""
 
 import json
 from importlib.metadata import version
@@ -213,8 +213,9 @@ def test_a_running_server_is_worked_through(
         assert server.stop() == 0
 
 
-def test_the_lock_of_what_is_stored_is_up_to_date() -> None:
-    assert main(["contracts"]) == 0
+def test_the_last_release_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    assert "Nothing is broken" in capsys.readouterr().out
 
 
 def test_postgres_is_migrated_by_the_owner_and_served_by_the_application(

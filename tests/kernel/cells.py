@@ -1,8 +1,6 @@
 """A cell for tests of the kernel: a storage with a service's tables, a directory, a runtime."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +14,8 @@ from hansa.kernel.schedule import to_us
 from hansa.kernel.sealing import Sealer
 from hansa.kernel.service import Service
 from hansa.kernel.site import SiteInfo, slot_of
-from hansa.kernel.storage import PLATFORM, Session, Storage
+from hansa.kernel.storage import Session, Storage
+from hansa.testing.looking import Looking, soon
 from hansa.testing.schema import make_tables
 
 REAL: Final = SiteInfo("site_real", slot_of("site_real"), zone="Europe/Berlin")
@@ -79,7 +78,7 @@ class Sites:
 
 
 @dataclass
-class TestCell:
+class TestCell(Looking):
     """A storage and a runtime on it, with what tests ask of them."""
 
     __test__ = False
@@ -87,51 +86,6 @@ class TestCell:
     storage: Storage
     services: Sequence[Service]
     runtime: Runtime
-
-    async def rows(
-        self, sql: str, *args: Any, site: str = PLATFORM, across: bool = True
-    ) -> list[tuple[Any, ...]]:
-        """Return the rows of SQL written for SQLite."""
-
-        async def body(session: Session) -> list[tuple[Any, ...]]:
-            text = sql if session.dialect == "sqlite" else sql.replace("?", "$")
-            return [tuple(row) for row in await session.fetch(text, args)]
-
-        return await self.storage.read(body, site=site, deadline=soon(), across=across)
-
-    async def run(self, sql: str, *args: Any) -> int:
-        """Run SQL written for SQLite in a transaction of all sites."""
-
-        async def body(session: Session) -> int:
-            text = sql if session.dialect == "sqlite" else sql.replace("?", "$")
-            return await session.run(text, args)
-
-        committed = await self.storage.write(body, site=PLATFORM, deadline=soon(), across=True)
-        return committed.value
-
-    async def until(self, holds: Callable[[], Awaitable[Any]]) -> None:
-        """Return when a condition holds; fail when it does not for a long time."""
-        deadline = time.monotonic() + 20
-        while not await holds():
-            assert time.monotonic() < deadline, "the condition never held"
-            await asyncio.sleep(0.002)
-
-    async def until_rows(self, wanted: list[tuple[Any, ...]], sql: str, *args: Any) -> None:
-        """Return when a statement has these rows."""
-        seen: list[tuple[Any, ...]] = []
-
-        async def holds() -> bool:
-            seen[:] = await self.rows(sql, *args)
-            return seen == wanted
-
-        try:
-            await self.until(holds)
-        except AssertionError:
-            raise AssertionError(f"{seen} is not {wanted}") from None
-
-
-def soon() -> float:
-    return time.monotonic() + 30
 
 
 def runtime_on(

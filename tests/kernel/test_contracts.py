@@ -22,7 +22,10 @@ def contract(wanted: Any, version: int = 1, kind: Any = "event", name: str = "s.
 
 def breaches(old: Any, new: Any, version: int = 1, lifts: Any = ()) -> list[str]:
     lock = lock_of([contract(old)])
-    return [str(found) for found in compare(lock, lock_of([contract(new, version)]), lifts)]
+    return [
+        f"{found.name}: {found.what}; {found.todo}"
+        for found in compare(lock, lock_of([contract(new, version)]), lifts)
+    ]
 
 
 class Colour(enum.Enum):
@@ -91,7 +94,8 @@ def test_any_other_change_needs_a_version(fields: list[Any], words: str) -> None
 def test_a_new_version_needs_an_upcaster_from_each_before() -> None:
     old, new = (msgspec.defstruct("E", [("x", kind)]) for kind in (int, str))
     assert breaches(old, new, 2) == [
-        "s.e: has no upcaster from version 1, but rows of it may be left"
+        "s.e: has no upcaster from version 1, but rows of it may be left; "
+        'declare one: @service.upcast("s.e", 1)'
     ]
     assert breaches(old, new, 2, [("s.e", 1)]) == []
     assert len(breaches(old, new, 3, [("s.e", 1)])) == 1

@@ -1,0 +1,150 @@
+"""Project: which services a folder's `pyproject.toml` puts together.
+
+    [tool.hansa]
+    services = ["hansa.business.commerce", "loyalty"]
+
+Each name is a package (or a module) that declares a service. The nearest `pyproject.toml` upwards
+that has `[tool.hansa]` counts; without one it is all that comes with Hansa. Sites and attempts are
+always there, since nothing runs without them.
+"""
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import hansa
+from hansa.assembly import SERVICES
+from hansa.kernel import catalog, contracts
+from hansa.kernel.attempts import attempts
+from hansa.kernel.service import Service
+from hansa.platform.sites import sites
+
+EVERYWHERE: Final[tuple[Service, ...]] = (attempts, sites)
+PROJECT_ENV: Final = "HANSA_PROJECT"
+HANDLERS: Final = "api"
+"""The room of a service whose import declares its handlers."""
+SERVICES_MAX: Final = 10_000
+
+_MODULE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+class ProjectInvalid(ValueError):
+    """A project that cannot be put together; the text says what to change."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where a project is, and the modules of its services in their order."""
+
+    folder: Path
+    modules: tuple[str, ...] | None = None
+    """The packages of its services, in order; None where no `pyproject.toml` names any."""
+
+    def load(self) -> tuple[Service, ...]:
+        """Import the services and return them, sites and attempts first. Raises ProjectInvalid."""
+        if self.modules is None:
+            return SERVICES
+        self._make_importable()
+        found: list[Service] = [*EVERYWHERE]
+        for module in self.modules:
+            found += [one for one in services_in(module) if one not in found]
+        return tuple(found)
+
+    def _make_importable(self) -> None:
+        for place in (self.folder, self.folder / "src"):
+            if place.is_dir() and str(place) not in sys.path:
+                sys.path.insert(0, str(place))
+
+    def lock_file(self) -> Path:
+        """Return where the lock of its releases is."""
+        folder = Path(hansa.__file__).parent if self.modules is None else self.folder
+        return folder / contracts.LOCK_NAME
+
+    def own(self) -> tuple[Service, ...]:
+        """Return the services whose releases are its own: not those that come with Hansa."""
+        if self.modules is None:
+            return SERVICES
+        return tuple(one for one in self.load() if not f"{one.package}.".startswith("hansa."))
+
+
+def current() -> Project:
+    """Return the project that this process was started in. Raises ProjectInvalid.
+
+    It is the one of the working directory, unless `HANSA_PROJECT` names another folder.
+    """
+    return find_project(Path(os.environ.get(PROJECT_ENV, ".")))
+
+
+def services() -> tuple[Service, ...]:
+    """Return the services of the current project. Raises ProjectInvalid."""
+    return current().load()
+
+
+def find_project(start: Path) -> Project:
+    """Return the project that a folder belongs to. Raises ProjectInvalid."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        file = folder / "pyproject.toml"
+        if file.is_file():
+            declared = _declared(file)
+            if declared is not None:
+                return Project(folder, _modules(file, declared))
+    return Project(start)
+
+
+def _declared(file: Path) -> Any:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("hansa")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectInvalid(f"{file} is not TOML: {error}") from None
+
+
+def _modules(file: Path, declared: Any) -> tuple[str, ...]:
+    named = declared.get("services") if isinstance(declared, dict) else None
+    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+        raise ProjectInvalid(f'{file}: write services = ["package", ...] under [tool.hansa]')
+    if unknown := sorted(declared.keys() - {"services"}):
+        raise ProjectInvalid(f"{file}: [tool.hansa] knows services, not {', '.join(unknown)}")
+    if len(named) > SERVICES_MAX:
+        raise ProjectInvalid(f"{file}: a process has at most {SERVICES_MAX} services")
+    for one in named:
+        if not _MODULE.fullmatch(one):
+            raise ProjectInvalid(f"{file}: {one!r} is not the name of a package")
+    return tuple(named)
+
+
+def services_in(module: str) -> list[Service]:
+    """Import a module with its room `api`, and return the services that it declares.
+
+    Raises ProjectInvalid where there is none; what fails inside the module raises as it is.
+    """
+    if _spec(module) is None:
+        raise ProjectInvalid(f"There is no module {module}: is its folder installed, or beside"
+                             " the pyproject.toml that names it?")  # fmt: skip
+    importlib.import_module(module)
+    if _spec(f"{module}.{HANDLERS}") is not None:
+        importlib.import_module(f"{module}.{HANDLERS}")
+    found = _inside(module, catalog.declared())
+    if not found:
+        raise ProjectInvalid(f"{module} declares no service: write Service(...) in it")
+    return found
+
+
+def _spec(module: str) -> Any:
+    try:
+        return importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # a parent that is not there, or is no package
+        return None
+
+
+def _inside(module: str, services: Iterable[Service]) -> list[Service]:
+    return [
+        one for one in services if one.package == module or one.package.startswith(module + ".")
+    ]
