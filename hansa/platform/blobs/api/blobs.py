@@ -219,8 +219,22 @@ async def settle_erase(ctx: Context, request: Erase, outcome: Erase) -> None:
     await ctx.db.run(_gone, id=request.id)
 
 
-@service.every("*/20 * * * *", spread_s=900)
+@service.every("29 2 * * *", spread_s=3600)
 async def take_away_abandoned(ctx: Context) -> None:
     """Have the bytes of uploads that nobody finished within a day taken away."""
-    for id in await ctx.db.all(_abandoned, str, before=ctx.now - ABANDONED):
+    await _take_away(ctx)
+
+
+@service.due("blobs.take_away_more")
+async def take_away_more(ctx: Context) -> None:
+    """Go on with it."""
+    await _take_away(ctx)
+
+
+async def _take_away(ctx: Context) -> None:
+    """Let go of so many, the oldest first; the rest follows by itself."""
+    left = await ctx.db.all(_abandoned, str, before=ctx.now - ABANDONED)
+    for id in left:
         await _let_go(ctx, ID(id))
+    if len(left) == BATCH:
+        ctx.schedule(take_away_more, at=ctx.now, id="take-away-more")
