@@ -55,6 +55,7 @@ class Project:
         found: list[Service] = [*EVERYWHERE]
         for module in self.modules:
             found += [one for one in services_in(module) if one not in found]
+        _check_heard(found)
         return tuple(found)
 
     def _make_importable(self) -> None:
@@ -135,6 +136,22 @@ def services_in(module: str) -> list[Service]:
     if not found:
         raise ProjectInvalid(f"{module} declares no service: write Service(...) in it")
     return found
+
+
+def _check_heard(services: Iterable[Service]) -> None:
+    """Raise ProjectInvalid where a service hears one that is not there."""
+    names = {one.name: one for one in services}
+    for one in names.values():
+        for subscription in one.subscriptions:
+            if subscription.event is None:
+                continue
+            event = catalog.event_name(subscription.event)
+            if event.partition(".")[0] not in names:
+                package = subscription.event.__module__.removesuffix(".events").removesuffix(".api")
+                raise ProjectInvalid(
+                    f"{one.name} hears {event}, but {package} is not among the services of the"
+                    " project: name it under [tool.hansa] in pyproject.toml"
+                )
 
 
 def _spec(module: str) -> Any:

@@ -60,9 +60,33 @@ def _parser() -> argparse.ArgumentParser:
     listen = argparse.ArgumentParser(add_help=False)
     listen.add_argument("--host", default="127.0.0.1", help="address to listen on")
     listen.add_argument("--port", type=whole(1, 65_535), default=PORT, help=f"(default: {PORT})")
+    _writing(commands)
     _serving(commands, where, listen)
     _working(commands, where)
     return parser
+
+
+def _writing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from hansa.cli import check, new
+
+    one = commands.add_parser("new", help="write a new service, or its next revision")
+    kinds = one.add_subparsers(dest="kind", required=True, metavar="KIND")
+    kind = kinds.add_parser("service", help="a whole small service with tests, to be changed")
+    kind.add_argument("name", help="2 to 31 lower-case letters and digits, such as loyalty")
+    kind.set_defaults(run=new.service)
+    kind = kinds.add_parser("revision", help="the next revision, drafted from the tables")
+    kind.add_argument("service")
+    kind.add_argument("name", help="what it does, such as add_expiry")
+    kind.set_defaults(run=new.revision)
+    one = commands.add_parser(
+        "check", help="refuse what breaks the last release: its API, its events, its due work"
+    )
+    one.add_argument("--accept", action="store_true", help="record this release in contracts.lock")
+    one.add_argument(
+        "--forget", action="append", default=[], metavar="NAME",
+        help="count it as never released: nobody calls it and no row of it is left",
+    )  # fmt: skip
+    one.set_defaults(run=check.run)
 
 
 def _where(unsaid: object = None) -> argparse.ArgumentParser:
@@ -107,7 +131,7 @@ def _serving(
     where: argparse.ArgumentParser,
     listen: argparse.ArgumentParser,
 ) -> None:
-    from hansa.cli import check, migrate, serving, up
+    from hansa.cli import migrate, serving, up
 
     one = commands.add_parser(
         "up", parents=[where, listen], help="serve, with a demo shop on the first run"
@@ -137,15 +161,6 @@ def _serving(
         help="stop before what takes something away",
     )  # fmt: skip
     one.set_defaults(run=migrate.run)
-    one = commands.add_parser(
-        "check", help="refuse what breaks the last release: its API, its events, its due work"
-    )
-    one.add_argument("--accept", action="store_true", help="record this release in contracts.lock")
-    one.add_argument(
-        "--forget", action="append", default=[], metavar="NAME",
-        help="count it as never released: nobody calls it and no row of it is left",
-    )  # fmt: skip
-    one.set_defaults(run=check.run)
 
 
 def _working(

@@ -1,0 +1,40 @@
+"""New: a service, or the next revision of one, written into the project."""
+
+import argparse
+from pathlib import Path
+
+from hansa import project
+from hansa.cli.serving import failed
+from hansa.kernel.revisions import RevisionsInvalid
+from hansa.scaffold import CannotWrite, write_revision, write_service
+
+
+def service(options: argparse.Namespace) -> int:
+    """Write a service that runs, with its first revision and its tests."""
+    here = project.current()
+    try:
+        files = write_service(here.folder, options.name)
+    except (CannotWrite, OSError) as error:
+        return failed(str(error))
+    for file in sorted(files):
+        print(f"  {file.relative_to(here.folder)}")
+    print(f"\n  Its tests:  python -m pytest\n  Run it:     hansa up\n"
+          f"  Begin with: {options.name}/__init__.py, which says why it exists.")  # fmt: skip
+    return 0
+
+
+def revision(options: argparse.Namespace) -> int:
+    """Write the next revision of a service, drafted from its tables."""
+    found = [one for one in project.services() if one.name == options.service]
+    if not found:
+        return failed(f"the project has no service {options.service}")
+    try:
+        file = write_revision(found[0], options.name)
+    except (CannotWrite, RevisionsInvalid, OSError) as error:
+        return failed(str(error))
+    try:
+        shown = file.relative_to(Path.cwd())
+    except ValueError:
+        shown = file
+    print(f"  {shown}\n\n  Read it before you keep it; `hansa migrate` applies it.")
+    return 0

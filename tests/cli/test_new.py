@@ -1,0 +1,190 @@
+"""`hansa new` writes a service that is typed, tested and served; `hansa check` guards releases."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from hansa.assembly import SERVICES
+from hansa.project import find_project
+from tests.cli.server import ROOT, Server, hansa
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project, which the commands are started in."""
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.setenv("HANSA_PROJECT", str(project))
+    return project
+
+
+def run(folder: Path, *command: str, status: int = 0) -> str:
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    environment.pop("HANSA_PROJECT")  # it is the one of the working directory
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=folder, env=environment, text=True,
+        capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def test_a_new_service_is_tested_and_strictly_typed(folder: Path) -> None:
+    assert "loyalty/__init__.py" in run(folder, "hansa.cli", "new", "service", "loyalty")
+    assert " passed" in run(folder, "pytest", "-q")
+    run(folder, "mypy", "--strict", "--explicit-package-bases", "loyalty", "tests")
+    (folder / "pyrightconfig.json").write_text(
+        json.dumps({
+            "typeCheckingMode": "strict", "extraPaths": [str(ROOT)],
+            "include": ["loyalty", "tests"], "reportMissingTypeStubs": False,
+        })
+    )  # fmt: skip
+    run(folder, "basedpyright", "--pythonpath", sys.executable)
+    run(folder, "ruff", "format", "--check", "--line-length", "100", ".")
+
+
+def test_it_is_served_by_up_from_its_project(folder: Path, tmp_path: Path) -> None:
+    run(folder, "hansa.cli", "new", "service", "loyalty")
+    with Server(tmp_path / "cell") as server:
+        said = server.wait_for(r"(?s)Hansa serves.*what is in \S+ stays\.").group()
+        assert "Demo shop" not in said
+        key = (tmp_path / "cell" / "demo.key").read_text().strip()
+        url = f"http://localhost:{server.port}/loyalty/items"
+        request = urllib.request.Request(
+            url, b'{"title": "Tea"}',
+            {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            made = json.loads(answer.read())
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            assert json.loads(answer.read())["items"] == [made]
+        assert server.stop() == 0
+
+
+def test_what_is_there_is_never_overwritten(folder: Path) -> None:
+    run(folder, "hansa.cli", "new", "service", "loyalty")
+    (folder / "loyalty" / "api.py").write_text("mine\n")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    said = run(folder, "hansa.cli", "new", "service", "loyalty", status=1)
+    assert "loyalty/__init__.py is there already" in said
+    for name, why in (("json", "a Python module"), ("Loyal-ty", "lower-case"), ("for", "letters")):
+        assert why in run(folder, "hansa.cli", "new", "service", name, status=1)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("[tool.hansa]\nservices = []\n", '[tool.hansa]\nservices = ["loyalty"]\n'),
+        (
+            '[tool.hansa]\nservices = [\n  "hansa.platform.mail",\n]\n[x]\ny = 1\n',
+            '[tool.hansa]\nservices = [\n  "hansa.platform.mail", "loyalty"]\n[x]\ny = 1\n',
+        ),
+        ("[x]\ny = 1\n", '[x]\ny = 1\n\n[tool.hansa]\nservices = ["loyalty"]\n'),
+    ],
+)
+def test_a_project_that_is_there_gets_the_name_of_the_service(
+    folder: Path, before: str, after: str
+) -> None:
+    (folder / "pyproject.toml").write_text(before)
+    run(folder, "hansa.cli", "new", "service", "loyalty")
+    assert (folder / "pyproject.toml").read_text() == after
+
+
+def test_a_change_of_the_tables_is_drafted(folder: Path, tmp_path: Path) -> None:
+    run(folder, "hansa.cli", "new", "service", "loyalty")
+    nothing = run(folder, "hansa.cli", "new", "revision", "loyalty", "again", status=1)
+    assert "already make what is declared" in nothing
+    change(folder / "loyalty/tables.py", '    instant("created_at"),\n',
+           '    instant("created_at"),\n    integer("points", default=0),\n')  # fmt: skip
+    said = run(folder, "hansa.cli", "new", "revision", "loyalty", "add_points")
+    assert "loyalty/migrations/0002_add_points.py" in said
+    draft = (folder / "loyalty/migrations/0002_add_points.py").read_text()
+    assert 'down_revision = "0001"' in draft
+    assert "points" in draft
+
+
+def test_check_refuses_what_breaks_the_last_release(folder: Path) -> None:
+    api = folder / "loyalty" / "api.py"
+    run(folder, "hansa.cli", "new", "service", "loyalty")
+    assert "new operation: loyalty.add_item" in run(folder, "hansa.cli", "check")
+    assert "4 operations, 1 stored things" in run(folder, "hansa.cli", "check", "--accept")
+    change(
+        api,
+        'be made."""\n\n    title: str\n',
+        'be made."""\n\n    title: str\n    note: str = ""\n',
+    )
+    assert "changed operation: loyalty.add_item" in run(folder, "hansa.cli", "check")
+    change(api, '    note: str = ""\n', "    note: str\n")
+    change(api, 'needs="loyalty.items:write"', 'needs="loyalty.items:make"')
+    change(api, "    id: ID\n    title: str\n\n\n@loyalty", "    id: ID\n\n\n@loyalty")
+    change(api, "ItemAdded(item.id, item.title)", "ItemAdded(item.id)")
+    said = run(folder, "hansa.cli", "check", status=1)
+    told = " ".join(said.split())
+    assert (
+        "loyalty.add_item (POST /loyalty/items): its input body.note is new and has no default"
+        " breaks: clients, and services of an older release, that call it as it was"
+        " to do: give it a default, or declare a second operation beside it"
+    ) in told
+    assert "needs loyalty.items:make, which who called it with loyalty.items:write" in told
+    assert (
+        "loyalty.item_added: title is gone breaks: stored rows, and releases that run side by side"
+        " to do: make it version 2 with an upcaster"
+    ) in told
+    assert "3 breaking changes" in told
+    assert "3 breaking changes" in run(folder, "hansa.cli", "check", "--accept", status=1)
+    forget = ["--forget", "loyalty.add_item", "--forget", "loyalty.item_added"]
+    run(folder, "hansa.cli", "check", "--accept", *forget)
+    assert "Nothing is broken" in run(folder, "hansa.cli", "check")
+    assert "has no loyalty.nothing" in run(
+        folder, "hansa.cli", "check", "--forget", "loyalty.nothing", status=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[tool.hansa]\n", 'write services = ["package", ...]'),
+        ("[tool.hansa]\nservices = ['no.such']\n", "There is no module no.such"),
+        ("[tool.hansa]\nservices = ['a-b']\n", "is not the name of a package"),
+        ("[tool.hansa]\nservices = ['json']\n", "json declares no service"),
+        ("[tool.hansa]\nservices = []\nport = 1\n", "[tool.hansa] knows services, not port"),
+        ("[tool.hansa\n", "is not TOML"),
+    ],
+)
+def test_a_project_that_cannot_be_is_told(folder: Path, text: str, why: str) -> None:
+    (folder / "pyproject.toml").write_text(text)
+    said = run(folder, "hansa.cli", "check", status=1)
+    assert why in said
+    assert "Traceback" not in said
+
+
+def test_a_service_that_is_heard_must_be_there(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("[tool.hansa]\nservices = ['ears']\n")
+    (folder / "ears.py").write_text(
+        '"""It hears orders."""\n'
+        "from hansa.business.commerce.api import OrderPlaced\n"
+        "from hansa.kernel.service import Service\n"
+        'ears = Service("ears", owner="me")\n'
+        "@ears.on(OrderPlaced)\n"
+        "async def hear(ctx, event): ...\n"
+    )
+    said = run(folder, "hansa.cli", "migrate", status=1)
+    assert "ears hears commerce.order_placed, but hansa.business.commerce is not among" in said
+
+
+def test_without_a_project_it_is_all_that_comes_with_hansa(tmp_path: Path) -> None:
+    project = find_project(tmp_path)
+    assert project.load() == SERVICES == project.own()
+    assert hansa("check", folder=tmp_path).returncode == 0
