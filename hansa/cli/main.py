@@ -167,7 +167,7 @@ def _working(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     where: argparse.ArgumentParser,
 ) -> None:
-    from hansa.cli import importing, log, secrets, sites, torture
+    from hansa.cli import importing, keeping, log, secrets, sites, torture
 
     remote = _remote()
     # Behind a verb the options are taken too; what was said before it stands unless said again.
@@ -224,6 +224,7 @@ def _working(
     hand.add_argument("site")
     hand.add_argument("id")
     one.set_defaults(run=log.run)
+    keeping.arguments(commands, where)
     one = commands.add_parser("torture", help="kill it at random under load, and check everything")
     torture.arguments(one)
     one.set_defaults(run=torture.run)

@@ -162,6 +162,11 @@ def _key_id(master: bytes) -> bytes:
     return hashlib.sha256(b"hansa/key-id/" + master).digest()[:_ID_BYTES]
 
 
+def key_name(master: bytes) -> str:
+    """Return a name for a master key, in hexadecimal, which tells nothing about it."""
+    return _key_id(master).hex()
+
+
 def _parts(*texts: str) -> bytes:
     """Join texts so that no two different lists give the same bytes."""
     encoded = [text.encode() for text in texts]
