@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Keeping: `hansa backup`, `hansa restore` and `hansa ship`."""
 
 import argparse
