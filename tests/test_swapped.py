@@ -135,7 +135,7 @@ class Intruder:
         return await self.cell.app.respond(
             Request(
                 method=method, path=path, query=query, host=headers.get("host", "second.example"),
-                headers=AsgiHeaders([(name.encode(), one.encode()) for name, one in headers.items()]),
+                headers=AsgiHeaders([(one.encode(), headers[one].encode()) for one in headers]),
                 read=read, length=len(body),
             )
         )  # fmt: skip
