@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import hansa.assembly  # every service, and with them every kind of problem
-from hansa.cli import main
+import hansa.assembly
+import hansa.cli.main  # noqa: F401
 from hansa.kernel.problems import Problem
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +29,6 @@ def kinds(root: type[Problem]) -> Iterator[type[Problem]]:
 
 def raised() -> dict[str, set[int]]:
     """Return each slug in the code with the statuses that it comes with, where they are told."""
-    assert hansa.assembly and main
     statuses = {kind.__name__: kind.status for kind in kinds(Problem)}
     found: defaultdict[str, set[int]] = defaultdict(set)
     for kind in kinds(Problem):
@@ -61,8 +60,10 @@ def slugs(node: ast.AST, inside: str, passing: str) -> Iterator[tuple[str, str, 
                     yield inside, name, keyword.value
             if passing and name == passing and len(below.args) == 2:
                 yield inside, name, below.args[1]
-        named = isinstance(below, ast.FunctionDef | ast.AsyncFunctionDef)
-        yield from slugs(below, below.name if named else inside, passing)
+        if isinstance(below, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from slugs(below, below.name, passing)
+        else:
+            yield from slugs(below, inside, passing)
 
 
 def test_every_problem_is_told_and_none_is_stale() -> None:
