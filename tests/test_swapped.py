@@ -17,6 +17,7 @@ from hansa.business.commerce import api as shop
 from hansa.business.commerce import commerce
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
+from hansa.kernel.http.asgi import AsgiHeaders
 from hansa.kernel.http.endpoint import Endpoint
 from hansa.kernel.http.message import Request, Response
 from hansa.kernel.storage import PLATFORM, Session
@@ -134,7 +135,8 @@ class Intruder:
         return await self.cell.app.respond(
             Request(
                 method=method, path=path, query=query, host=headers.get("host", "second.example"),
-                headers=headers, read=read, length=len(body),
+                headers=AsgiHeaders([(one.encode(), headers[one].encode()) for one in headers]),
+                read=read, length=len(body),
             )
         )  # fmt: skip
 

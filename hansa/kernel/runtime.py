@@ -183,7 +183,8 @@ class Runtime:
             return PLATFORM_SITE
         if caller.site == PLATFORM:
             raise Invalid(
-                "Say which site is meant: by a key of it, its host, or the header Hansa-Site.",
+                "Nothing here says which site is meant. Ask at a host name of the site (an IP address"
+                " is none), or send its id in the header Hansa-Site, or an API key of it.",
                 slug="site-missing",
             )
         info = await self.directory.by_id(caller.site)

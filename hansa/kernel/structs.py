@@ -5,7 +5,7 @@ structs are frozen, unknown fields are refused, and money is never a float.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -26,21 +26,25 @@ class Secret(str):
         return "Secret(***)"
 
 
+MINOR_MAX: Final = 2**53 - 1
+"""The largest amount in minor units: what every JSON reader keeps exactly (RFC 8259 section 6)."""
+
+# Only told, in the description of the interface: Money checks itself, wherever it is made.
+_MINOR: Final = msgspec.Meta(extra_json_schema={"minimum": -MINOR_MAX, "maximum": MINOR_MAX})
+_CURRENCY: Final = msgspec.Meta(extra_json_schema={"pattern": "^[A-Z]{3}$"})
+
+
 class Money(Struct):
     """An amount in the smallest unit of its currency: ``Money(1999, "EUR")`` is 19.99 euro."""
 
-    minor: int
-    currency: str
+    minor: Annotated[int, _MINOR]
+    currency: Annotated[str, _CURRENCY]
 
     def __post_init__(self) -> None:
         if len(self.currency) != 3 or not self.currency.isascii() or not self.currency.isupper():
             raise ValueError("currency must be three capital letters of ISO 4217")
         if not -MINOR_MAX <= self.minor <= MINOR_MAX:
             raise ValueError(f"minor must be within ±{MINOR_MAX}")
-
-
-MINOR_MAX = 2**53 - 1
-"""The largest amount in minor units: what every JSON reader keeps exactly (RFC 8259 section 6)."""
 
 
 class EventMeta(msgspec.StructMeta):

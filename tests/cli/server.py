@@ -35,15 +35,19 @@ def hansa(*arguments: str, folder: Path, **more: Any) -> "subprocess.CompletedPr
 class Server:
     """`hansa up` or `hansa serve` in a process, with all that it prints."""
 
-    def __init__(self, folder: Path, *arguments: str, port: int = 0) -> None:
+    def __init__(self, folder: Path, *arguments: str, port: int = 0, cwd: Path = ROOT) -> None:
+        """Start it; `cwd` is the project that it serves."""
         self.port = port or free_port()
         self.said = ""
         command = [
             sys.executable, "-m", "hansa.cli", *(arguments or ("up",)), "--port", str(self.port)
         ]  # fmt: skip
-        environment = {**os.environ, "HANSA_FOLDER": str(folder), "PYTHONUNBUFFERED": "1"}
+        environment = {
+            **os.environ, "HANSA_FOLDER": str(folder), "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": f"{ROOT}:{cwd}",
+        }  # fmt: skip
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
+            command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
 

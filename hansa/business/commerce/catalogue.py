@@ -31,11 +31,14 @@ def check_attributes(attributes: dict[str, Value]) -> None:
         )
 
 
+_NOT_NEGATIVE = Meta(extra_json_schema={"properties": {"minor": {"minimum": 0}}})
+
+
 class NewVariant(Struct):
     """A form of a product that is sold at a price. `stock` is what is received with it."""
 
     sku: Sku
-    price: Money
+    price: Annotated[Money, _NOT_NEGATIVE]
     title: Annotated[str, Meta(max_length=500)] = ""
     stock: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
 

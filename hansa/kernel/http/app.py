@@ -126,9 +126,13 @@ class HttpApp:
                 if key is not None:
                     digest = _digest(request, body)
             allowed_s = operation.deadline_s
-            wanted = header("hansa-deadline-ms", "")
-            if wanted:
-                allowed_s = seconds_until_deadline(wanted, allowed_s)
+            if "hansa-deadline-ms" in request.headers:
+                allowed_s = seconds_until_deadline(header("hansa-deadline-ms", ""), allowed_s)
+            token = ""
+            if "hansa-position" in request.headers:
+                token = header("hansa-position", "")
+                if not token:
+                    raise Invalid("Hansa-Position is empty or not ASCII.", slug="invalid-position")
             answer = await self.backend.invoke(
                 operation,
                 caller,
@@ -137,7 +141,7 @@ class HttpApp:
                 request_hash=digest,
                 deadline=started + allowed_s,
                 trace=trace.parent,
-                token=header("hansa-position", ""),
+                token=token,
             )
             return replies.answered(
                 answer,
@@ -197,9 +201,10 @@ class HttpApp:
         headers = request.headers
         if "idempotency-key" not in headers:
             return None
-        if [name for name, _ in headers.items()].count("idempotency-key") > 1:
+        sent = headers.get_all("idempotency-key")
+        if len(sent) > 1:
             raise Invalid("Send one Idempotency-Key.", slug="invalid-idempotency-key")
-        return idempotency_key(headers.get("idempotency-key", ""))
+        return idempotency_key(sent[0] if sent else "")
 
     # ---- what is no operation
 

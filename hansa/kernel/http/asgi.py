@@ -37,6 +37,10 @@ class AsgiHeaders:
         """Return the first value of a header."""
         return self._first.get(key, default)
 
+    def get_all(self, key: str, /) -> list[str]:
+        """Return the values of a header in their order."""
+        return [value for name, value in self._pairs if name == key]
+
     def items(self) -> list[tuple[str, str]]:
         """Return every header."""
         return self._pairs

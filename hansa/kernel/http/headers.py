@@ -8,18 +8,26 @@ from hansa.kernel.problems import Invalid
 
 KEY_LENGTH_MAX: Final = 255
 
-_QUOTED: Final = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
-# Printable ASCII but for what ends a token in a list or begins a string.
-_BARE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x7e]+")
+DEADLINE_MS_MAX: Final = 9_999_999_999
+
+# Printable ASCII; bare without what ends a token in a list or begins a string.
+_QUOTED: Final = r'"((?:[ !#-\[\]-~]|\\["\\])+)"'
+_BARE: Final = r"[!#-+\--:<-~]+"
+KEY_PATTERN: Final = f"{_QUOTED}|{_BARE}"
+"""An Idempotency-Key: a string of structured fields, whose first group is the key, or the key."""
+
+_KEY: Final = re.compile(KEY_PATTERN)
+_COUNT: Final = re.compile(r"[0-9]{1,10}")
+_ESCAPED: Final = re.compile(r"\\(.)")
 _JSON_KIND: Final = re.compile(r"application/(?:json|[\w.-]+\+json)")
 
 
 def idempotency_key(header: str) -> str:
     """Return the key in an Idempotency-Key header: a string of structured fields (RFC 9651) or the
     bare key, as most clients send it. Raises Invalid."""
-    match = _QUOTED.fullmatch(header)
-    key = re.sub(r"\\(.)", r"\1", match[1]) if match else header
-    if not 1 <= len(key) <= KEY_LENGTH_MAX or not (match or _BARE.fullmatch(header)):
+    match = _KEY.fullmatch(header)
+    key = "" if match is None else header if match[1] is None else _ESCAPED.sub(r"\1", match[1])
+    if not 1 <= len(key) <= KEY_LENGTH_MAX:
         raise Invalid(
             f"Idempotency-Key is 1 to {KEY_LENGTH_MAX} printable ASCII characters; put it in double"
             " quotes if it has a space, comma, semicolon or quote.",
@@ -30,8 +38,10 @@ def idempotency_key(header: str) -> str:
 
 def seconds_until_deadline(header: str, longest_s: float) -> float:
     """Return the time that a Hansa-Deadline-Ms header grants, in seconds. Raises Invalid."""
-    if not (header.isascii() and header.isdigit() and len(header) <= 10):
-        raise Invalid("Hansa-Deadline-Ms is a number of milliseconds.", slug="invalid-deadline")
+    if not (_COUNT.fullmatch(header) and int(header)):
+        raise Invalid(
+            "Hansa-Deadline-Ms is a number of milliseconds, 1 or more.", slug="invalid-deadline"
+        )
     return min(int(header) / 1000, longest_s)
 
 

@@ -1,6 +1,6 @@
 """Request and response, as both faces and the core see them."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,10 @@ class Headers(Protocol):
 
     def __contains__(self, key: str, /) -> bool:
         """Tell whether a header came, even one whose value is not ASCII and so is not to be had."""
+        ...
+
+    def get_all(self, key: str, /) -> Sequence[str]:
+        """Return the values of a header in their order, none for one that did not come."""
         ...
 
     def items(self) -> Iterable[tuple[str, str]]:

@@ -3,6 +3,7 @@
 Source: OpenAPI Specification 3.1.1 (spec.openapis.org), JSON Schema 2020-12.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -10,14 +11,16 @@ import msgspec
 
 from hansa.kernel.http.backend import ServiceCard
 from hansa.kernel.http.binding import PAGE_LIMIT_MAX
+from hansa.kernel.http.body import INTEGER_MAX, INTEGER_MIN
 from hansa.kernel.http.endpoint import Endpoint
-from hansa.kernel.http.headers import KEY_LENGTH_MAX
+from hansa.kernel.http.headers import DEADLINE_MS_MAX, KEY_LENGTH_MAX, KEY_PATTERN
 from hansa.kernel.operation import PUBLIC
 from hansa.kernel.problems import TYPE_ROOT
 from hansa.kernel.structs import Secret
 
 Document = dict[str, Any]
 
+_PLACE: Final = re.compile(r"\{(\w+)\}")
 _SCHEMA_REF: Final = "#/components/schemas/{name}"
 _PROBLEM_REF: Final = {"$ref": "#/components/responses/Problem"}
 
@@ -56,19 +59,23 @@ _HEADERS: Final[dict[str, Document]] = {
         "name": "Idempotency-Key",
         "in": "header",
         "description": "Names the request: sent again with the same key it has the first answer.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX},
+        "schema": {"type": "string", "maxLength": KEY_LENGTH_MAX, "pattern": f"^({KEY_PATTERN})$"},
     },
     "HansaDeadlineMs": {
         "name": "Hansa-Deadline-Ms",
         "in": "header",
         "description": "Milliseconds after which the answer is of no use any more.",
-        "schema": {"type": "integer", "minimum": 0},
+        "schema": {"type": "integer", "minimum": 1, "maximum": DEADLINE_MS_MAX},
     },
     "HansaPosition": {
         "name": "Hansa-Position",
         "in": "header",
         "description": "The position that an answer gave; this request sees at least that much.",
-        "schema": {"type": "string"},
+        "schema": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9_-]{1,64}:[0-9]{1,19}:[0-9]{1,19}$",
+            "examples": ["local:1:812"],
+        },
     },
     "IfNoneMatch": {
         "name": "If-None-Match",
@@ -107,11 +114,8 @@ def document(endpoints: Sequence[Endpoint], services: Iterable[ServiceCard]) -> 
     schemas, components = msgspec.json.schema_components(
         wanted.values(), schema_hook=_schema_of, ref_template=_SCHEMA_REF
     )
+    _bound_integers([schemas, components])
     by_type = dict(zip(wanted, schemas, strict=True))
-    paths: dict[str, Document] = {}
-    for endpoint in endpoints:
-        described = _operation(endpoint, by_type)
-        paths.setdefault(endpoint.path, {})[endpoint.operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {"title": "Hansa", "version": "1"},
@@ -120,7 +124,7 @@ def document(endpoints: Sequence[Endpoint], services: Iterable[ServiceCard]) -> 
             {"name": one.name, "description": f"{one.why}\n\nOwner: {one.owner}."}
             for one in services
         ],
-        "paths": paths,
+        "paths": _paths(endpoints, by_type),
         "components": {
             "schemas": {**components, "Problem": PROBLEM_SCHEMA},
             "parameters": _HEADERS,
@@ -138,6 +142,40 @@ def document(endpoints: Sequence[Endpoint], services: Iterable[ServiceCard]) -> 
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _bound_integers(schemas: Any) -> None:
+    """Say of every integer, however deep, that it has 64 bits: others are refused."""
+    if isinstance(schemas, dict):
+        known: Document = schemas  # pyright: ignore[reportUnknownVariableType]
+        if known.get("type") == "integer":
+            known.setdefault("minimum", INTEGER_MIN)
+            known.setdefault("maximum", INTEGER_MAX)
+        _bound_integers(list(known.values()))
+    elif isinstance(schemas, list | tuple):
+        for one in schemas:  # pyright: ignore[reportUnknownVariableType]
+            _bound_integers(one)
+
+
+def _paths(endpoints: Sequence[Endpoint], schemas: dict[str, Document]) -> Document:
+    """Return the operations by path and method.
+
+    Operations may name a place in a path differently, ``{handle}`` and ``{id}``; paths that differ
+    in such names only are one and stand there once (section 4.8.8), with ``{handle_or_id}``.
+    """
+    names: dict[str, list[list[str]]] = {}
+    for endpoint in endpoints:
+        found = names.setdefault(_PLACE.sub("{}", endpoint.path), [])
+        found.append(_PLACE.findall(endpoint.path))
+    paths: dict[str, Document] = {}
+    for endpoint in endpoints:
+        own = _PLACE.findall(endpoint.path)
+        shape = _PLACE.sub("{}", endpoint.path)
+        shared = ["_or_".join(dict.fromkeys(place)) for place in zip(*names[shape], strict=True)]
+        path = shape.format(*(f"{{{name}}}" for name in shared))
+        described = _operation(endpoint, schemas, dict(zip(own, shared, strict=True)))
+        paths.setdefault(path, {})[endpoint.operation.method.lower()] = described
+    return paths
 
 
 def _types(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -164,13 +202,15 @@ def _schema_of(wanted: Any) -> Document:
     raise NotImplementedError(f"{wanted!r} has no JSON Schema")
 
 
-def _operation(endpoint: Endpoint, schemas: dict[str, Document]) -> Document:
+def _operation(
+    endpoint: Endpoint, schemas: dict[str, Document], in_path: dict[str, str]
+) -> Document:
     operation = endpoint.operation
     described: Document = {
         "operationId": operation.id,
         "tags": [operation.service],
         "summary": " ".join(operation.summary.split()),
-        "parameters": list(_parameters(endpoint, schemas)),
+        "parameters": list(_parameters(endpoint, schemas, in_path)),
         "responses": _responses(endpoint, schemas),
         "security": [{}, {"key": []}] if operation.needs is PUBLIC else [{"key": []}],
     }
@@ -186,12 +226,14 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Document]) -> Document:
     return described
 
 
-def _parameters(endpoint: Endpoint, schemas: dict[str, Document]) -> Iterable[Document]:
+def _parameters(
+    endpoint: Endpoint, schemas: dict[str, Document], in_path: dict[str, str]
+) -> Iterable[Document]:
     operation = endpoint.operation
     for parameter in operation.parameters:
         if parameter.source in ("path", "query"):
             yield {
-                "name": parameter.name,
+                "name": in_path.get(parameter.name, parameter.name),
                 "in": parameter.source,
                 "required": parameter.source == "path" or parameter.required,
                 "schema": schemas[_name(parameter.type)],

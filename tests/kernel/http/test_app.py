@@ -238,16 +238,29 @@ def test_deadline() -> None:
     client = AsgiClient(HttpApp(backend))
 
     async def run() -> None:
-        for sent in ("", "500", "99999999"):
+        await client.send("GET", "/shop/products/a")
+        for sent in ("500", "99999999"):
             await client.send("GET", "/shop/products/a", headers={"hansa-deadline-ms": sent})
-        reply = await client.send("GET", "/shop/products/a", headers={"hansa-deadline-ms": "-1"})
-        assert reply.slug == "invalid-deadline"
+        for sent in ("", "-1", "0", "x", "1" * 5000):
+            reply = await client.send(
+                "GET", "/shop/products/a", headers={"hansa-deadline-ms": sent}
+            )
+            assert reply.slug == "invalid-deadline"
 
     before = time.monotonic()
     asyncio.run(run())
     after = time.monotonic()
     for call, allowed_s in zip(backend.calls, (10.0, 0.5, 10.0), strict=True):
         assert before + allowed_s <= call.deadline <= after + allowed_s
+
+
+@pytest.mark.parametrize("token", ["", "local:1:\xb2"])
+def test_a_position_that_cannot_be_read_is_not_passed_over(token: str) -> None:
+    sent = {"hansa-position": token}
+    assert ask("GET", "/shop/products/a", headers=sent).slug == "invalid-position"
+    assert (
+        ask("POST", "/shop/baskets", b'{"lines":[]}', {**JSON, **sent}).slug == "invalid-position"
+    )
 
 
 def test_trace() -> None:

@@ -1,13 +1,15 @@
 """The interface description is valid and says what the declarations say."""
 
 import asyncio
+import re
 from typing import Any
 
+import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from hansa.kernel.http.app import HttpApp
-from tests.kernel.http.backend import EchoBackend
-from tests.kernel.http.client import AsgiClient, Reply
+from tests.kernel.http.backend import EchoBackend, get_product, operation
+from tests.kernel.http.client import JSON, AsgiClient, Reply
 
 
 def description() -> Reply:
@@ -50,3 +52,25 @@ def test_it_says_what_the_declarations_say() -> None:
     assert paths["/shop/find"]["get"]["deprecated"] is True
     assert keeping["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
     assert "content" not in paths["/shop/baskets/{id}"]["delete"]["responses"]["204"]
+
+
+def test_paths_that_differ_in_names_only_are_one() -> None:
+    backend = EchoBackend()
+    backend.operations.append(operation("GET", "/baskets/{handle}", get_product))
+    client = AsgiClient(HttpApp(backend))
+    paths = asyncio.run(client.send("GET", "/openapi.json")).json()["paths"]
+    basket = paths["/shop/baskets/{id_or_handle}"]
+    assert {"put", "delete", "get"} <= set(basket)
+    assert "/shop/baskets/{id}" not in paths
+    for one in basket.values():
+        assert one["parameters"][0]["name"] == "id_or_handle"
+
+
+@pytest.mark.parametrize("key", ["a", "8e03978e-40d5", '"a b"', r'"a\"b"', "a b", '"', "a,b", ""])
+def test_it_tells_which_keys_are_taken(key: str) -> None:
+    shared = description().json()["components"]["parameters"]
+    pattern = shared["IdempotencyKey"]["schema"]["pattern"]
+    sent = {**JSON, "idempotency-key": key}
+    client = AsgiClient(HttpApp(EchoBackend()))
+    reply = asyncio.run(client.send("POST", "/shop/baskets", b'{"lines":[]}', sent))
+    assert bool(re.search(pattern, key)) == (reply.status == 201)

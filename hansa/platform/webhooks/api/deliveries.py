@@ -19,6 +19,7 @@ from hansa.platform.webhooks.message import Body, lane_of
 
 REPLAY_MAX = 500
 FEED_MAX = 100
+NUMBER_MAX = 2**62 - 1
 
 DeliveryState = Literal["queued", "waiting", "sending", "delivered", "failed", "skipped"]
 
@@ -137,10 +138,15 @@ async def get_delivery(ctx: Context, endpoint: ID, number: int) -> DeliverySeen:
 
 
 @service.query("GET /endpoints/{endpoint}/events", needs="webhooks.deliveries:read")
-async def read_feed(ctx: Context, endpoint: ID, after: int = 0, limit: int = 50) -> Feed:
+async def read_feed(
+    ctx: Context,
+    endpoint: ID,
+    after: Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": NUMBER_MAX})] = 0,
+    limit: Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": FEED_MAX})] = 50,
+) -> Feed:
     """Return what an endpoint was sent or is to be sent, after the message of a number, for a
     receiver that was away. Messages are kept for thirty days. Raises NotFound."""
-    if not (0 <= after < 2**62 and 1 <= limit <= FEED_MAX):
+    if not (0 <= after <= NUMBER_MAX and 1 <= limit <= FEED_MAX):
         raise Invalid(f"`after` is a message's number, `limit` 1 to {FEED_MAX}.")
     await find_endpoint(ctx, endpoint)
     found = await ctx.db.all(_feed, bytes, endpoint=endpoint, after=after, limit=limit)
