@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hansa.assembly
-import hansa.cli.main  # noqa: F401
+import hansa.cli.main
 from hansa.kernel.problems import Problem
 
 ROOT = Path(__file__).parent.parent
+LOADED = (hansa.assembly, hansa.cli.main)
+"""With every service and every verb comes every kind of problem."""
 PASSED_ON = {
     "hansa/kernel/problems.py": "problem_of",  # what another process told
     "hansa/kernel/http/binding.py": "_bad",

@@ -1,13 +1,14 @@
-"""Admission: may this principal run this operation at all? Pure.
+"""Admission: may this principal run this operation, and on that site? Pure.
 
 What must never happen here: a key of a site that opens something of the platform.
 """
 
 from typing import Any
 
-from hansa.kernel.caller import Principal
+from hansa.kernel.caller import Caller, Principal
 from hansa.kernel.operation import DENIED, INTERNAL, PUBLIC, Operation
-from hansa.kernel.problems import Denied, Unauthenticated
+from hansa.kernel.problems import Denied, Invalid, NotFound, Unauthenticated
+from hansa.kernel.site import SiteInfo
 from hansa.kernel.storage import PLATFORM
 
 
@@ -26,3 +27,18 @@ def admit(operation: Operation[..., Any], principal: Principal) -> None:
         if principal.kind == "public":
             raise Unauthenticated(f"Send a key with the permission {needs}.")
         raise Denied(f"It takes the permission {needs}.")
+
+
+def site_of(caller: Caller, info: SiteInfo | None) -> SiteInfo:
+    """Return a call's site, `info` being what is known of the one that the caller means. Raises
+    Invalid when none is meant, NotFound for one that is not there or not open to this caller."""
+    if caller.site == PLATFORM:
+        raise Invalid(
+            "Nothing here says which site is meant. Ask at a host name of the site (an IP address"
+            " is none), or send its id in the header Hansa-Site, or an API key of it.",
+            slug="site-missing",
+        )
+    operator = caller.principal.home == PLATFORM and caller.principal.kind != "public"
+    if info is None or info.state == "closed" or (info.state != "active" and not operator):
+        raise NotFound("There is no such site.", slug="site-not-found")
+    return info

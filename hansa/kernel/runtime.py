@@ -15,7 +15,7 @@ import msgspec
 
 from hansa.kernel import actions, advance, codec, commands, contracts, pruning
 from hansa.kernel.actions import Action, Settled, Unknown
-from hansa.kernel.admission import admit
+from hansa.kernel.admission import admit, site_of
 from hansa.kernel.answer import Answer, bounded
 from hansa.kernel.caller import SYSTEM, Caller, Principal
 from hansa.kernel.catalog import event_name
@@ -182,16 +182,8 @@ class Runtime:
         if operation.scope == "platform":
             return PLATFORM_SITE
         if caller.site == PLATFORM:
-            raise Invalid(
-                "Nothing here says which site is meant. Ask at a host name of the site (an IP address"
-                " is none), or send its id in the header Hansa-Site, or an API key of it.",
-                slug="site-missing",
-            )
-        info = await self.directory.by_id(caller.site)
-        operator = caller.principal.home == PLATFORM and caller.principal.kind != "public"
-        if info is None or info.state == "closed" or (info.state != "active" and not operator):
-            raise NotFound("There is no such site.", slug="site-not-found")
-        return info
+            return site_of(caller, None)
+        return site_of(caller, await self.directory.by_id(caller.site))
 
     def serves(self, service: str) -> bool:
         """Tell whether a service runs here."""
