@@ -5,6 +5,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml requirements.lock scripts/setup
+WORKERS ?= 3
 SETUP := PYTHON="$(PYTHON)" scripts/setup
 
 # A tree that was moved or copied has a venv that points elsewhere: its stamps do not count.
@@ -22,7 +23,7 @@ up: $(VENV)/.installed-run ## start Hansa with a demo shop, and say where (ARGS=
 	@exec $(BIN)/hansa up $(ARGS)
 
 test: check postgres ## check, then run every test (ARGS="-k stock")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint, types, layers
 	$(BIN)/python -m ruff format --check .

@@ -26,6 +26,8 @@ pytest_plugins = ["hansa.testing.fixtures"]  # the engines, and cells on them
 ROOT: Final = Path(__file__).parent.parent
 REQUIRE_ALL: Final = os.environ.get("HANSA_REQUIRE_ALL") == "1"
 SEED: Final = int(os.environ.get("HANSA_SEED") or secrets.randbits(32))
+TOLD: Final = "told"
+"""The property of a test whose value is told at the end of the run, such as a seed."""
 
 settings.register_profile(
     "hansa",
@@ -49,6 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, line in getattr(report, "user_properties", ()):
+                if name == TOLD and report.when == "call":
+                    terminalreporter.write_line(line)
     terminalreporter.write_line(f"seed of the properties: {config.option.hypothesis_seed}")
 
 

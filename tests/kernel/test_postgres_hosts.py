@@ -104,6 +104,23 @@ def test_a_backend_that_dies_while_it_commits_leaves_the_outcome_unknown(
     run(postgres_dsns, test, pool_max=1)
 
 
+def test_a_command_broken_off_at_any_moment_leaves_no_transaction_open(
+    postgres_dsns: Dsns,
+) -> None:
+    async def test(world: World) -> None:
+        for steps in range(60):
+            task = asyncio.create_task(world.write(add(f"n{steps}")))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if steps % 3:
+                await asyncio.sleep(0.0002 * steps)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await world.at_rest()
+
+    run(postgres_dsns, test, pool_max=1)
+
+
 def test_a_server_that_became_a_replica_is_left(postgres_dsns: Dsns) -> None:
     backends: list[int] = []
 

@@ -3,7 +3,7 @@
 Positions by the serial column are planted in tests/kernel/test_sequencer.py, where commits cross
 for certain; here it is a matter of chance.
 
-The seeds are new in every run and printed; `hansa torture --seed N` repeats one.
+The seeds are new in every run and told at its end; `hansa torture --seed N` repeats one.
 """
 
 import random
@@ -14,6 +14,7 @@ import pytest
 
 from hansa.testing import postgres_install
 from hansa.torture.run import torture
+from tests.conftest import TOLD
 
 RUNS = [
     ("sqlite", 70, False, 1),
@@ -47,13 +48,14 @@ def test_nothing_is_lost_doubled_or_sold_twice(
     faults: bool,
     processes: int,
     seed: int,
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ) -> None:
     _postgres(engine)
-    said: Callable[[str], object] = print
-    with capsys.disabled():
-        print(f"\ntorture: {engine}, {kills} kills, faults {faults}, seed {seed}")
-        found = torture(engine, kills, seed, faults=faults, processes=processes, tell=said)
+    print(f"torture: {engine}, {kills} kills, faults {faults}, seed {seed}")
+    found = torture(engine, kills, seed, faults=faults, processes=processes, tell=print)
+    record_property(
+        TOLD, f"torture: {engine}, {kills} kills, faults {faults}, seed {seed}: {len(found)} wrong"
+    )
     assert found == []
 
 

@@ -40,6 +40,7 @@ async def transact(pool: Pool, body: Body[T], state: State, deadline: float) -> 
         link = await pool.take(state, deadline, holding=holding.get())
     except Lost as lost:
         raise Retry(lost) from lost
+    sound = False
     try:
         await _begin(link, state, deadline)
         session = WriteSession(link, state, deadline)
@@ -60,12 +61,15 @@ async def transact(pool: Pool, body: Body[T], state: State, deadline: float) -> 
         finally:
             session.end()
         await _commit(link, deadline)
+        sound = True
         return Committed(value, session.position)
     except Exception as error:
         await _undo(link, error)
+        sound = True
         raise
     finally:
-        if link.idle:
+        # Broken off from outside, a BEGIN may be on its way still, which the driver does not know.
+        if sound and link.idle:
             pool.give(link)
         else:
             pool.reclaim(link)
