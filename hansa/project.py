@@ -132,7 +132,7 @@ def services_in(module: str) -> list[Service]:
     importlib.import_module(module)
     if _spec(f"{module}.{HANDLERS}") is not None:
         importlib.import_module(f"{module}.{HANDLERS}")
-    found = _inside(module, catalog.declared())
+    found = list(catalog.declared_in(module))
     if not found:
         raise ProjectInvalid(f"{module} declares no service: write Service(...) in it")
     return found
@@ -159,9 +159,3 @@ def _spec(module: str) -> Any:
         return importlib.util.find_spec(module)
     except ModuleNotFoundError:  # a parent that is not there, or is no package
         return None
-
-
-def _inside(module: str, services: Iterable[Service]) -> list[Service]:
-    return [
-        one for one in services if one.package == module or one.package.startswith(module + ".")
-    ]
