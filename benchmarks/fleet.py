@@ -3,10 +3,10 @@
     python -m benchmarks.fleet [--services 3000] [--profile]
 
 Each of the 3,000 services is written out as a module with a table, two types, an event, a
-subscriber and four operations (12,000 in all), as a team would write it; the modules are made in a
-temporary folder, and served by `hansa up`. It is started twice, since the first start makes the
-cell, its site and their keys; the second is measured. The CPU is of that process, from Python's own start to the answer of a first request; the
-memory is its resident set then.
+subscriber and four operations (12,000 in all), as a team would write it; the modules are put into a
+temporary folder and served by `hansa up`. It is started twice, since the first start makes the
+cell, its site and their keys; the second is measured. The CPU is of that process, from Python's own
+start to the answer of a first request; the memory is its resident set then.
 """
 
 import argparse

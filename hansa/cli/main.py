@@ -90,6 +90,9 @@ def _writing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     kind.add_argument("service")
     kind.add_argument("name", help="what it does, such as add_expiry")
     kind.set_defaults(run=lazily("new", "revision"))
+    one = commands.add_parser("describe", help="print the API or the events as a document")
+    one.add_argument("what", choices=("openapi", "asyncapi"))
+    one.set_defaults(run=lazily("describe"))
     one = commands.add_parser(
         "check", help="refuse what breaks the last release: its API, its events, its due work"
     )
