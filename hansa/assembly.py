@@ -10,12 +10,8 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from hansa.business.commerce import api as commerce_api
-from hansa.business.commerce import commerce
-from hansa.business.commerce.payments import Payments
-from hansa.business.commerce.testpay import Testpay
 from hansa.kernel import migrating
 from hansa.kernel.attempts import attempts
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
@@ -23,40 +19,29 @@ from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.mounts import AsgiApp
 from hansa.kernel.migrating import Step
-from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.problems import Problem
-from hansa.kernel.remote.calls import Remote
-from hansa.kernel.remote.face import Face
-from hansa.kernel.remote.following import Follower, followers
-from hansa.kernel.remote.passport import Seal
-from hansa.kernel.remote.placement import Placement
 from hansa.kernel.runtime import EVERYWHERE, Runtime
 from hansa.kernel.sealing import MASTER_KEY_ENV, Sealer, load_sealer
 from hansa.kernel.service import Service
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import PLATFORM, Storage
 from hansa.kernel.structs import RawBody
-from hansa.platform.blobs import api as blobs_api
-from hansa.platform.blobs import blobs
-from hansa.platform.blobs.api import MOUNT, Bytes, parse_store
-from hansa.platform.blobs.serving import BlobServer
-from hansa.platform.mail import api as mail_api
-from hansa.platform.mail import mail
-from hansa.platform.mail.api import SMTP, Mailer, Smtp, parse_server
-from hansa.platform.sites import api as sites_api
 from hansa.platform.sites import sites
 from hansa.platform.sites.api import Directory
-from hansa.platform.sites.asking import AskedRows
 from hansa.platform.sites.rows import CellRows, Rows
-from hansa.platform.webhooks import api as webhooks_api
-from hansa.platform.webhooks import webhooks
-from hansa.platform.webhooks.api import Poster, parse_networks
+
+if TYPE_CHECKING:
+    from hansa.business.commerce.testpay import Testpay
+    from hansa.kernel.remote.calls import Remote
+    from hansa.kernel.remote.following import Follower
+    from hansa.kernel.remote.passport import Seal
+    from hansa.kernel.remote.placement import Placement
+    from hansa.platform.mail.api import Mailer, Smtp
+    from hansa.platform.webhooks.api import Poster
 
 logger = logging.getLogger("hansa")
 
-SERVICES: Final[tuple[Service, ...]] = (attempts, sites, webhooks, mail, blobs, commerce)
-HANDLERS: Final = (blobs_api, commerce_api, mail_api, sites_api, webhooks_api)
-"""The modules that declare the services' handlers when they are imported."""
+SHOP: Final = "commerce"
 OUTWARD_ENV: Final = "HANSA_OUTWARD_NETWORKS"
 """Networks inside that sites may have webhooks sent to, as 127.0.0.0/8,10.2.0.0/16; none unless it
 is set."""
@@ -65,6 +50,31 @@ SMTP_ENV: Final = "HANSA_SMTP"
 BLOBS_ENV: Final = "HANSA_BLOBS"
 """Where blobs are (`blobs.parse_store`); without it in the folder of the cell."""
 OPERATOR: Final = Caller(PLATFORM, SYSTEM)
+
+if TYPE_CHECKING:
+    SERVICES: tuple[Service, ...]
+    """All services that come with Hansa."""
+
+
+def __getattr__(name: str) -> tuple[Service, ...]:
+    """Import the services when somebody wants them all: a project may have only its own."""
+    if name != "SERVICES":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from hansa.business.commerce import api as commerce_api
+    from hansa.business.commerce import commerce
+    from hansa.platform.blobs import api as blobs_api
+    from hansa.platform.blobs import blobs
+    from hansa.platform.mail import api as mail_api
+    from hansa.platform.mail import mail
+    from hansa.platform.webhooks import api as webhooks_api
+    from hansa.platform.webhooks import webhooks
+
+    assert all((commerce_api, blobs_api, mail_api, webhooks_api))  # they declare the handlers
+    return (attempts, sites, webhooks, mail, blobs, commerce)
+
+
+def _all_services() -> tuple[Service, ...]:
+    return __getattr__("SERVICES")
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,8 @@ class Place:
         """Return the storage of this place, not yet opened."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # customers' rows lie there
         if self.database:
+            from hansa.kernel.postgres import PostgresStorage
+
             return PostgresStorage(self.database, owner_dsn=self.owner_database)
         return SqliteStorage(
             self.folder / "hansa.db",
@@ -94,10 +106,10 @@ class Cell:
     """A running process: `open` it, use `runtime` and `app`, `close` it."""
 
     place: Place
-    services: Sequence[Service] = SERVICES
+    services: Sequence[Service] = field(default_factory=_all_services)
     as_if_remote: bool = False
     background: bool = True
-    placement: Placement | None = None
+    placement: "Placement | None" = None
     """Where the services are that do not run here; without it all do."""
     hosted: Sequence[str] = ()
     """The services that run here, as one entry of the placement has them."""
@@ -108,13 +120,12 @@ class Cell:
     runtime: Runtime = field(init=False)
     directory: Directory = field(init=False)
     app: HttpApp = field(init=False)
-    provider: Testpay | None = field(default=None, init=False)
-    poster: Poster = field(
-        default_factory=lambda: Poster(parse_networks(os.environ.get(OUTWARD_ENV, "")))
-    )
-    remote: Remote | None = field(default=None, init=False)
-    seal: Seal | None = field(default=None, init=False)
-    _followers: list[Follower] = field(default_factory=list[Follower], init=False)
+    provider: "Testpay | None" = field(default=None, init=False)
+    poster: "Poster | None" = None
+    """Who brings the webhooks; otherwise one is made that goes by `HANSA_OUTWARD_NETWORKS`."""
+    remote: "Remote | None" = field(default=None, init=False)
+    seal: "Seal | None" = field(default=None, init=False)
+    _followers: "list[Follower]" = field(default_factory=list, init=False)
     mounts: dict[str, AsgiApp] = field(init=False)
     """The applications beside the operations, by prefix."""
     mail_tls: ssl.SSLContext | None = None
@@ -132,29 +143,28 @@ class Cell:
         alone = self.storage.dialect == "sqlite" and self.remote is None
         self.directory = Directory(self._rows(hosted), sealer, self.clock, alone=alone)
         if self.testpay:
+            from hansa.business.commerce.testpay import Testpay
+
             self.provider = Testpay(str(self.place.folder / "testpay.db"))
-        store = parse_store(os.environ.get(BLOBS_ENV, ""), self.place.folder)
         self.runtime = Runtime(
             self.services,
             self.storage,
             self.directory,
             sealer,
             clock=self.clock,
-            resources={
-                Payments: Payments(self.provider),
-                Poster: self.poster,
-                Mailer: self._mailer(),
-                Bytes: Bytes(store),
-            },
+            resources=self._resources(),
             as_if_remote=self.as_if_remote,
             remote=self.remote,
             hosted=hosted,
         )
         self.app = HttpApp(self.runtime)
         if self.remote is not None and self.seal is not None:
+            from hansa.kernel.remote.face import Face
+            from hansa.kernel.remote.following import followers
+
             self.app.inner = Face(self.runtime, self.seal)
             self._followers = followers(self.runtime, self.remote)
-        self.mounts = {MOUNT: BlobServer(self.runtime, store)} if blobs.name in hosted else {}
+        self.mounts = self._mounts(hosted)
         await self.runtime.start(background=self.background)
         if self.background:
             for one in self._followers:
@@ -168,6 +178,9 @@ class Cell:
         """Find the way to the other processes; return which services run here."""
         if self.placement is None:
             return frozenset(service.name for service in self.services)
+        from hansa.kernel.remote.calls import Remote
+        from hansa.kernel.remote.passport import Seal
+
         self.seal = Seal(lambda: sealer.derived("hansa/link"))
         own = self.placement.own(self.hosted)
         self.remote = Remote(self.placement, own, self.seal, self.clock)
@@ -176,13 +189,49 @@ class Cell:
     def _rows(self, hosted: frozenset[str]) -> Rows:
         if sites.name in hosted or self.remote is None:
             return CellRows(self.storage)
+        from hansa.platform.sites.asking import AskedRows
+
         return AskedRows(self.remote)
 
     def _sealer(self) -> Sealer:
         return load_sealer(self.place.folder / "master.key", os.environ.get(MASTER_KEY_ENV))
 
-    def _mailer(self) -> Mailer:
-        async def server_of(site: str) -> Smtp | None:
+    def _resources(self) -> dict[type, Any]:
+        """Return what the services' actions use of the world, for those that there are."""
+        names = {one.name for one in self.services}
+        found: dict[type, Any] = {}
+        if SHOP in names:
+            from hansa.business.commerce.payments import Payments
+
+            found[Payments] = Payments(self.provider)
+        if "webhooks" in names:
+            from hansa.platform.webhooks.api import Poster, parse_networks
+
+            self.poster = self.poster or Poster(parse_networks(os.environ.get(OUTWARD_ENV, "")))
+            found[Poster] = self.poster
+        if "mail" in names:
+            from hansa.platform.mail.api import Mailer
+
+            found[Mailer] = self._mailer()
+        if "blobs" in names:
+            from hansa.platform.blobs.api import Bytes, parse_store
+
+            found[Bytes] = Bytes(parse_store(os.environ.get(BLOBS_ENV, ""), self.place.folder))
+        return found
+
+    def _mounts(self, hosted: frozenset[str]) -> dict[str, AsgiApp]:
+        if "blobs" not in hosted:
+            return {}
+        from hansa.platform.blobs.api import MOUNT, Bytes
+        from hansa.platform.blobs.serving import BlobServer
+
+        store: Bytes = self.runtime.resources[Bytes]
+        return {MOUNT: BlobServer(self.runtime, store.store)}
+
+    def _mailer(self) -> "Mailer":
+        from hansa.platform.mail.api import SMTP, Mailer, parse_server
+
+        async def server_of(site: str) -> "Smtp | None":
             return await self.directory.setting(site, SMTP)
 
         default = parse_server(os.environ.get(SMTP_ENV, ""))

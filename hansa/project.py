@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import hansa
-from hansa.assembly import SERVICES
+from hansa import assembly
 from hansa.kernel import catalog, contracts
 from hansa.kernel.attempts import attempts
 from hansa.kernel.service import Service
@@ -50,11 +50,11 @@ class Project:
     def load(self) -> tuple[Service, ...]:
         """Import the services and return them, sites and attempts first. Raises ProjectInvalid."""
         if self.modules is None:
-            return SERVICES
+            return assembly.SERVICES
         self._make_importable()
-        found: list[Service] = [*EVERYWHERE]
+        found = dict.fromkeys(EVERYWHERE)
         for module in self.modules:
-            found += [one for one in services_in(module) if one not in found]
+            found |= dict.fromkeys(services_in(module))
         _check_heard(found)
         return tuple(found)
 
@@ -71,7 +71,7 @@ class Project:
     def own(self) -> tuple[Service, ...]:
         """Return the services whose releases are its own: not those that come with Hansa."""
         if self.modules is None:
-            return SERVICES
+            return assembly.SERVICES
         return tuple(one for one in self.load() if not f"{one.package}.".startswith("hansa."))
 
 
@@ -132,7 +132,7 @@ def services_in(module: str) -> list[Service]:
     importlib.import_module(module)
     if _spec(f"{module}.{HANDLERS}") is not None:
         importlib.import_module(f"{module}.{HANDLERS}")
-    found = _inside(module, catalog.declared())
+    found = list(catalog.declared_in(module))
     if not found:
         raise ProjectInvalid(f"{module} declares no service: write Service(...) in it")
     return found
@@ -159,9 +159,3 @@ def _spec(module: str) -> Any:
         return importlib.util.find_spec(module)
     except ModuleNotFoundError:  # a parent that is not there, or is no package
         return None
-
-
-def _inside(module: str, services: Iterable[Service]) -> list[Service]:
-    return [
-        one for one in services if one.package == module or one.package.startswith(module + ".")
-    ]

@@ -40,28 +40,6 @@ TROUBLE: Final = (
 )
 
 
-def arguments(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    where: argparse.ArgumentParser,
-) -> None:
-    """Add the commands."""
-    one = commands.add_parser("backup", parents=[where], help="copy a running cell, consistent")
-    one.add_argument("--to", required=True, metavar="FOLDER", help="a new folder for the copy")
-    one.set_defaults(run=back_up)
-    one = commands.add_parser("restore", parents=[where], help="put a copy in the place of a cell")
-    one.add_argument(
-        "--from", required=True, dest="source", metavar="FOLDER", help="where the copy is"
-    )
-    one.add_argument(
-        "--force", action="store_true", help="replace the cell that is there; it must be stopped"
-    )
-    one.add_argument(
-        "--without-key", action="store_true",
-        help="restore although the master key is not here: what is sealed then stays closed",
-    )  # fmt: skip
-    one.set_defaults(run=restore)
-
-
 def kept_of(place: Place) -> Kept:
     """Return what belongs to a cell. Raises KeepingRefused."""
     if place.database and not place.owner_database:

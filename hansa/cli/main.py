@@ -5,6 +5,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+
+
+def lazily(module: str, function: str = "run") -> Callable[[argparse.Namespace], int]:
+    """Return what runs a command, and imports it only then: a process that serves has no use for
+    what the other commands stand on."""
+
+    def run(options: argparse.Namespace) -> int:
+        found: Callable[[argparse.Namespace], int] = getattr(
+            import_module(f"hansa.cli.{module}"), function
+        )
+        return found(options)
+
+    return run
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -67,17 +81,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _writing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from hansa.cli import check, new
-
     one = commands.add_parser("new", help="write a new service, or its next revision")
     kinds = one.add_subparsers(dest="kind", required=True, metavar="KIND")
     kind = kinds.add_parser("service", help="a whole small service with tests, to be changed")
     kind.add_argument("name", help="2 to 31 lower-case letters and digits, such as loyalty")
-    kind.set_defaults(run=new.service)
+    kind.set_defaults(run=lazily("new", "service"))
     kind = kinds.add_parser("revision", help="the next revision, drafted from the tables")
     kind.add_argument("service")
     kind.add_argument("name", help="what it does, such as add_expiry")
-    kind.set_defaults(run=new.revision)
+    kind.set_defaults(run=lazily("new", "revision"))
+    one = commands.add_parser("describe", help="print the API or the events as a document")
+    one.add_argument("what", choices=("openapi", "asyncapi"))
+    one.set_defaults(run=lazily("describe"))
     one = commands.add_parser(
         "check", help="refuse what breaks the last release: its API, its events, its due work"
     )
@@ -86,7 +101,7 @@ def _writing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--forget", action="append", default=[], metavar="NAME",
         help="count it as never released: nobody calls it and no row of it is left",
     )  # fmt: skip
-    one.set_defaults(run=check.run)
+    one.set_defaults(run=lazily("check"))
 
 
 def _where(unsaid: object = None) -> argparse.ArgumentParser:
@@ -131,8 +146,6 @@ def _serving(
     where: argparse.ArgumentParser,
     listen: argparse.ArgumentParser,
 ) -> None:
-    from hansa.cli import migrate, serving, up
-
     one = commands.add_parser(
         "up", parents=[where, listen], help="serve, with a demo shop on the first run"
     )
@@ -140,12 +153,12 @@ def _serving(
     one.add_argument(
         "--split", action="store_true", help="run each service in a process of its own"
     )
-    one.set_defaults(run=up.run, testpay=True, placement="", services="")
+    one.set_defaults(run=lazily("up"), testpay=True, placement="", services="")
     one = commands.add_parser("serve", parents=[where, listen], help="serve what is there")
     one.add_argument(
         "--testpay", action="store_true", help="have the test provider take the payments"
     )
-    one.set_defaults(run=serving.run)
+    one.set_defaults(run=lazily("serving"))
     one.add_argument(
         "--placement", default="", metavar="FILE",
         help="which process serves which service, where they are several",
@@ -160,14 +173,14 @@ def _serving(
         "--until", choices=("expand", "contract"), default="contract",
         help="stop before what takes something away",
     )  # fmt: skip
-    one.set_defaults(run=migrate.run)
+    one.set_defaults(run=lazily("migrate"))
 
 
 def _working(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     where: argparse.ArgumentParser,
 ) -> None:
-    from hansa.cli import importing, keeping, log, secrets, sites, torture
+    from hansa.cli import torture
 
     remote = _remote()
     # Behind a verb the options are taken too; what was said before it stands unless said again.
@@ -182,7 +195,7 @@ def _working(
         help="received of each product that says none",
     )  # fmt: skip
     one.add_argument("--faults", default="", help="write lines that are no products to this file")
-    one.set_defaults(run=importing.run)
+    one.set_defaults(run=lazily("importing"))
     one = commands.add_parser(
         "sites", parents=[where, remote], help="list and make sites and keys",
         description="Works in a cell that nobody has open, or with --url through a running server:"
@@ -190,7 +203,7 @@ def _working(
         " .hansa/operator.key.",
     )  # fmt: skip
     _sites(one, [*later, _remote(argparse.SUPPRESS)])
-    one.set_defaults(run=sites.run)
+    one.set_defaults(run=lazily("sites"))
     one = commands.add_parser("secrets", parents=[where], help="rotate the master key")
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
     show = verbs.add_parser(
@@ -201,7 +214,7 @@ def _working(
         help="how long to wait for other processes (default: 32 with PostgreSQL, 0 with SQLite)",
     )  # fmt: skip
     verbs.add_parser("new-key", help="print a fresh master key, for HANSA_MASTER_KEY")
-    one.set_defaults(run=secrets.run)
+    one.set_defaults(run=lazily("secrets"))
     one = commands.add_parser("log", parents=[where], help="the log, deliveries and due work")
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
     show = verbs.add_parser("events", parents=later, help="the last events")
@@ -223,11 +236,33 @@ def _working(
     hand = verbs.add_parser("replay-due", parents=later, help="have parked due work tried again")
     hand.add_argument("site")
     hand.add_argument("id")
-    one.set_defaults(run=log.run)
-    keeping.arguments(commands, where)
+    one.set_defaults(run=lazily("log"))
+    _keeping(commands, where)
     one = commands.add_parser("torture", help="kill it at random under load, and check everything")
     torture.arguments(one)
-    one.set_defaults(run=torture.run)
+    one.set_defaults(run=lazily("torture"))
+
+
+def _keeping(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    where: argparse.ArgumentParser,
+) -> None:
+    """Add the commands that copy a cell."""
+    one = commands.add_parser("backup", parents=[where], help="copy a running cell, consistent")
+    one.add_argument("--to", required=True, metavar="FOLDER", help="a new folder for the copy")
+    one.set_defaults(run=lazily("keeping", "back_up"))
+    one = commands.add_parser("restore", parents=[where], help="put a copy in the place of a cell")
+    one.add_argument(
+        "--from", required=True, dest="source", metavar="FOLDER", help="where the copy is"
+    )
+    one.add_argument(
+        "--force", action="store_true", help="replace the cell that is there; it must be stopped"
+    )
+    one.add_argument(
+        "--without-key", action="store_true",
+        help="restore although the master key is not here: what is sealed then stays closed",
+    )  # fmt: skip
+    one.set_defaults(run=lazily("keeping", "restore"))
 
 
 def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:

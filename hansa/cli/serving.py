@@ -11,8 +11,7 @@ from pathlib import Path
 import uvloop
 
 from hansa import project
-from hansa.assembly import Cell, Place
-from hansa.business.commerce import commerce
+from hansa.assembly import SHOP, Cell, Place
 from hansa.kernel import migrating
 from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
@@ -64,7 +63,7 @@ def _cell(options: argparse.Namespace) -> Cell:
 
     place = place_of(options)
     services = project.services()
-    testpay = options.testpay and commerce in services
+    testpay = options.testpay and any(one.name == SHOP for one in services)
     if not options.placement:
         if options.services:
             raise PlacementInvalid("--services needs a --placement that says where the others are")

@@ -13,11 +13,7 @@ from typing import Final
 
 import hansa
 from hansa import project
-from hansa.assembly import OPERATOR, Cell
-from hansa.business.commerce import commerce
-from hansa.business.commerce.api import ImportBatch, import_products
-from hansa.business.commerce.catalogue import NewProduct
-from hansa.business.commerce.importing import LineFault, parse
+from hansa.assembly import OPERATOR, SHOP, Cell
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.ids import ID
 from hansa.kernel.storage import PLATFORM
@@ -29,7 +25,6 @@ HOSTS: Final = (HOST, "localhost")
 
 def run(options: argparse.Namespace) -> int:
     """Serve with a demo shop; with --reload start again whenever a file of the code is saved."""
-    from hansa.cli import split
     from hansa.cli.serving import serve_cell
 
     if options.reload:
@@ -37,13 +32,15 @@ def run(options: argparse.Namespace) -> int:
 
     async def ready(cell: Cell) -> None:
         key = await demo_key(cell, Path(options.folder))
-        welcome = _welcome if commerce in cell.services else _short_welcome
+        welcome = _welcome if _sells(cell) else _short_welcome
         for line in welcome(options, key):
             print(line)
         sys.stdout.flush()
 
     if not options.split:
         return serve_cell(options, ready, migrate=True)
+    from hansa.cli import split
+
     with split.running(options):
         return serve_cell(options, ready, migrate=True)
 
@@ -59,7 +56,7 @@ async def demo_key(cell: Cell, folder: Path) -> str:
         key="up:operator",
     )  # fmt: skip
     _write(folder / "operator.key", operator.key)
-    sells = commerce in cell.services
+    sells = _sells(cell)
     name = "Demo shop" if sells else "Demo site"
     site = await runtime.do(
         create_site, OPERATOR, {"body": NewSite(name, hosts=HOSTS)}, key="up:site"
@@ -73,7 +70,15 @@ async def demo_key(cell: Cell, folder: Path) -> str:
     return str(made.key)
 
 
+def _sells(cell: Cell) -> bool:
+    return any(one.name == SHOP for one in cell.services)
+
+
 async def _fill(cell: Cell, site: ID) -> None:
+    from hansa.business.commerce.api import ImportBatch, import_products
+    from hansa.business.commerce.catalogue import NewProduct
+    from hansa.business.commerce.importing import LineFault, parse
+
     source = resources.files("hansa.business.commerce") / "demo.ndjson"
     products: list[NewProduct] = []
     for number, line in enumerate(source.read_bytes().splitlines(), start=1):

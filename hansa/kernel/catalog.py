@@ -4,7 +4,7 @@ What must never happen here: one name for two things, since rows are found again
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hansa.kernel.structs import Event
@@ -13,17 +13,47 @@ if TYPE_CHECKING:
     from hansa.kernel.service import Service
 
 _declared: "list[Service]" = []
+_inside: "dict[str, list[Service]]" = {}
+"""The services declared in each package or below it."""
 _names: dict[type[Event], str] = {}
 
 
 def remember(service: "Service") -> None:
     """Take note of a declared service, so that the events of its package find their name."""
     _declared.append(service)
+    for package in _upwards(service.package):
+        _inside.setdefault(package, []).append(service)
 
 
 def declared() -> "Sequence[Service]":
     """Return all services that were declared in this process, in their order."""
     return tuple(_declared)
+
+
+def declared_in(package: str) -> "Sequence[Service]":
+    """Return the services that a package declares, or those below it."""
+    return tuple(_inside.get(package, ()))
+
+
+def _upwards(module: str) -> Iterator[str]:
+    """Give the names of a module and of the packages around it, the nearest first."""
+    while module:
+        yield module
+        module = module.rpartition(".")[0]
+
+
+def _owner(event: type[Event]) -> "Service | None":
+    """Return the service of the nearest package; of two in one module the later one."""
+    for package in _upwards(event.__module__):
+        for service in reversed(_inside.get(package, ())):
+            if service.package == package:
+                return service
+    return None
+
+
+def is_declared(event: type[Event]) -> bool:
+    """Tell whether an event is declared in some service's package."""
+    return _owner(event) is not None
 
 
 def event_name(event: type[Event]) -> str:
@@ -32,17 +62,11 @@ def event_name(event: type[Event]) -> str:
     name = _names.get(event)
     if name is not None:
         return name
-    owners = [
-        service
-        for service in _declared
-        if event.__module__ == service.package or event.__module__.startswith(service.package + ".")
-    ]
-    if not owners:
+    owner = _owner(event)
+    if owner is None:
         raise TypeError(f"{event.__qualname__} is declared in no service's package")
     if not event.event_aggregate or event.event_aggregate not in event.__struct_fields__:
         raise TypeError(f"{event.__qualname__}: aggregate= must name one of its fields")
-    # The nearest package wins, and of two services in one module the later one.
-    owner = max(reversed(owners), key=lambda service: len(service.package))
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", event.__name__).lower()
     name = f"{owner.name}.{snake}"
     if owner.events.setdefault(name, event) is not event:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from hansa.kernel import codec, interface, shapes
-from hansa.kernel.catalog import event_name
+from hansa.kernel.catalog import event_name, is_declared
 from hansa.kernel.interface import Promise, promises_of
 from hansa.kernel.structs import Event
 
@@ -104,19 +104,19 @@ def contracts_of(services: "Iterable[Service]") -> list[Contract]:
     The services' packages must be imported whole, so that all of their events are there.
     """
     found: dict[str, Contract] = {}
+    events = _events_by_service()
     for service in services:
-        for contract in _of_service(service):
+        for contract in _of_service(service, events.get(service.name, ())):
             if contract.name in found:
                 raise TypeError(f"{contract.name} is declared twice")
             found[contract.name] = contract
     return [found[name] for name in sorted(found)]
 
 
-def _of_service(service: "Service") -> Iterable[Contract]:
-    for event in _events_in(service.package, Event):
-        name = event_name(event)
-        if name.startswith(service.name + "."):
-            yield _contract(name, "event", event.event_version, event)
+def _of_service(service: "Service", events: Iterable[type[Event]]) -> Iterable[Contract]:
+    for event in events:
+        if f"{event.__module__}.".startswith(f"{service.package}."):
+            yield _contract(event_name(event), "event", event.event_version, event)
     for work in service.due_work.values():
         arguments = [
             (part.name, part.type) if part.required else (part.name, part.type, part.default)
@@ -139,12 +139,19 @@ def answer_name(action: str) -> str:
     return f"{action}:answer"
 
 
-def _events_in(package: str, root: type[Event]) -> Iterable[type[Event]]:
+def _events_by_service() -> dict[str, list[type[Event]]]:
+    """Return all events that are declared in services' packages, by the service's name."""
+    found: dict[str, list[type[Event]]] = {}
+    for event in _events_below(Event):
+        if event.event_aggregate and is_declared(event):  # else it is the common part of others
+            found.setdefault(event_name(event).partition(".")[0], []).append(event)
+    return found
+
+
+def _events_below(root: type[Event]) -> Iterable[type[Event]]:
     for event in root.__subclasses__():
-        inside = event.__module__ == package or event.__module__.startswith(package + ".")
-        if inside and event.event_aggregate:  # without one it is the common part of others
-            yield event
-        yield from _events_in(package, event)
+        yield event
+        yield from _events_below(event)
 
 
 def _contract(name: str, kind: Kind, version: int, wanted: Any) -> Contract:

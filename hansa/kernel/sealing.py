@@ -15,12 +15,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+if TYPE_CHECKING:  # six megabytes, which a process that seals nothing can do without
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 logger = logging.getLogger("hansa.sealing")
 
@@ -115,6 +113,8 @@ class Sealer:
             raise SealBroken("the sealed value cannot be opened")
         nonce = sealed[_HEAD : _HEAD + _NONCE_BYTES]
         key = self._key(head[1:], purpose, site)
+        from cryptography.exceptions import InvalidTag
+
         try:
             return key.decrypt(
                 nonce, sealed[_HEAD + _NONCE_BYTES :], _belongs_to(head, purpose, site)
@@ -130,10 +130,7 @@ class Sealer:
             info = b"hansa/derived/" + purpose.encode()
             ordered = [self._current, *(name for name in self._masters if name != self._current)]
             masters = [self._masters[name] for name in ordered]
-            known = [
-                HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(master)
-                for master in masters
-            ]
+            known = [_derived(master, info) for master in masters]
             if len(self._told) >= DERIVED_KEYS_MAX:
                 self._told.clear()
             self._told[purpose] = known
@@ -143,18 +140,26 @@ class Sealer:
         """Tell whether a sealed value uses the current master key, so needs no new sealing."""
         return sealed[:_HEAD] == self.head
 
-    def _key(self, key_id: bytes, purpose: str, site: str) -> AESGCM:
+    def _key(self, key_id: bytes, purpose: str, site: str) -> "AESGCM":
         name = (key_id, purpose, site)
         key = self._derived.get(name)
         if key is None:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
             info = b"hansa/seal/" + _parts(purpose, site)
-            derive = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info)
-            key = self._derived[name] = AESGCM(derive.derive(self._masters[key_id]))
+            key = self._derived[name] = AESGCM(_derived(self._masters[key_id], info))
             if len(self._derived) > DERIVED_KEYS_MAX:
                 self._derived.popitem(last=False)
         else:
             self._derived.move_to_end(name)
         return key
+
+
+def _derived(master: bytes, info: bytes) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(master)
 
 
 def _key_id(master: bytes) -> bytes:

@@ -7,21 +7,17 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from hansa.kernel.http.backend import ServiceCard
 from hansa.kernel.http.binding import PAGE_LIMIT_MAX
-from hansa.kernel.http.body import INTEGER_MAX, INTEGER_MIN
 from hansa.kernel.http.endpoint import Endpoint
 from hansa.kernel.http.headers import DEADLINE_MS_MAX, KEY_LENGTH_MAX, KEY_PATTERN
+from hansa.kernel.json_schema import SCHEMA_REF, schemas_of
 from hansa.kernel.operation import PUBLIC
 from hansa.kernel.problems import TYPE_ROOT
-from hansa.kernel.structs import Secret
 
 Document = dict[str, Any]
 
 _PLACE: Final = re.compile(r"\{(\w+)\}")
-_SCHEMA_REF: Final = "#/components/schemas/{name}"
 _PROBLEM_REF: Final = {"$ref": "#/components/responses/Problem"}
 
 PROBLEM_SCHEMA: Final[Document] = {
@@ -45,6 +41,16 @@ PROBLEM_SCHEMA: Final[Document] = {
                 },
             },
         },
+    },
+}
+
+OPEN_SCHEMA: Final[Document] = {
+    "type": "object",
+    "description": "An action whose outcome is not known yet: ask again at Location.",
+    "required": ["attempt", "state"],
+    "properties": {
+        "attempt": {"type": "string", "description": "The id, for GET /attempts/{id}."},
+        "state": {"const": "open"},
     },
 }
 
@@ -111,10 +117,7 @@ def document(endpoints: Sequence[Endpoint], services: Iterable[ServiceCard]) -> 
     Raises TypeError for a type that JSON Schema cannot describe.
     """
     wanted = _types(endpoints)
-    schemas, components = msgspec.json.schema_components(
-        wanted.values(), schema_hook=_schema_of, ref_template=_SCHEMA_REF
-    )
-    _bound_integers([schemas, components])
+    schemas, components = schemas_of(wanted.values())
     by_type = dict(zip(wanted, schemas, strict=True))
     return {
         "openapi": "3.1.0",
@@ -126,7 +129,7 @@ def document(endpoints: Sequence[Endpoint], services: Iterable[ServiceCard]) -> 
         ],
         "paths": _paths(endpoints, by_type),
         "components": {
-            "schemas": {**components, "Problem": PROBLEM_SCHEMA},
+            "schemas": {**components, "Problem": PROBLEM_SCHEMA, "OpenAttempt": OPEN_SCHEMA},
             "parameters": _HEADERS,
             "responses": {
                 "Problem": {
@@ -144,24 +147,12 @@ def document(endpoints: Sequence[Endpoint], services: Iterable[ServiceCard]) -> 
     }
 
 
-def _bound_integers(schemas: Any) -> None:
-    """Say of every integer, however deep, that it has 64 bits: others are refused."""
-    if isinstance(schemas, dict):
-        known: Document = schemas  # pyright: ignore[reportUnknownVariableType]
-        if known.get("type") == "integer":
-            known.setdefault("minimum", INTEGER_MIN)
-            known.setdefault("maximum", INTEGER_MAX)
-        _bound_integers(list(known.values()))
-    elif isinstance(schemas, list | tuple):
-        for one in schemas:  # pyright: ignore[reportUnknownVariableType]
-            _bound_integers(one)
-
-
 def _paths(endpoints: Sequence[Endpoint], schemas: dict[str, Document]) -> Document:
     """Return the operations by path and method.
 
     Operations may name a place in a path differently, ``{handle}`` and ``{id}``; paths that differ
-    in such names only are one and stand there once (section 4.8.8), with ``{handle_or_id}``.
+    in such names only are one and stand there once (section 4.8.8), with ``{handle_or_id}``,
+    whatever the order in which they were declared.
     """
     names: dict[str, list[list[str]]] = {}
     for endpoint in endpoints:
@@ -171,7 +162,7 @@ def _paths(endpoints: Sequence[Endpoint], schemas: dict[str, Document]) -> Docum
     for endpoint in endpoints:
         own = _PLACE.findall(endpoint.path)
         shape = _PLACE.sub("{}", endpoint.path)
-        shared = ["_or_".join(dict.fromkeys(place)) for place in zip(*names[shape], strict=True)]
+        shared = ["_or_".join(sorted(set(place))) for place in zip(*names[shape], strict=True)]
         path = shape.format(*(f"{{{name}}}" for name in shared))
         described = _operation(endpoint, schemas, dict(zip(own, shared, strict=True)))
         paths.setdefault(path, {})[endpoint.operation.method.lower()] = described
@@ -193,13 +184,6 @@ def _types(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 
 def _name(wanted: Any) -> str:
     return f"{wanted!r} {id(wanted)}" if isinstance(wanted, type) else repr(wanted)
-
-
-def _schema_of(wanted: Any) -> Document:
-    if wanted is Secret:
-        return {"type": "string", "description": "Told once, in this answer; kept sealed."}
-    # What msgspec asks a schema_hook to raise for a type that it does not know; TypeError follows.
-    raise NotImplementedError(f"{wanted!r} has no JSON Schema")
 
 
 def _operation(
@@ -258,7 +242,8 @@ def _body(endpoint: Endpoint, schemas: dict[str, Document]) -> Document | None:
         schema = schemas[_name(body.type)]
         return {"required": body.required, "content": {"application/json": {"schema": schema}}}
     if endpoint.binding.raw:
-        return {"required": True, "content": {"*/*": {}}}
+        # Any type is taken; this one tells generators of clients to hand over bytes as they are.
+        return {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
     return None
 
 
@@ -275,5 +260,8 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Document]) -> Document:
         responses["202"] = {
             "description": "The outcome is still open: ask again at Location.",
             "headers": {"Location": {"schema": {"type": "string"}}},
+            "content": {
+                "application/json": {"schema": {"$ref": SCHEMA_REF.format(name="OpenAttempt")}}
+            },
         }
     return responses

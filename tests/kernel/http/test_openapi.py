@@ -1,13 +1,19 @@
 """The interface description is valid and says what the declarations say."""
 
 import asyncio
+import json
 import re
 from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from hansa.assembly import SERVICES
 from hansa.kernel.http.app import HttpApp
+from hansa.kernel.http.endpoint import Endpoint, is_served
+from hansa.kernel.http.limits import Limits
+from hansa.kernel.http.openapi import document
+from hansa.kernel.json_schema import short_names
 from tests.kernel.http.backend import EchoBackend, get_product, operation
 from tests.kernel.http.client import JSON, AsgiClient, Reply
 
@@ -59,11 +65,11 @@ def test_paths_that_differ_in_names_only_are_one() -> None:
     backend.operations.append(operation("GET", "/baskets/{handle}", get_product))
     client = AsgiClient(HttpApp(backend))
     paths = asyncio.run(client.send("GET", "/openapi.json")).json()["paths"]
-    basket = paths["/shop/baskets/{id_or_handle}"]
+    basket = paths["/shop/baskets/{handle_or_id}"]
     assert {"put", "delete", "get"} <= set(basket)
     assert "/shop/baskets/{id}" not in paths
     for one in basket.values():
-        assert one["parameters"][0]["name"] == "id_or_handle"
+        assert one["parameters"][0]["name"] == "handle_or_id"
 
 
 @pytest.mark.parametrize("key", ["a", "8e03978e-40d5", '"a b"', r'"a\"b"', "a b", '"', "a,b", ""])
@@ -74,3 +80,30 @@ def test_it_tells_which_keys_are_taken(key: str) -> None:
     client = AsgiClient(HttpApp(EchoBackend()))
     reply = asyncio.run(client.send("POST", "/shop/baskets", b'{"lines":[]}', sent))
     assert bool(re.search(pattern, key)) == (reply.status == 201)
+
+
+def test_two_types_with_one_name_are_told_apart() -> None:
+    dotted = ["hansa.mail.api.Message", "hansa.log.api.Message", "hansa.log.other.Message"]
+    names = short_names(["Page_Message_", *dotted])
+    assert names == {
+        "Page_Message_": "Page_Message_",
+        "hansa.mail.api.Message": "MailApiMessage",
+        "hansa.log.api.Message": "LogApiMessage",
+        "hansa.log.other.Message": "OtherMessage",
+    }
+
+
+def test_no_name_of_a_module_is_told() -> None:
+    limits = Limits()
+    served = [op for one in SERVICES for op in one.operations.values() if is_served(op)]
+    made = document([Endpoint(one, limits) for one in served], SERVICES)
+    found = json.loads(json.dumps(made))
+    assert not list(OpenAPIV31SpecValidator(found).iter_errors())
+    text = json.dumps(found)
+    assert "hansa.platform" not in text and "hansa.business" not in text
+    assert {"OpenAttempt", "AttemptsAttempt", "DeliveriesAttempt"} <= set(
+        found["components"]["schemas"]
+    )
+    charge = found["paths"]["/commerce/carts/{id}/complete"]["post"]["responses"]["202"]
+    schema = charge["content"]["application/json"]["schema"]
+    assert schema == {"$ref": "#/components/schemas/OpenAttempt"}
