@@ -232,6 +232,8 @@ def _working(
 
 def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:
     """Add the verbs of `hansa sites`."""
+    from hansa.cli import site_files
+
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("list", parents=parents, help="all sites")
     new = verbs.add_parser("create", parents=parents, help="make a site")
@@ -254,6 +256,7 @@ def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser])
     revoke = verbs.add_parser("revoke", parents=parents, help="make a key no good from now on")
     revoke.add_argument("site", help="the site's id, or platform")
     revoke.add_argument("id", help="the key's id, as `hansa sites keys` shows it")
+    site_files.arguments(verbs, parents)
     clock = verbs.add_parser("advance", parents=parents, help="move a test clock")
     clock.add_argument("site")
     clock.add_argument("to", help="an instant such as 2027-01-01T00:00:00Z")

@@ -17,18 +17,23 @@ from typing import Any
 import apsw
 import pytest
 
-from hansa.assembly import Place
+from hansa.assembly import SERVICES, Place
+from hansa.kernel import migrating
 from hansa.kernel.clock import MachineClock
-from hansa.kernel.keeping import replay, shipment
+from hansa.kernel.keeping import carrying, replay, shipment
 from hansa.kernel.keeping.backup import Kept
+from hansa.kernel.keeping.belongings import belongings
 from hansa.kernel.keeping.depot import FolderDepot
 from hansa.kernel.keeping.shipment import Shipment
 from hansa.kernel.schedule import from_us
+from hansa.kernel.site import slot_of
 from hansa.testing.postgres import Cluster, Dsns
+from hansa.testing.schema import make_tables
 from hansa.torture import load
 from hansa.torture.check import look, violations
-from hansa.torture.load import Scene
+from hansa.torture.load import TORTURED, Scene
 from hansa.torture.run import Load
+from hansa.torture.service import torture
 from tests.cli.server import ROOT, hansa
 
 UP_S = 60
@@ -236,3 +241,48 @@ def test_nothing_is_left_out_while_the_log_begins_anew_and_processes_are_killed(
     assert len(shipped(depot)) == len(chain)
     replay.restore(FolderDepot(depot), chain, Kept(tmp_path / "restored"))
     assert contents(tmp_path / "restored" / "hansa.db") == contents(place.folder / "hansa.db")
+
+
+# ---- sites
+
+
+def test_sites_taken_out_in_the_middle_of_everything_go_on_on_the_other_engine(
+    place: Place, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    scene = asyncio.run(load.set_up(place))
+    with loaded(place, scene, 1):
+        asyncio.run(until(lambda: answers(place.folder) > ENOUGH))
+    promised = journals(place.folder)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    shutil.copy(place.folder / "master.key", folder)
+    other = Place(folder)
+    if not place.database:
+        dsns: Dsns = request.getfixturevalue("postgres_dsns")
+        other = Place(folder, dsns.application, dsns.owner)
+    counts = asyncio.run(carried(place, other, [scene.site, scene.clock_site]))
+    assert counts["hansa_events"] > ENOUGH / 2
+    assert counts["hansa_keys"] > ENOUGH / 2
+    shutil.copy(place.folder / "testpay.db", folder)
+    assert broken(other, scene, promised) == []
+
+
+async def carried(source: Place, target: Place, sites: list[str]) -> dict[str, int]:
+    """Copy sites from cell to cell, with what they were in the middle of."""
+    counts: dict[str, int] = {}
+    rows, clock = belongings(TORTURED), MachineClock()
+    ours, theirs = source.storage(), target.storage()
+    await ours.open()
+    await theirs.open()
+    try:
+        await migrating.migrate(theirs, SERVICES)
+        await make_tables(theirs, torture)
+        for site in sites:
+            end = await carrying.copy_site(
+                ours, theirs, rows, site, slot_of(site), clock, cell="local"
+            )
+            counts = {name: counts.get(name, 0) + count for name, count in end.rows.items()}
+    finally:
+        await ours.close()
+        await theirs.close()
+    return counts
