@@ -1,18 +1,17 @@
 """docs/problems.md tells every problem that the code can raise, with its status, and no other."""
 
 import ast
+import pkgutil
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
-import hansa.assembly
-import hansa.cli.main
+import hansa
 from hansa.kernel.problems import Problem
 
 ROOT = Path(__file__).parent.parent
-LOADED = (hansa.assembly, hansa.cli.main)
-"""With every service and every verb comes every kind of problem."""
 PASSED_ON = {
     "hansa/kernel/problems.py": "problem_of",  # what another process told
     "hansa/kernel/http/binding.py": "_bad",
@@ -31,6 +30,9 @@ def kinds(root: type[Problem]) -> Iterator[type[Problem]]:
 
 def raised() -> dict[str, set[int]]:
     """Return each slug in the code with the statuses that it comes with, where they are told."""
+    for module in pkgutil.walk_packages(hansa.__path__, "hansa."):
+        if "migrations" not in module.name and not module.name.endswith("__main__"):
+            import_module(module.name)
     statuses = {kind.__name__: kind.status for kind in kinds(Problem)}
     found: defaultdict[str, set[int]] = defaultdict(set)
     for kind in kinds(Problem):

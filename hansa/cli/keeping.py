@@ -2,10 +2,15 @@
 """Keeping: `hansa backup`, `hansa restore` and `hansa ship`."""
 
 import argparse
+import logging
 import os
+import signal
 import subprocess
+import threading
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from types import FrameType
+from typing import Final
 
 import apsw
 import asyncpg
@@ -14,10 +19,12 @@ import uvloop
 from hansa.assembly import BLOBS_ENV, Place
 from hansa.cli.serving import check_exists, failed, told
 from hansa.kernel.clock import MachineClock
-from hansa.kernel.keeping import backup, manifest
+from hansa.kernel.keeping import backup, depot, manifest, replay, shipment
 from hansa.kernel.keeping.backup import Kept
 from hansa.kernel.keeping.manifest import KeepingRefused, Manifest
+from hansa.kernel.keeping.shipping import Shipper
 from hansa.kernel.problems import Problem
+from hansa.kernel.schedule import from_us, to_us
 from hansa.kernel.sealing import (
     MASTER_KEY_ENV,
     MasterKeyInvalid,
@@ -25,6 +32,7 @@ from hansa.kernel.sealing import (
     parse_master_keys,
     read_master_keys,
 )
+from hansa.kernel.sqlite.connection import FileLock
 
 BESIDE: Final = ("testpay.db",)
 """The test provider's books: money there and orders here have to be of one instant."""
@@ -91,19 +99,100 @@ def restore(options: argparse.Namespace) -> int:
 
     try:
         return uvloop.run(_restore(options, place_of(options)))
-    except TROUBLE as error:
+    except (*TROUBLE, ValueError) as error:
         return failed(told(error))
 
 
 async def _restore(options: argparse.Namespace, place: Place) -> int:
+    if options.source.startswith("s3://") or _is_depot(Path(options.source)):
+        return _restore_shipped(options, place)
+    if options.at:
+        raise KeepingRefused("A copy is of one instant; --at is for what `hansa ship` shipped.")
     source = Path(options.source)
     known = manifest.read(source)
     _check_key(known.master_keys, place.folder, options.without_key)
     made, before = await backup.restore(source, kept_of(place), force=options.force)
     print(f"The cell is restored as of {_at(made)}; what came after that is not in it.")
+    _tell_before(before)
+    return 0
+
+
+def _is_depot(folder: Path) -> bool:
+    if (folder / manifest.NAME).exists():
+        return False
+    return bool(shipment.parse(depot.FolderDepot(folder).names()))
+
+
+def _restore_shipped(options: argparse.Namespace, place: Place) -> int:
+    if place.database:
+        raise KeepingRefused("What `hansa ship` shipped is a cell on SQLite, and this is none.")
+    source = depot.parse_depot(options.source)
+    chain = replay.find(source, _instant(options.at) if options.at else None)
+    keys = replay.head_of(source, chain[0]).master_keys
+    _check_key(keys, place.folder, options.without_key)
+    done = replay.restore(source, chain, kept_of(place), force=options.force)
+    print(
+        f"The cell is restored from {len(chain)} shipments: all that was answered before"
+        f" {_iso(done.last.begun_us)} is in it, and nothing that came after"
+        f" {_iso(done.last.read_us)}."
+    )
+    _tell_before(done.before)
+    return 0
+
+
+def _instant(text: str) -> int:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{text}: say in which zone, as in 2027-01-01T12:00:00Z")
+    return to_us(at)
+
+
+def _tell_before(before: Path | None) -> None:
     if before is not None:
         print(f"What was there is in {before}; delete it when you are sure.")
+
+
+def ship(options: argparse.Namespace) -> int:
+    """Ship a cell's changes until SIGTERM or SIGINT, then what is left."""
+    from hansa.cli.main import place_of
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        place = place_of(options)
+        if place.database:
+            raise KeepingRefused(
+                "PostgreSQL ships its own log (pg_receivewal, archive_command): docs/keeping.md."
+            )
+        check_exists(place)
+        _ship(place, options)
+    except (*TROUBLE, ValueError) as error:
+        return failed(told(error))
     return 0
+
+
+def _ship(place: Place, options: argparse.Namespace) -> None:
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, end)
+    spool = place.folder / ".shipping"
+    shipper = Shipper(
+        place.folder / backup.ROWS, depot.parse_depot(options.to), MachineClock(), spool,
+        master_keys=key_names(place.folder), keep_s=options.keep_days * 86_400,
+    )  # fmt: skip
+    lock = FileLock(str(spool))
+    try:
+        print(
+            f"Shipping {place.folder} to {options.to} every {options.every:g} s; the master key is"
+            " not shipped, nor are blobs in the folder.",
+            flush=True,
+        )
+        shipper.run(options.every, stop)
+    finally:
+        lock.release()
 
 
 def _check_key(names: tuple[str, ...], folder: Path, without: bool) -> None:
@@ -117,11 +206,12 @@ def _check_key(names: tuple[str, ...], folder: Path, without: bool) -> None:
     )
 
 
+def _iso(at_us: int) -> str:
+    return from_us(at_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _at(made: Manifest) -> str:
-    at: Any = made.taken_at
-    return (
-        f"{at.isoformat(timespec='milliseconds').replace('+00:00', 'Z')} (position {made.position})"
-    )
+    return f"{_iso(to_us(made.taken_at))} (position {made.position})"
 
 
 def _where_key(folder: Path) -> str:

@@ -5,12 +5,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import hansa
 from hansa.assembly import Place
+from hansa.cli import keeping_arguments
+from hansa.cli.values import lazily, whole
 from hansa.project import ProjectInvalid
 
 PORT: Final = 8400
@@ -33,30 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
-
-
-def lazily(module: str, function: str = "run") -> Callable[[argparse.Namespace], int]:
-    """Return what runs a command, and imports it only then: a process that serves has no use for
-    what the other commands stand on."""
-
-    def run(options: argparse.Namespace) -> int:
-        found: Callable[[argparse.Namespace], int] = getattr(
-            import_module(f"hansa.cli.{module}"), function
-        )
-        return found(options)
-
-    return run
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """Return what reads a whole number within bounds; argparse tells the bounds in one line."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"it is a whole number from {low} to {high}")
-        return int(text)
-
-    return read
 
 
 def place_of(options: argparse.Namespace) -> Place:
@@ -237,32 +214,10 @@ def _working(
     hand.add_argument("site")
     hand.add_argument("id")
     one.set_defaults(run=lazily("log"))
-    _keeping(commands, where)
+    keeping_arguments.arguments(commands, where)
     one = commands.add_parser("torture", help="kill it at random under load, and check everything")
     torture.arguments(one)
     one.set_defaults(run=lazily("torture"))
-
-
-def _keeping(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    where: argparse.ArgumentParser,
-) -> None:
-    """Add the commands that copy a cell."""
-    one = commands.add_parser("backup", parents=[where], help="copy a running cell, consistent")
-    one.add_argument("--to", required=True, metavar="FOLDER", help="a new folder for the copy")
-    one.set_defaults(run=lazily("keeping", "back_up"))
-    one = commands.add_parser("restore", parents=[where], help="put a copy in the place of a cell")
-    one.add_argument(
-        "--from", required=True, dest="source", metavar="FOLDER", help="where the copy is"
-    )
-    one.add_argument(
-        "--force", action="store_true", help="replace the cell that is there; it must be stopped"
-    )
-    one.add_argument(
-        "--without-key", action="store_true",
-        help="restore although the master key is not here: what is sealed then stays closed",
-    )  # fmt: skip
-    one.set_defaults(run=lazily("keeping", "restore"))
 
 
 def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:
@@ -289,6 +244,7 @@ def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser])
     revoke = verbs.add_parser("revoke", parents=parents, help="make a key no good from now on")
     revoke.add_argument("site", help="the site's id, or platform")
     revoke.add_argument("id", help="the key's id, as `hansa sites keys` shows it")
+    keeping_arguments.site_arguments(verbs, parents)
     clock = verbs.add_parser("advance", parents=parents, help="move a test clock")
     clock.add_argument("site")
     clock.add_argument("to", help="an instant such as 2027-01-01T00:00:00Z")

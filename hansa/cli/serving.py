@@ -94,7 +94,7 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
     if not migrate:
-        await _check_migrated(cell.place)
+        await check_migrated(cell.place)
     await cell.open(migrate=migrate)
     try:
         started = asyncio.Event()
@@ -127,7 +127,7 @@ def check_exists(place: Place) -> None:
         )
 
 
-async def _check_migrated(place: Place) -> None:
+async def check_migrated(place: Place) -> None:
     """Refuse to serve a cell whose schema is not that of this code. Raises MigrationRefused."""
     check_exists(place)
     storage = place.storage()

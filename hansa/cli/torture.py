@@ -6,7 +6,8 @@ import argparse
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `hansa torture`."""
     parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
-    from hansa.cli.main import KILLS_MAX, PROCESSES_MAX, whole
+    from hansa.cli.main import KILLS_MAX, PROCESSES_MAX
+    from hansa.cli.values import whole
 
     parser.add_argument(
         "--kills", type=whole(1, KILLS_MAX), default=20, help="how often the process is killed"

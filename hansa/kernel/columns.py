@@ -56,6 +56,12 @@ class Instant(BigInteger):
     cache_ok = True
 
 
+class LogPosition(BigInteger):
+    """A position in the log of this cell; in another cell, to which a site is copied, another."""
+
+    cache_ok = True
+
+
 class Day(Text):
     """A calendar day as ISO 8601 text; a date in Python."""
 
@@ -156,6 +162,12 @@ def instant(name: str, **options: Unpack[Options]) -> Part:
     return _part(name, Instant(), options)
 
 
+def position(name: str, **options: Unpack[Options]) -> Part:
+    """Declare a position in the log, or 0 for none. It is translated when a site is copied to
+    another cell; a whole number that is not declared as one would mean something else there."""
+    return _part(name, LogPosition(), options)
+
+
 def date(name: str, **options: Unpack[Options]) -> Part:
     """Declare a calendar day."""
     return _part(name, Day(), options)
@@ -200,6 +212,7 @@ def build_table(
     index: Sequence[Sequence[str]] = (),
     foreign: Sequence[tuple[Sequence[str] | str, Table]] = (),
     checks: Sequence[Condition] = (),
+    of_site: str = "",
 ) -> Table:
     """Return the table `<service>_<name>`.
 
@@ -207,7 +220,8 @@ def build_table(
     lists of columns, `foreign` pairs of columns here and the table whose key they are. On a site's
     table the site stands first in each. Raises ValueError for names that are not there or not
     allowed, and for a reference that would leave the service or, from a platform table, enter a
-    site's rows.
+    site's rows. `of_site` is the column of a platform table that tells which site a row is about,
+    so that it is copied and erased with the site.
     """
     _check_name(name)
     full = f"{service}_{name}"
@@ -218,7 +232,7 @@ def build_table(
     several = [[part.name] for part in declared if part.unique] + [list(one) for one in unique]
     ordered = [[part.name] for part in declared if part.index] + [list(one) for one in index]
     used = [key or ["id"], *several, *ordered, *(_list(here) for here, _ in foreign)]
-    _check_columns(full, columns, used)
+    _check_columns(full, columns, used + ([[of_site]] if of_site else []))
     rules: list[Any] = [PrimaryKeyConstraint(*head, *(key or ["id"]), name=f"{full}_key")]
     rules += [
         UniqueConstraint(*head, *one, name=f"{full}_{'_'.join(one)}_unique") for one in several
@@ -235,6 +249,7 @@ def build_table(
         "scope": scope,
         "prefix": prefix or name[:4].strip("_"),
         "key": tuple(key or ["id"]),
+        "of_site": SITE if scope == "site" else of_site,
         "money": frozenset(part.name for part in declared if len(part.columns) == 2),
     }
     table = Table(full, metadata, *columns, *rules, info=info)

@@ -260,3 +260,14 @@ cell = _table(
     PrimaryKeyConstraint("cell"),
     scope="cell",
 )
+
+sites = _table(
+    "hansa_sites",
+    _text("site"),
+    _text("state"),  # coming: not all of it is here | going: being erased | erased: never again
+    _int("at_us"),
+    PrimaryKeyConstraint("site"),
+    CheckConstraint("state IN ('coming', 'going', 'erased')", name="hansa_sites_state"),
+    scope="cell",
+)
+"""The sites that are not simply here."""

@@ -247,3 +247,40 @@ def test_a_dump_that_breaks_off_changes_nothing(
     with pytest.raises(manifest.KeepingRefused, match="did not take the dump"):
         dump.load(postgres_dsns.owner, file, asyncio.run(tables()))
     assert sites(capsys) == before
+
+
+def test_shipping_and_its_refusals(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    depot = str(tmp_path / "depot")
+    assert "no cell" in refused(capsys, "ship", "--to", depot)
+    assert main(["sites", "create", "shop"]) == 0
+    before = sites(capsys)
+    assert "a bucket" in refused(capsys, "ship", "--to", "s3://")
+    command = [sys.executable, "-m", "hansa.cli", "ship", "--to", depot, "--every", "0.1"]
+    shipper = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert shipper.stdout is not None
+        assert "master key is not shipped" in shipper.stdout.readline()
+        assert "in use by process" in refused(capsys, "ship", "--to", depot)
+        shipper.terminate()
+        assert shipper.wait(60) == 0
+    finally:
+        shipper.kill()
+        shipper.wait()
+    back = ("restore", "--from", depot)
+    assert "already" in refused(capsys, *back)
+    assert "in which zone" in refused(capsys, *back, "--force", "--at", "2027-01-01T12:00:00")
+    assert "nothing from before" in refused(
+        capsys, *back, "--force", "--at", "2001-01-01T12:00:00Z"
+    )
+    assert main([*back, "--force"]) == 0
+    assert "nothing that came after" in capsys.readouterr().out
+    assert sites(capsys) == before
+    assert main(["backup", "--to", str(tmp_path / "copy")]) == 0
+    one = ("restore", "--from", str(tmp_path / "copy"), "--force", "--at", "2027-01-01T12:00:00Z")
+    assert "is of one instant" in refused(capsys, *one)
+    monkeypatch.setenv("HANSA_DATABASE", "postgresql://nobody@127.0.0.1:1/none")
+    assert "PostgreSQL ships its own log" in refused(capsys, "ship", "--to", depot)
+    assert "is none" in refused(capsys, *back, "--force")

@@ -177,27 +177,32 @@ async def restore(source: Path, kept: Kept, *, force: bool = False) -> tuple[Man
         async with dump.connected(kept.owner_dsn) as link:
             replaced = await dump.check_free(link, force=force)
         await asyncio.to_thread(dump.load, kept.owner_dsn, source / DUMP, replaced)
-        return known, place_files(source, names, kept, force=True)
+        return known, place_files(source, names, kept)
     return known, await asyncio.to_thread(place_rows, source, names, kept, force=force)
 
 
-def place_rows(source: Path, names: Sequence[str], kept: Kept, *, force: bool) -> Path | None:
-    """Put files in the place of a SQLite cell's, which nobody may have open."""
-    kept.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    rows = kept.folder / ROWS
-    if rows.exists() and not force:
+def check_vacant(kept: Kept, *, force: bool) -> None:
+    """Raise KeepingRefused where there is a SQLite cell, and nobody said `force`."""
+    if (kept.folder / ROWS).exists() and not force:
         raise KeepingRefused(
             f"There is a cell in {kept.folder} already. Restore into another --folder, or have it"
             " replaced with --force: what is there is kept beside."
         )
-    lock = FileLock(str(rows))
+
+
+def place_rows(source: Path, names: Sequence[str], kept: Kept, *, force: bool) -> Path | None:
+    """Put files in the place of a SQLite cell's, which nobody may have open; return where that is
+    now, if there was one. Raises KeepingRefused and StorageFailed."""
+    check_vacant(kept, force=force)
+    kept.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(str(kept.folder / ROWS))
     try:
-        return place_files(source, names, kept, force=force)
+        return place_files(source, names, kept)
     finally:
         lock.release()
 
 
-def place_files(source: Path, names: Sequence[str], kept: Kept, *, force: bool) -> Path | None:
+def place_files(source: Path, names: Sequence[str], kept: Kept) -> Path | None:
     """Copy files to beside their places, and then change all of them, the rows last.
 
     A kill on the way leaves a folder without rows, never rows of one copy beside files of another.
@@ -205,7 +210,8 @@ def place_files(source: Path, names: Sequence[str], kept: Kept, *, force: bool) 
     kept.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = kept.folder / f".restoring-{secrets.token_hex(4)}"
     for left in kept.folder.glob(".restoring-*"):
-        shutil.rmtree(left)
+        if left != source:
+            shutil.rmtree(left)
     try:
         for name in names:
             (draft / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -140,7 +140,7 @@ def read(folder: Path) -> Manifest:
                 " with the version that made it."
             )
         found: Manifest = codec.decode(text, Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise KeepingRefused(f"{file} is damaged: {error}.") from None
     return found
 

@@ -22,6 +22,7 @@ def connect(file: Path) -> apsw.Connection:
     try:
         connection.set_busy_timeout(LOCK_WAIT_MS)
         connection.wal_autocheckpoint(0)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     except BaseException:
         connection.close()
         raise
@@ -33,11 +34,21 @@ def snapshot(file: Path) -> Iterator[apsw.Connection]:
     """Hold the file as it is now, on a connection that reads it."""
     connection = connect(file)
     try:
-        connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        hold(connection)
         yield connection
     finally:
         connection.close(True)
+
+
+def hold(connection: apsw.Connection) -> None:
+    """Begin a snapshot on a connection, which lasts until it is closed."""
+    connection.execute("BEGIN")
+    look(connection)
+
+
+def look(connection: apsw.Connection) -> None:
+    """Read something, so that the file and its log are opened."""
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
 
 
 @contextmanager

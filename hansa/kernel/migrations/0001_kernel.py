@@ -240,3 +240,11 @@ def cell_facts() -> None:
         number("position"),
         sa.PrimaryKeyConstraint("cell"),
     )
+    op.create_table(
+        "hansa_sites",
+        text("site"),
+        text("state"),
+        number("at_us"),
+        sa.PrimaryKeyConstraint("site"),
+        sa.CheckConstraint("state IN ('coming', 'going', 'erased')", name="hansa_sites_state"),
+    )

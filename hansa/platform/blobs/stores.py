@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
-from urllib.parse import parse_qs, urlsplit
 
 import obstore
 from obstore.exceptions import NotFoundError
 from obstore.store import S3Store
+
+from hansa.kernel.buckets import parse_bucket
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
@@ -212,15 +213,5 @@ def parse_store(url: str, folder: Path) -> BlobStore:
     AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Raises ValueError."""
     if not url:
         return FolderStore(folder / "blobs")
-    parts = urlsplit(url)
-    if parts.scheme != "s3" or not parts.hostname:
-        raise ValueError("a blob store is s3://bucket/prefix?region=...&endpoint=https://...")
-    options: dict[str, Any] = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    if options.keys() - {"region", "endpoint"}:
-        raise ValueError("a blob store has a region and an endpoint, and nothing else")
-    prefix = parts.path.strip("/")
-    if prefix:
-        options["prefix"] = prefix
-    if str(options.get("endpoint", "")).startswith("http://"):
-        options["client"] = {"allow_http": True}
-    return BucketStore(parts.hostname, **options)
+    bucket, options = parse_bucket(url)
+    return BucketStore(bucket, **options)

@@ -18,6 +18,7 @@ sites = service.table(
     instant("created_at"),
     instant("changed_at"),
     scope="platform",
+    of_site="id",
     index=[("zone", "id")],
 )
 
@@ -27,6 +28,7 @@ hosts = service.table(
     text("site_id"),
     instant("created_at"),
     scope="platform",
+    of_site="site_id",
     index=[("site_id", "host")],
     foreign=[("site_id", sites)],
 )
@@ -42,6 +44,7 @@ keys = service.table(
     instant("revoked_at", nullable=True),
     instant("created_at"),
     scope="platform",
+    of_site="site_id",
     index=[("site_id", "id")],
 )
 
@@ -53,6 +56,7 @@ settings = service.table(
     boolean("is_sealed"),
     instant("changed_at"),
     scope="platform",
+    of_site="site_id",
     foreign=[("site_id", sites)],
 )
 

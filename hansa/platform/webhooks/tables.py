@@ -1,6 +1,6 @@
 """What is kept of webhooks: endpoints, messages, their deliveries and each attempt at one."""
 
-from hansa.kernel.columns import binary, enum, instant, integer, json, text
+from hansa.kernel.columns import binary, enum, instant, integer, json, position, text
 from hansa.platform.webhooks import webhooks as service
 from hansa.platform.webhooks.process import SEAL_PURPOSE
 
@@ -14,7 +14,7 @@ endpoints = service.table(
     text("reason"),  # why it is disabled
     text("public_key"),
     binary("keys"),  # sealed: the signing keys, the newest first
-    integer("since"),  # the position in the log that it begins after; 0 until that is known
+    position("since"),  # the position in the log that it begins after; 0 until that is known
     instant("failing_since", nullable=True),  # of the first failure since the last success
     instant("created_at"),
     instant("changed_at"),

@@ -1,0 +1,154 @@
+# pyright: reportPrivateUsage=false
+"""Site files: `hansa sites export`, `import` and `erase`."""
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from hansa.assembly import BLOBS_ENV, Place
+from hansa.cli.keeping import TROUBLE, key_names
+from hansa.cli.secrets import SETTLE_S
+from hansa.cli.serving import check_exists, check_migrated, failed, told
+from hansa.kernel.clock import MachineClock
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.keeping import carrying, erasing, sitefile
+from hansa.kernel.keeping.belongings import Belonging, belongings
+from hansa.kernel.keeping.manifest import KeepingRefused
+from hansa.kernel.migrating import MigrationRefused
+from hansa.kernel.relations import sql
+from hansa.kernel.site import slot_of
+from hansa.kernel.storage import Session, Storage
+from hansa.platform.blobs.api import parse_store
+from hansa.project import services
+
+CELL: Final = "local"
+READ_S: Final = 30.0
+BYTES: Final = ("blobs_blobs", "blobs_loose")
+"""The tables whose rows stand for bytes in the store of blobs."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the verb says."""
+    from hansa.cli.main import place_of
+
+    try:
+        if options.url:
+            raise KeepingRefused("This works on the cell itself: leave --url away.")
+        return uvloop.run(_run(options, place_of(options)))
+    except (*TROUBLE, MigrationRefused, erasing.StillWritten, ValueError) as error:
+        return failed(told(error))
+
+
+async def _run(options: argparse.Namespace, place: Place) -> int:
+    check_exists(place)
+    await check_migrated(place)
+    storage = place.storage()
+    await storage.open()
+    try:
+        rows = belongings(services())
+        if options.verb == "export":
+            return await _export(storage, rows, options, place)
+        if options.verb == "import":
+            return await _import(storage, rows, Path(options.file), place)
+        return await _erase(storage, rows, options, place)
+    finally:
+        await storage.close()
+
+
+async def _export(
+    storage: Storage, rows: list[Belonging], options: argparse.Namespace, place: Place
+) -> int:
+    file, site = Path(options.to), _checked(options.site)
+    with sitefile.created(file) as out:
+        end = await carrying.export(
+            storage, rows, site, await _slot(storage, site), out, MachineClock(),
+            master_keys=key_names(place.folder),
+        )  # fmt: skip
+    print(f"{file} has {sum(end.rows.values())} rows of {site}, as of one instant.")
+    print("What is sealed in it opens only with the master key, which is not in it.")
+    if blobs := sum(end.rows.get(name, 0) for name in BYTES[:1]):
+        print(f"Not in it: the bytes of {blobs} blobs; copy {_store(place)}/{site} as well.")
+    return 0
+
+
+async def _import(storage: Storage, rows: list[Belonging], file: Path, place: Place) -> int:
+    with sitefile.opened(file) as stream:
+        source = sitefile.Reader(stream)
+        end = await carrying.take_in(storage, rows, source, MachineClock(), cell=CELL)
+    print(f"{source.head.site} is here, with {sum(end.rows.values())} rows.")
+    keys = source.head.master_keys
+    if keys and keys[0] not in key_names(place.folder):
+        print(
+            f"What is sealed in them opens with the master key {keys[0]} alone. Put it behind the"
+            " one of this cell in HANSA_MASTER_KEY, and run `hansa secrets rotate`."
+        )
+    if blobs := sum(end.rows.get(name, 0) for name in BYTES[:1]):
+        print(f"The bytes of {blobs} blobs belong into {_store(place)}/{source.head.site}.")
+    return 0
+
+
+async def _erase(
+    storage: Storage, rows: list[Belonging], options: argparse.Namespace, place: Place
+) -> int:
+    site = _checked(options.site)
+    if not options.yes:
+        typed = await asyncio.to_thread(
+            input, f"All of {site} goes and nothing brings it back. Type its id to go on: "
+        )
+        if typed.strip() != site:
+            return failed("that is not its id; nothing was erased")
+    settle_s = options.settle_s
+    if settle_s is None:  # nobody else has SQLite's file open
+        settle_s = SETTLE_S if place.database else 0.0
+    if settle_s:
+        print(f"this waits {settle_s:g} s for what other processes have begun", flush=True)
+    await _erase_bytes(storage, site, place)
+    gone = await erasing.erase(storage, rows, site, MachineClock(), settle_s=settle_s)
+    print(f"{site} is erased: {sum(gone.values())} rows. Copies of the cell still have it.")
+    return 0
+
+
+async def _erase_bytes(storage: Storage, site: str, place: Place) -> None:
+    """Take the bytes of a site's blobs away while there still are rows that tell of them."""
+    store = parse_store(os.environ.get(BLOBS_ENV, ""), place.folder)
+    for table in BYTES:
+        after: str | None = ""
+        while after is not None:
+            names = await _blobs(storage, table, site, after)
+            for name in names:
+                await store.erase(f"{site}/{name}")
+            after = names[-1] if names else None
+
+
+async def _blobs(storage: Storage, table: str, site: str, after: str) -> list[str]:
+    text = f"SELECT id FROM {table} WHERE site = ?1 AND id > ?2 ORDER BY id LIMIT 500"
+
+    async def body(session: Session) -> list[str]:
+        return [row[0] for row in await session.fetch(sql(session, text), (site, after))]
+
+    return await storage.read(body, site=site, deadline=deadline_in(READ_S), across=True)
+
+
+async def _slot(storage: Storage, site: str) -> int:
+    """Return the site's slot: its own if it is pinned, else by hash."""
+
+    async def body(session: Session) -> int:
+        text = "SELECT slot FROM sites_sites WHERE id = ?1"
+        found = await session.fetch(sql(session, text), (site,))
+        return int(found[0][0]) if found else slot_of(site)
+
+    return await storage.read(body, site=site, deadline=deadline_in(READ_S), across=True)
+
+
+def _checked(site: str) -> str:
+    if not site.startswith("site_") or not site.replace("_", "").isalnum():
+        raise KeepingRefused(f"{site} is no id of a site; `hansa sites list` shows them.")
+    return site
+
+
+def _store(place: Place) -> str:
+    return os.environ.get(BLOBS_ENV, "") or str(place.folder / "blobs")

@@ -1,0 +1,40 @@
+"""Values of options: what reads them and tells their bounds, and what runs a command."""
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+
+
+def lazily(module: str, function: str = "run") -> Callable[[argparse.Namespace], int]:
+    """Return what runs a command, and imports it only then: a process that serves has no use for
+    what the other commands stand on."""
+
+    def run(options: argparse.Namespace) -> int:
+        found: Callable[[argparse.Namespace], int] = getattr(
+            import_module(f"hansa.cli.{module}"), function
+        )
+        return found(options)
+
+    return run
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return what reads a whole number within bounds; argparse tells the bounds in one line."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"it is a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def seconds(text: str) -> float:
+    """Return a number from 0.1 to 100,000; argparse tells the bounds in one line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 100_000:
+        raise argparse.ArgumentTypeError("it is a number from 0.1 to 100000")
+    return value

@@ -1,0 +1,419 @@
+"""Carrying: all of one site out of a cell, and into another one, of either engine.
+
+What a site is in the middle of goes along: events that nobody has taken yet, deliveries that
+failed, due work, open attempts, keys with their answers, sequences, receipts. Positions become
+those of the other log, and leases are let go. Rows that make the site live come last and in one
+transaction, so until then nothing happens to what is there, and a broken-off copy is erased.
+
+What must never happen here: an event that takes effect in both cells or in none, a number that is
+given twice, or half a site that somebody can call.
+"""
+
+import base64
+import math
+import tempfile
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any, Final
+
+from sqlalchemy import Boolean, Column, Double, LargeBinary
+
+from hansa.kernel.clock import Clock
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.keeping.belongings import DELIVERIES, EVENTS, Belonging, kind_of
+from hansa.kernel.keeping.erasing import (
+    erase_rows,
+    state_of,
+    there_statements,
+    write_state,
+)
+from hansa.kernel.keeping.manifest import KeepingRefused
+from hansa.kernel.keeping.sitefile import FORMAT, End, Head, Reader, Writer
+from hansa.kernel.pruning import LOG_KEPT_S
+from hansa.kernel.relations import sql
+from hansa.kernel.schedule import from_us
+from hansa.kernel.storage import PLATFORM, ConstraintFailed, Session, Storage
+
+READ_ROWS: Final = 500
+"""Rows that are in memory at once."""
+WRITE_ROWS: Final = 1_000
+"""Rows that one transaction writes while the site is not live."""
+EXPORT_S: Final = 86_400.0
+_PASSED: Final = """SELECT s.subscriber, max(s.floor, coalesce(c.position, 0))
+FROM hansa_subscribers s LEFT JOIN hansa_cursors c
+ON c.subscriber = s.subscriber AND c.slot = ?1 WHERE s.subscriber NOT LIKE 'cell:%'"""
+_UNPLACED: Final = 'SELECT {} FROM hansa_events WHERE site = $1 AND position IS NULL ORDER BY "row"'
+_RECEIPT: Final = """INSERT INTO hansa_receipts (subscriber, event, site, at_us)
+VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"""
+_LOCK: Final = "SELECT position FROM hansa_cell WHERE cell = $1 FOR UPDATE"
+_CELL: Final = """INSERT INTO hansa_cell (cell, epoch, position) VALUES ($1, 1, 0)
+ON CONFLICT DO NOTHING"""
+_ARRIVED: Final = "DELETE FROM hansa_sites WHERE site = ?1 AND state = 'coming'"
+_MOVE: Final = "UPDATE hansa_cell SET position = $2 WHERE cell = $1"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+# ---- out
+
+
+async def export(
+    storage: Storage,
+    rows: Sequence[Belonging],
+    site: str,
+    slot: int,
+    out: IO[bytes],
+    clock: Clock,
+    *,
+    master_keys: Sequence[str] = (),
+) -> End:
+    """Write one snapshot of a site into a stream that can be truncated. Raises KeepingRefused when
+    there is no such site here."""
+    await storage.sequence()
+
+    async def body(session: Session) -> End:
+        out.seek(0)
+        out.truncate()
+        if await state_of(session, site) is not None:
+            raise KeepingRefused(f"{site} is not whole here: it is being copied or erased.")
+        head = Head(
+            FORMAT, site, from_us(clock.now_us()), {one.name: one.names for one in rows},
+            await _passed(session, slot), tuple(master_keys),
+        )  # fmt: skip
+        writer = Writer(out, head)
+        for one in rows:
+            writer.table(one.name)
+            async for row in _rows_of(session, one, site, slot):
+                values = zip(one.columns, row, strict=True)
+                writer.row(one.name, [_plain(column, value) for column, value in values])
+        return writer.end()
+
+    end = await storage.read(body, site=site, deadline=deadline_in(EXPORT_S), across=True)
+    if not any(end.rows.values()):
+        raise KeepingRefused(f"There is no site {site} in this cell.")
+    return end
+
+
+async def _passed(session: Session, slot: int) -> dict[str, int]:
+    text = _PASSED if session.dialect == "sqlite" else _PASSED.replace("max(", "greatest(")
+    return {row[0]: row[1] for row in await session.fetch(sql(session, text), (slot,))}
+
+
+async def _rows_of(
+    session: Session, one: Belonging, site: str, slot: int
+) -> AsyncIterator[Sequence[Any]]:
+    """Yield the rows of a site in a table, in the order of its key, a few at a time."""
+    after: tuple[Any, ...] = ()
+    places = [one.names.index(name) for name in one.key]
+    # The log has an index that leads to the slot.
+    where = f'"{one.site}" = ?1' + (f" AND slot = {slot:d}" if one.name == EVENTS else "")
+    key = _quoted(one.key)
+    order = f"ORDER BY {key}" if key else ""
+    while True:
+        marks = ", ".join(f"?{number}" for number in range(2, 2 + len(after)))
+        beyond = f"AND ({key}) > ({marks})" if after else ""
+        text = (
+            f'SELECT {_quoted(one.names)} FROM "{one.name}" WHERE {where} {beyond} {order}'
+            f" LIMIT {READ_ROWS}"
+        )
+        found = await session.fetch(sql(session, text), (site, *after))
+        for row in found:
+            if row[places[0] if places else 0] is not None:
+                yield row
+        if len(found) < READ_ROWS or not key or found[-1][places[0]] is None:
+            break
+        after = tuple(found[-1][place] for place in places)
+    if one.name == EVENTS and session.dialect == "postgresql":
+        # What has committed since the last were numbered; they are not many.
+        for row in await session.fetch(_UNPLACED.format(_quoted(one.names)), (site,)):
+            yield row
+
+
+def _plain(column: Column[Any], value: Any) -> Any:
+    """Return a value as JSON has it; `_kept` is its inverse."""
+    if value is None:
+        return None
+    if isinstance(column.type, Boolean):
+        return bool(value)
+    if isinstance(column.type, Double) and not math.isfinite(value):
+        return repr(float(value))
+    return bytes(value) if isinstance(column.type, LargeBinary) else value
+
+
+def _kept(column: Column[Any], value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(column.type, LargeBinary):
+        return base64.b64decode(value)
+    return float(value) if isinstance(column.type, Double) else value
+
+
+# ---- in
+
+
+async def take_in(
+    storage: Storage, rows: Sequence[Belonging], source: Reader, clock: Clock, *, cell: str
+) -> End:
+    """Write a site that is not in this cell; what was left of an earlier try is erased first.
+
+    Raises KeepingRefused when it is here, was erased here, or has rows that are not known here.
+    """
+    head = source.head
+    _check_known(rows, head)
+    await _claim(storage, rows, head.site, clock)
+    by_name = {one.name: one for one in rows}
+    batch: list[tuple[Belonging, list[Any]]] = []
+    for name, values in source.rows():
+        one = by_name.get(name)
+        if one is None or one.live:
+            continue
+        batch.append((one, values))
+        if len(batch) == WRITE_ROWS:
+            await _write(storage, head, batch)
+            batch = []
+    await _write(storage, head, batch)
+    try:
+        await _enliven(storage, by_name, source, clock, cell)
+    except ConstraintFailed as error:
+        await erase_rows(storage, rows, head.site)
+        await _forget(storage, head.site)
+        raise KeepingRefused(
+            f"{head.site} does not go into this cell ({error}): another site here has a host or a"
+            " key of it. Nothing of it is here."
+        ) from error
+    return source.end
+
+
+async def _forget(storage: Storage, site: str) -> None:
+    async def body(session: Session) -> None:
+        await session.run(sql(session, _ARRIVED), (site,))
+
+    await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
+
+
+def _check_known(rows: Sequence[Belonging], head: Head) -> None:
+    """Raise KeepingRefused for what this release has no place for."""
+    known = {one.name: set(one.names) for one in rows}
+    for table, columns in head.tables.items():
+        unknown = sorted(set(columns) - known.get(table, set()))
+        if unknown:
+            raise KeepingRefused(
+                f"The file has {table}.{unknown[0]}, which this release does not know: import it"
+                " with the release that wrote it, or a newer one."
+            )
+
+
+async def _claim(storage: Storage, rows: Sequence[Belonging], site: str, clock: Clock) -> None:
+    """Note that a site is coming. Raises KeepingRefused when it is here already."""
+
+    async def body(session: Session) -> str | None:
+        state = await state_of(session, site)
+        if state in ("going", "erased"):
+            raise KeepingRefused(f"{site} was erased here, and never comes back.")
+        if state is None:
+            for text in there_statements(rows):
+                if await session.fetch(sql(session, text), (site,)):
+                    raise KeepingRefused(f"{site} is in this cell already.")
+            await write_state(session, site, "coming", clock.now_us())
+        return state
+
+    claimed = await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
+    if claimed.value == "coming":
+        await erase_rows(storage, rows, site)
+
+
+async def _write(
+    storage: Storage, head: Head, batch: Sequence[tuple[Belonging, list[Any]]]
+) -> None:
+    async def body(session: Session) -> None:
+        for one, group in _grouped(batch):
+            await _insert(session, one, head.tables[one.name], group)
+
+    if batch:
+        await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
+
+
+def _grouped(
+    batch: Iterable[tuple[Belonging, list[Any]]],
+) -> Iterator[tuple[Belonging, list[list[Any]]]]:
+    """Yield rows of one table together, at most READ_ROWS, in their order."""
+    group: list[list[Any]] = []
+    before: Belonging | None = None
+    for one, values in batch:
+        if before is not None and (one is not before or len(group) == READ_ROWS):
+            yield before, group
+            group = []
+        before = one
+        group.append(values)
+    if before is not None:
+        yield before, group
+
+
+async def _insert(
+    session: Session, one: Belonging, names: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Insert rows whose values are in the order of `names`."""
+    columns = [one.table.columns[name] for name in names]
+    ready = [
+        [
+            one.own(column.name) if one.own(column.name) is not None else _kept(column, value)
+            for column, value in zip(columns, row, strict=True)
+        ]
+        for row in rows
+    ]
+    head = f'INSERT INTO "{one.name}" ({_quoted(names)})'
+    if session.dialect == "sqlite":
+        marks = ", ".join(f"?{number + 1}" for number in range(len(names)))
+        for row in ready:
+            await session.run(f"{head} VALUES ({marks})", row)
+        return
+    arrays = ", ".join(f"${n + 1}::{kind_of(column)}[]" for n, column in enumerate(columns))
+    await session.run(
+        f"{head} SELECT * FROM unnest({arrays})",
+        [list(values) for values in zip(*ready, strict=True)],
+    )
+
+
+# ---- the last transaction
+
+
+@dataclass
+class _Places:
+    """Positions of the site's events: in the log that they come from, and from `first` on here."""
+
+    first: int = 0
+    old: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def of_event(self, position: int) -> int:
+        """Return where the event at a position is now; if it is gone, where it would be."""
+        return self.first + bisect_left(self.old, position)
+
+    def behind(self, position: int) -> int:
+        """Return the position here that all events up to a position are not behind."""
+        return self.first + bisect_right(self.old, position) - 1
+
+
+async def _enliven(
+    storage: Storage, rows: dict[str, Belonging], source: Reader, clock: Clock, cell: str
+) -> None:
+    """Write what makes the site live, all or nothing. The source is read anew with every try."""
+
+    async def body(session: Session) -> None:
+        places = _Places(await _next_position(session, cell))
+        head = source.head
+        late: list[tuple[Belonging, list[Any]]] = []
+        live = _live_rows(rows, source, places, late)
+        for one, group in _grouped(live):
+            await _insert(session, one, head.tables[one.name], group)
+            if one.name == EVENTS:
+                await _note_passed(session, head, group, places, clock)
+        for one, values in late:
+            await _correct(session, one, head.tables[one.name], values, places)
+        if session.dialect == "postgresql":
+            await session.run(_MOVE, (cell, places.first + len(places.old) - 1))
+        await session.run(sql(session, _ARRIVED), (head.site,))
+
+    await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
+
+
+async def _next_position(session: Session, cell: str) -> int:
+    """Return the position of the next event, which nobody else can be given before the commit: on
+    PostgreSQL as the sequencer does it, on SQLite as the one writer."""
+    if session.dialect == "sqlite":
+        found = await session.fetch("SELECT seq FROM sqlite_sequence WHERE name = 'hansa_events'")
+        return int(found[0][0]) + 1 if found else 1
+    found = await session.fetch(_LOCK, (cell,))
+    if not found:
+        await session.run(_CELL, (cell,))
+        found = await session.fetch(_LOCK, (cell,))
+    return int(found[0][0]) + 1
+
+
+def _live_rows(
+    rows: dict[str, Belonging],
+    source: Reader,
+    places: _Places,
+    late: list[tuple[Belonging, list[Any]]],
+) -> Iterator[tuple[Belonging, list[Any]]]:
+    """Yield the rows that make a site live, with positions of this log, and keep in `late` those
+    quiet ones that have a position in them."""
+    tables = source.head.tables
+    for name, values in source.rows():
+        one = rows.get(name)
+        if one is None:
+            continue
+        if one.positions:
+            late.append((one, values))
+        if not one.live:
+            continue
+        if name == EVENTS:
+            at = tables[name].index("position")
+            # Not numbered yet where it comes from, so behind all that is.
+            old = values[at] if values[at] is not None else (places.old or [0])[-1] + 1
+            values[at] = places.first + len(places.old)
+            places.old.append(old)
+        elif name == DELIVERIES:
+            at = tables[name].index("position")
+            values[at] = places.of_event(values[at])
+        yield one, values
+
+
+async def _note_passed(
+    session: Session,
+    head: Head,
+    group: Sequence[Sequence[Any]],
+    places: _Places,
+    clock: Clock,
+) -> None:
+    """Write receipts for events that are older than receipts are kept, and that were passed: they
+    must not take effect once more. Those of younger ones are among the rows."""
+    names = head.tables[EVENTS]
+    identity, at, recorded = (names.index(n) for n in ("id", "position", "recorded_at_us"))
+    old_us = clock.now_us() - (LOG_KEPT_S - 86_400) * 1_000_000
+    for row in group:
+        if row[recorded] >= old_us:
+            continue
+        position = places.old[row[at] - places.first]
+        for subscriber, passed in head.passed.items():
+            if position <= passed:
+                arguments = (subscriber, row[identity], head.site, clock.now_us())
+                await session.run(sql(session, _RECEIPT), arguments)
+
+
+async def _correct(
+    session: Session, one: Belonging, names: Sequence[str], values: Sequence[Any], places: _Places
+) -> None:
+    """Give a row the positions of this log; 0 is none."""
+    for name in one.positions:
+        position = values[names.index(name)]
+        if not position:
+            continue
+        key = [one.site, *one.key]
+        where = " AND ".join(f'"{part}" = ?{number}' for number, part in enumerate(key, start=2))
+        text = f'UPDATE "{one.name}" SET "{name}" = ?1 WHERE {where}'
+        arguments = (max(1, places.behind(position)), *(values[names.index(n)] for n in key))
+        await session.run(sql(session, text), arguments)
+
+
+# ---- from cell to cell
+
+
+async def copy_site(
+    source: Storage,
+    target: Storage,
+    rows: Sequence[Belonging],
+    site: str,
+    slot: int,
+    clock: Clock,
+    *,
+    cell: str,
+) -> End:
+    """Copy a site as one unit, through a file in the temporary folder. Whoever moves a site has
+    fenced it before, and erases it where it was after. Raises KeepingRefused."""
+    with tempfile.TemporaryFile() as between:
+        await export(source, rows, site, slot, between, clock)
+        return await take_in(target, rows, Reader(between), clock, cell=cell)

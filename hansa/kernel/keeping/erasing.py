@@ -1,0 +1,188 @@
+"""Erasing: every row of a site out of a cell, in small transactions, and never back.
+
+First it is noted that the site goes, then rows go in batches, until a whole pass finds none; a
+broken-off erasure is begun again and finds less. What stays is the note that there was such a site.
+What must never happen here: a row that is left behind, or one of another site.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from hansa.kernel.clock import Clock
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.keeping.belongings import EVENTS, Belonging
+from hansa.kernel.keeping.manifest import KeepingRefused
+from hansa.kernel.relations import sql
+from hansa.kernel.storage import PLATFORM, Session, Storage
+
+BATCH: Final = 500
+WAIT_S: Final = 60.0
+PASSES_MAX: Final = 20
+_STATE: Final = "SELECT state FROM hansa_sites WHERE site = ?1"
+_NOTE: Final = """INSERT INTO hansa_sites (site, state, at_us) VALUES (?1, ?2, ?3)
+ON CONFLICT (site) DO UPDATE SET state = excluded.state, at_us = excluded.at_us"""
+_TOLD: Final = """DELETE FROM hansa_deliveries WHERE site = ?1 AND event IN (
+SELECT id FROM hansa_events WHERE site = ?1 AND aggregate = ?2)"""
+_TELLING: Final = "DELETE FROM hansa_events WHERE site = ?1 AND aggregate = ?2"
+
+
+class StillWritten(Exception):
+    """Somebody goes on writing rows of a site that is being erased."""
+
+
+async def state_of(session: Session, site: str) -> str | None:
+    """Return whether a site is coming, going or erased; None when it is simply here, or not."""
+    found = await session.fetch(sql(session, _STATE), (site,))
+    return found[0][0] if found else None
+
+
+async def write_state(session: Session, site: str, state: str, now_us: int) -> None:
+    """Note what a site is in this cell."""
+    await session.run(sql(session, _NOTE), (site, state, now_us))
+
+
+async def note(storage: Storage, site: str, state: str, now_us: int) -> None:
+    """Note what a site is in this cell, in a transaction of its own."""
+
+    async def body(session: Session) -> None:
+        await write_state(session, site, state, now_us)
+
+    await storage.write(body, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
+
+
+async def erase(
+    storage: Storage,
+    rows: Sequence[Belonging],
+    site: str,
+    clock: Clock,
+    *,
+    settle_s: float = 0.0,
+) -> dict[str, int]:
+    """Erase a site for good; return how many rows of which table went.
+
+    `settle_s` is how long commands of other processes may still be under way: what they write
+    meanwhile is erased after it. Once more finds nothing. Raises KeepingRefused when there is no
+    such site, and StillWritten.
+    """
+
+    async def state(session: Session) -> str | None:
+        return await state_of(session, site)
+
+    known = await storage.read(state, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
+    if known is None and not await has_rows(storage, rows, site):
+        raise KeepingRefused(f"There is no site {site} in this cell.")
+    if known != "erased":
+        await note(storage, site, "going", clock.now_us())
+    gone = await erase_rows(storage, rows, site)
+    if settle_s:
+        await asyncio.sleep(settle_s)
+        for name, count in (await erase_rows(storage, rows, site)).items():
+            gone[name] += count
+    gone[f"{EVENTS} of the platform"] = await erase_telling(storage, rows, site)
+    await note(storage, site, "erased", clock.now_us())
+    return gone
+
+
+async def has_rows(storage: Storage, rows: Sequence[Belonging], site: str) -> bool:
+    """Tell whether there is anything of a site, where that can be told by an index."""
+
+    async def body(session: Session) -> bool:
+        return any(
+            [await session.fetch(sql(session, text), (site,)) for text in there_statements(rows)]
+        )
+
+    return await storage.read(body, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
+
+
+def there_statements(rows: Sequence[Belonging]) -> list[str]:
+    """Return statements that find a row of a site, one for each table ordered by site."""
+    return [
+        f'SELECT 1 FROM "{one.name}" WHERE "{one.site}" = ?1 LIMIT 1'
+        for one in rows
+        if one.is_by_site
+    ]
+
+
+async def erase_rows(storage: Storage, rows: Sequence[Belonging], site: str) -> dict[str, int]:
+    """Erase all rows of a site, those that make it live first; return how many of which table.
+
+    Raises StillWritten when there are always more.
+    """
+    live = [one for one in rows if one.live and not one.platform]
+    home = [one for one in rows if one.platform]
+    quiet = [one for one in rows if not one.live]
+    gone: dict[str, int] = {}
+    for _ in range(PASSES_MAX):
+        found = 0
+        for one in (*live, *reversed(quiet), *reversed(home)):
+            count = await _erase_table(storage, one, site)
+            gone[one.name] = gone.get(one.name, 0) + count
+            found += count
+        if not found:
+            return gone
+    raise StillWritten(f"{site}: rows come back as often as they are erased")
+
+
+async def erase_telling(storage: Storage, rows: Sequence[Belonging], site: str) -> int:
+    """Erase what the platform's log tells of a site: how it was named, and what it was set to."""
+    services = sorted({one.table.info["service"] for one in rows if one.platform})
+
+    async def body(session: Session) -> int:
+        count = 0
+        for service in services:
+            arguments = (PLATFORM, f"{service}:{site}")
+            await session.run(sql(session, _TOLD), arguments)
+            count += await session.run(sql(session, _TELLING), arguments)
+        return count
+
+    done = await storage.write(body, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
+    return done.value
+
+
+async def _erase_table(storage: Storage, one: Belonging, site: str) -> int:
+    total = 0
+    after: Sequence[Any] = ()
+    while True:
+        count, after = await _erase_batch(storage, one, site, after)
+        total += count
+        if count < BATCH:
+            return total
+
+
+async def _erase_batch(
+    storage: Storage, one: Belonging, site: str, after: Sequence[Any]
+) -> tuple[int, Sequence[Any]]:
+    """Erase the next rows of a table; return how many, and the key that they end with."""
+    key = ", ".join(f'"{name}"' for name in _key(one))
+    width = len(_key(one))
+    marks = ", ".join(f"?{number}" for number in range(2, 2 + width))
+    beyond = f"AND ({key}) > ({marks})" if after else ""
+    find = (
+        f'SELECT {key} FROM "{one.name}" WHERE "{one.site}" = ?1 {beyond} ORDER BY {key}'
+        f" LIMIT {BATCH}"
+    )
+    names = enumerate(_key(one), start=2)
+    each = " AND ".join(f'"{name}" = ?{number}' for number, name in names)
+    erase = f'DELETE FROM "{one.name}" WHERE "{one.site}" = ?1 AND {each}'
+
+    async def look(session: Session) -> Sequence[Sequence[Any]]:
+        return await session.fetch(sql(session, find), (site, *after))
+
+    async def body(session: Session) -> None:
+        for row in found:
+            await session.run(sql(session, erase), (site, *row))
+
+    # Looked for outside of the transaction: some tables have no order by site, and a scan inside of
+    # one would conflict with everybody who writes.
+    found = await storage.read(look, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
+    if found:
+        await storage.write(body, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
+    return len(found), tuple(found[-1]) if found else ()
+
+
+def _key(one: Belonging) -> tuple[str, ...]:
+    """Return what tells the rows of a site apart."""
+    if one.name == EVENTS:  # on PostgreSQL an event may have no position yet
+        return ("aggregate", "seq")
+    return one.key or (one.site,)

@@ -1,0 +1,160 @@
+"""Shipping with a depot that fails, a disk that is not ours alone, and a file that was replaced."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from hansa.kernel.keeping import replay, shipment, shipping
+from hansa.kernel.keeping.backup import Kept
+from hansa.kernel.keeping.depot import FolderDepot
+from hansa.kernel.keeping.shipping import Shipper
+from tests.kernel.cells import HandClock
+
+DAY_S = 86_400
+
+
+class Shaky(FolderDepot):
+    """A folder that cannot be reached for a while."""
+
+    gone = False
+
+    def put(self, name: str, file: Path) -> None:
+        if self.gone:
+            raise OSError("gone")
+        super().put(name, file)
+
+
+class Shop:
+    """A file that is written, and what is shipped of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "hansa.db"
+        self.rows = self._connect()
+        self.rows.execute("CREATE TABLE sold (number INTEGER PRIMARY KEY, what BLOB)")
+        self.clock = HandClock()
+        self.folder = folder
+        self.depot = Shaky(folder / "depot")
+        self.spool = folder / "spool"
+        self.spool.mkdir()
+        self.shipper = Shipper(self.file, self.depot, self.clock, self.spool, keep_s=2 * DAY_S)
+
+    def _connect(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self.file))
+        connection.pragma("journal_mode", "wal")
+        return connection
+
+    def sell(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.rows.execute("INSERT INTO sold (what) VALUES (randomblob(5000))")
+        self.clock.add(1)
+
+    def sold(self, file: Path | None = None) -> list[tuple[int, bytes]]:
+        connection = apsw.Connection(str(file or self.file))
+        try:
+            return list(connection.execute("SELECT number, what FROM sold ORDER BY number"))
+        finally:
+            connection.close()
+
+    def generations(self) -> list[str]:
+        names = {one.generation for one in shipment.parse(self.depot.names())}
+        return sorted(names)
+
+    def restored(self, at_us: int | None = None) -> list[tuple[int, bytes]]:
+        folder = self.folder / "restored"
+        shutil.rmtree(folder, ignore_errors=True)
+        replay.restore(self.depot, replay.find(self.depot, at_us), Kept(folder))
+        return self.sold(folder / "hansa.db")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    monkeypatch.setattr("hansa.kernel.keeping.depot.AGAIN_S", 0)
+    one = Shop(tmp_path)
+    yield one
+    one.shipper._hold(None)
+    one.rows.close()
+
+
+def test_every_instant_can_be_had_again(shop: Shop) -> None:
+    states: list[tuple[int, list[tuple[int, bytes]]]] = []
+    for _ in range(5):
+        shop.sell(3)
+        shop.shipper.once()
+        states.append((shop.clock.at_us, shop.sold()))
+    assert len(shop.generations()) == 1
+    for at_us, sold in states:
+        assert shop.restored(at_us) == sold
+
+
+def test_a_depot_out_of_reach_is_waited_for(shop: Shop) -> None:
+    shop.shipper.once()
+    shop.depot.gone = True
+    for _ in range(3):
+        shop.sell()
+        shop.shipper.once()
+    assert len(list(shop.spool.iterdir())) == 3
+    shop.depot.gone = False
+    shop.shipper.once()
+    assert list(shop.spool.iterdir()) == []
+    assert len(shop.generations()) == 1
+    assert shop.restored() == shop.sold()
+
+
+def test_what_waits_is_bounded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipping, "PENDING_BYTES_MAX", 20_000)
+    shop.shipper.once()
+    shop.depot.gone = True
+    for _ in range(10):
+        shop.sell(3)
+        shop.shipper.once()
+        assert sum(one.stat().st_size for one in shop.spool.iterdir()) <= 200_000
+    shop.depot.gone = False
+    shop.sell()
+    shop.shipper.once()
+    shop.shipper.once()
+    assert len(shop.generations()) == 2
+    assert shop.restored() == shop.sold()
+
+
+def test_the_log_does_not_grow_for_ever(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipping, "ANEW_BYTES", 100_000)
+    monkeypatch.setattr(Shipper, "_is_over", lambda shipper, known: False)
+    shop.rows.wal_autocheckpoint(0)
+    for _ in range(50):
+        shop.sell(10)
+        shop.shipper.once()
+    assert shop.file.with_name("hansa.db-wal").stat().st_size < 1_000_000
+    assert len(shop.generations()) == 1
+    assert shop.restored() == shop.sold()
+
+
+def test_another_file_in_the_place_has_a_new_generation_begin(shop: Shop) -> None:
+    shop.sell(5)
+    shop.shipper.once()
+    shop.rows.close()
+    for name in ("hansa.db", "hansa.db-wal", "hansa.db-shm"):
+        if (shop.folder / name).exists():
+            os.rename(shop.folder / name, shop.folder / f"old-{name}")
+    shop.rows = shop._connect()
+    shop.rows.execute("CREATE TABLE sold (number INTEGER PRIMARY KEY, what BLOB)")
+    shop.sell()
+    shop.shipper.once()
+    shop.shipper.once()
+    assert len(shop.generations()) == 2
+    assert shop.restored() == shop.sold()
+
+
+def test_a_day_begins_a_generation_and_the_old_ones_go(shop: Shop) -> None:
+    for _ in range(6):
+        shop.sell()
+        shop.shipper.once()
+        shop.clock.add(DAY_S + 1)
+    shop.sell()
+    shop.shipper.once()
+    assert len(shop.generations()) == 3
+    assert shop.restored() == shop.sold()
+    shop.restored(shop.clock.at_us - 2 * DAY_S * 1_000_000)
