@@ -3,11 +3,12 @@
 Source: JSON Schema 2020-12 (json-schema.org), as OpenAPI 3.1 and AsyncAPI 3.0 take it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from inspect import cleandoc
 from typing import Any, Final
 
 import msgspec
+from msgspec import inspect
 
 from hansa.kernel.http.body import INTEGER_MAX, INTEGER_MIN
 from hansa.kernel.structs import Secret
@@ -22,15 +23,76 @@ def schemas_of(types: Iterable[Any]) -> tuple[list[Schema], dict[str, Schema]]:
 
     Raises TypeError for a type that JSON Schema cannot describe.
     """
+    types = list(types)
+    kinds = inspect.multi_type_info(types)
+    structs = list(_structs(kinds).values())
     schemas, components = msgspec.json.schema_components(
-        types, schema_hook=_schema_of, ref_template=SCHEMA_REF
+        [*types, *(one.cls for one in structs)], schema_hook=_schema_of, ref_template=SCHEMA_REF
     )
+    for schema, struct in zip(schemas[len(kinds) :], structs, strict=True):
+        described = components[schema["$ref"].rpartition("/")[2]]["properties"]
+        for field in struct.fields:
+            _mark_instants(described[field.encode_name], field.type)
+    for schema, kind in zip(schemas, kinds, strict=False):
+        _mark_instants(schema, kind)
     names = short_names(components)
     told = {names[name]: _told(schema, names) for name, schema in components.items()}
     for name in components:
         if "." in name:
             told[names[name]]["title"] = names[name]
-    return [_told(one, names) for one in schemas], told
+    return [_told(one, names) for one in schemas[: len(kinds)]], told
+
+
+def _inner(kind: inspect.Type) -> Iterator[inspect.Type]:
+    """Go through a type and all that its values are made of, but not into structs."""
+    yield kind
+    match kind:
+        case inspect.UnionType(types) | inspect.TupleType(types):
+            inside: Iterable[inspect.Type] = types
+        case inspect.CollectionType(item):
+            inside = (item,)
+        case inspect.DictType(_, value):
+            inside = (value,)
+        case inspect.Metadata(described):
+            inside = (described,)
+        case _:
+            inside = ()
+    for one in inside:
+        yield from _inner(one)
+
+
+def _structs(kinds: Iterable[inspect.Type]) -> dict[Any, inspect.StructType]:
+    """Return every struct that values of some types may have in them, by its class."""
+    found: dict[Any, inspect.StructType] = {}
+    waiting = list(kinds)
+    while waiting:
+        for one in _inner(waiting.pop()):
+            if isinstance(one, inspect.StructType) and one.cls not in found:
+                found[one.cls] = one
+                waiting.extend(field.type for field in one.fields)
+    return found
+
+
+def _mark_instants(schema: Any, kind: inspect.Type) -> None:
+    """Say of instants that they are; msgspec calls them strings, as it takes other forms as well.
+
+    A value that has texts beside instants, such as a pair of both, is left as it is.
+    """
+    inside = list(_inner(kind))
+    if any(isinstance(one, inspect.StrType) for one in inside):
+        return
+    if any(isinstance(one, inspect.DateTimeType) for one in inside):
+        _mark_strings(schema)
+
+
+def _mark_strings(schema: Any) -> None:
+    if isinstance(schema, list):
+        for one in schema:
+            _mark_strings(one)
+    elif isinstance(schema, dict):
+        if schema.get("type") == "string" and not {"enum", "contentEncoding"} & schema.keys():
+            schema.setdefault("format", "date-time")
+        _mark_strings(list(schema.values()))
 
 
 def short_names(components: Iterable[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from hansa.kernel import codec
 from hansa.kernel.admission import admit
 from hansa.kernel.answer import Answer
+from hansa.kernel.caller import PUBLIC_PRINCIPAL
 from hansa.kernel.http import body as bodies
 from hansa.kernel.http import openapi, replies
 from hansa.kernel.http.backend import Backend, Inner
@@ -103,8 +104,10 @@ class HttpApp:
             operation = endpoint.operation
             header = request.headers.get
             authorization = header("authorization", "")
-            if not authorization and "authorization" in request.headers:
-                raise Unauthenticated("The Authorization header is empty or not ASCII.")
+            if not authorization:
+                if "authorization" in request.headers:
+                    raise Unauthenticated("The Authorization header is empty or not ASCII.")
+                admit(operation, PUBLIC_PRINCIPAL)  # before a look at which sites there are
             named = header("hansa-site", "")
             if not named and "hansa-site" in request.headers:
                 raise Invalid("The Hansa-Site header is empty or not ASCII.", slug="invalid-site")

@@ -59,7 +59,7 @@ _HEADERS: Final[dict[str, Document]] = {
         "name": "Hansa-Site",
         "in": "header",
         "description": "The site, where neither the key nor the host tells it.",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "pattern": "^[!-~]{1,64}$"},
     },
     "IdempotencyKey": {
         "name": "Idempotency-Key",

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from hansa.kernel.caller import Caller
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.limits import Limits
+from hansa.kernel.problems import NotFound
 from hansa.kernel.structs import RawBody
 from tests.kernel.http.backend import Basket, EchoBackend, find, get_product, operation
 from tests.kernel.http.client import JSON, AsgiClient, Reply
@@ -173,6 +175,16 @@ def test_authentication() -> None:
     assert ask("POST", "/shop/keys").slug == "unauthenticated"
     reply = ask("POST", "/shop/keys", headers={"authorization": "Bearer full"})
     assert reply.json() == {"key": "s3cret"}
+
+
+def test_nobody_learns_which_sites_there_are_where_a_key_is_needed() -> None:
+    class Nowhere(EchoBackend):
+        async def authenticate(self, authorization: str, host: str, site: str) -> Caller:
+            raise NotFound(f"There is no site {site}.", slug="site-not-found")
+
+    sent = {"hansa-site": "site_1"}
+    assert ask("POST", "/shop/keys", headers=sent, backend=Nowhere()).slug == "unauthenticated"
+    assert ask("GET", "/shop/products/a", headers=sent, backend=Nowhere()).slug == "site-not-found"
 
 
 def test_our_own_mistakes_tell_nothing(caplog: pytest.LogCaptureFixture) -> None:

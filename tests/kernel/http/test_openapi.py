@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.endpoint import Endpoint, is_served
 from hansa.kernel.http.limits import Limits
 from hansa.kernel.http.openapi import document
-from hansa.kernel.json_schema import short_names
+from hansa.kernel.json_schema import schemas_of, short_names
+from hansa.kernel.structs import Page, Struct
 from tests.kernel.http.backend import EchoBackend, get_product, operation
 from tests.kernel.http.client import JSON, AsgiClient, Reply
 
@@ -80,6 +82,32 @@ def test_it_tells_which_keys_are_taken(key: str) -> None:
     client = AsgiClient(HttpApp(EchoBackend()))
     reply = asyncio.run(client.send("POST", "/shop/baskets", b'{"lines":[]}', sent))
     assert bool(re.search(pattern, key)) == (reply.status == 201)
+
+
+class Opening(Struct):
+    """With all the ways that an instant may be in a struct."""
+
+    at: datetime
+    until: datetime | None
+    breaks: list[tuple[datetime, datetime]]
+    on_days: dict[str, datetime]
+    told: tuple[datetime, str]
+    note: str
+    picture: bytes
+
+
+def test_instants_are_told_from_texts() -> None:
+    (named, maybe), components = schemas_of([Page[Opening], datetime | None])
+    instant = {"type": "string", "format": "date-time"}
+    assert named["$ref"].rpartition("/")[2] in components
+    assert maybe == {"anyOf": [instant, {"type": "null"}]}
+    fields = components["Opening"]["properties"]
+    assert fields["at"] == instant
+    assert fields["until"] == maybe
+    assert fields["breaks"]["items"]["prefixItems"] == [instant, instant]
+    assert fields["on_days"]["additionalProperties"] == instant
+    for text in ("told", "note", "picture"):
+        assert "date-time" not in json.dumps(fields[text])
 
 
 def test_two_types_with_one_name_are_told_apart() -> None:
