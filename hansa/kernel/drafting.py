@@ -12,7 +12,7 @@ from alembic.operations.ops import UpgradeOps
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine
 
-from hansa.kernel.columns import Day, Instant, Json
+from hansa.kernel.columns import Day, Instant, Json, LogPosition
 from hansa.kernel.migration_sql import statements_of
 from hansa.kernel.revisions import Migrated, chain_of
 
@@ -46,7 +46,7 @@ def draft(service: Migrated, name: str) -> tuple[str, str]:
 
 def _portable(kind: str, item: Any, _: Any) -> str | Literal[False]:
     """Our kinds of columns by what they rest as: a revision must not change when a kind does."""
-    if kind == "type" and isinstance(item, Instant):
+    if kind == "type" and isinstance(item, Instant | LogPosition):
         return "sa.BigInteger()"
     if kind == "type" and isinstance(item, Day | Json):
         return "sa.Text()"

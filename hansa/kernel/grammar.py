@@ -17,7 +17,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy import types as sqltypes
 from sqlalchemy.sql import dml, elements, functions, operators, selectable
 
-from hansa.kernel.columns import SITE, Day, Instant, Json, is_declared
+from hansa.kernel.columns import SITE, Day, Instant, Json, LogPosition, is_declared
 from hansa.kernel.scoping import SITE_PARAMETER, StatementRefused
 
 FUNCTIONS: Final = {
@@ -46,7 +46,7 @@ division, which ends in other types: a price is divided by a pure function, with
 _TYPES: Final = frozenset({
     sqltypes.Text, sqltypes.String, sqltypes.Integer, sqltypes.BigInteger, sqltypes.Double,
     sqltypes.Float, sqltypes.Boolean, sqltypes.LargeBinary, sqltypes.NullType, sqltypes.TupleType,
-    Instant, Day, Json,
+    Instant, Day, Json, LogPosition,
 })  # fmt: skip
 
 _NODES: Final = frozenset({

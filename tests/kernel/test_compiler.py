@@ -37,8 +37,11 @@ from sqlalchemy import (
 )  # fmt: skip
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.expression import quoted_name
+from sqlalchemy.types import TypeEngine
 
-from hansa.kernel.columns import build_table, instant, integer, json, money, real
+from hansa.kernel import columns
+from hansa.kernel.columns import build_table, instant, integer, json, money, position, real
+from hansa.kernel.columns import date as date_column
 from hansa.kernel.columns import text as text_column
 from hansa.kernel.compiler import STATEMENTS_MAX, Statements, param, upsert
 from hansa.kernel.scoping import SITE_PARAMETER, StatementRefused
@@ -53,7 +56,10 @@ loose = Table(
 )  # fmt: skip
 kinds = build_table(
     MetaData(), "shop", "kinds",
-    [money("price"), json("tags"), instant("at"), real("weight"), integer("n", nullable=True)],
+    [
+        money("price"), json("tags"), instant("at"), real("weight"), integer("n", nullable=True),
+        position("since"), date_column("day"),
+    ],
 )  # fmt: skip
 p, n, k = products.c, lines.c, kinds.c
 
@@ -319,6 +325,13 @@ def test_values_go_in_by_the_kind_of_the_column(
 ) -> None:
     compiled = compiler.find(select(k.id).where(where), str, "shop")
     assert stored in list(compiled.arguments({SITE_PARAMETER: "here", "x": value}))
+
+
+def test_every_kind_of_column_can_be_read(compiler: Statements) -> None:
+    own = {one for one in vars(columns).values() if isinstance(one, type)}
+    own = {one for one in own if issubclass(one, TypeEngine) and one.__module__ == columns.__name__}
+    assert len(own) == 4 and own <= {type(column.type) for column in kinds.columns}
+    assert "since" in compiler.find(select(kinds), Struct, "shop").sql
 
 
 def test_an_instant_without_a_zone_is_refused(compiler: Statements) -> None:
