@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -22,8 +23,10 @@ CONFIG = Path(__file__).parent / "schemathesis.toml"
 FILE = b"GIF89a"
 
 
-def ask(url: str, key: str, path: str, body: Any = None, method: str = "") -> Any:
-    """Return what an operation answers."""
+def send(
+    url: str, key: str, path: str, body: Any = None, method: str = ""
+) -> tuple[Any, Mapping[str, str]]:
+    """Return what an operation answers, and the headers."""
     sent = body if isinstance(body, bytes) else body and json.dumps(body).encode()
     kind = "image/gif" if isinstance(body, bytes) else "application/json"
     request = urllib.request.Request(
@@ -31,7 +34,12 @@ def ask(url: str, key: str, path: str, body: Any = None, method: str = "") -> An
         "Idempotency-Key": str(uuid4())}, method=method or None,
     )  # fmt: skip
     with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.loads(answer.read())
+        return json.loads(answer.read()), answer.headers
+
+
+def ask(*question: Any) -> Any:
+    """Return what an operation answers."""
+    return send(*question)[0]
 
 
 def buy(url: str, key: str, payment: str) -> Any:
@@ -44,15 +52,19 @@ def buy(url: str, key: str, payment: str) -> Any:
 
 def things(url: str, key: str, operator: str) -> dict[str, str]:
     """Make one of everything that a path can name; return the names."""
+    (own,) = ask(url, operator, "/sites")["items"]
     made = ask(url, key, "/commerce/products", {
         "handle": "blue-mug", "title": "Blue mug",
         "variants": [{"sku": "B", "price": {"minor": 1500, "currency": "EUR"}, "stock": 9000}],
     })  # fmt: skip
     variant = made["variants"][0]["id"]
-    cart = ask(url, key, "/commerce/carts", {"lines": [{"variant_id": variant, "quantity": 1}]})
+    lines = [{"variant_id": variant, "quantity": 1}]
+    cart, headers = send(url, key, "/commerce/carts", {"lines": lines})
     letter = {"to": ["ann@example.org"], "subject": "Hello", "text": "There"}
     endpoint = ask(url, key, "/webhooks/endpoints", {"url": "https://hooks.invalid/"})
     return {
+        "own": own["id"],
+        "position": headers["Hansa-Position"],
         "site": ask(url, operator, "/sites", {"name": "victim"})["id"],
         "product": "blue-mug",
         "variant": variant,
