@@ -284,3 +284,40 @@ def test_shipping_and_its_refusals(
     monkeypatch.setenv("HANSA_DATABASE", "postgresql://nobody@127.0.0.1:1/none")
     assert "PostgreSQL ships its own log" in refused(capsys, "ship", "--to", depot)
     assert "is none" in refused(capsys, *back, "--force")
+
+
+def test_a_site_goes_into_a_file_and_into_another_cell_and_is_erased(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sites", "create", "shop", "--host", "shop.example"]) == 0
+    site = capsys.readouterr().out.strip()
+    assert main(["sites", "create", "other"]) == 0
+    blob = folder / "blobs" / site / "blob_y"
+    assert "no id" in refused(capsys, "sites", "export", "../x", "--to", str(tmp_path / "x"))
+    file = tmp_path / "shop.ndjson.gz"
+    assert "no site" in refused(capsys, "sites", "export", "site_none", "--to", str(file))
+    assert not file.exists()
+    assert main(["sites", "export", site, "--to", str(file)]) == 0
+    assert "master key" in capsys.readouterr().out
+    assert file.stat().st_mode & 0o77 == 0
+    assert "is there already" in refused(capsys, "sites", "export", site, "--to", str(file))
+    assert "already" in refused(capsys, "sites", "import", str(file))
+    elsewhere = ("--folder", str(tmp_path / "elsewhere"))
+    assert main(["migrate", *elsewhere]) == 0
+    assert main(["sites", "import", str(file), *elsewhere]) == 0
+    assert "opens with the master key" in capsys.readouterr().out
+    assert main(["sites", "list", *elsewhere]) == 0
+    assert capsys.readouterr().out.split()[0] == site
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"tea")
+    assert main(["sites", "erase", site, "--yes"]) == 0
+    assert "is erased" in capsys.readouterr().out
+    assert "other" in sites(capsys)
+    assert site not in sites(capsys)
+    assert "never comes back" in refused(capsys, "sites", "import", str(file))
+    file.write_bytes(file.read_bytes()[:-30])
+    assert "damaged" in refused(capsys, "sites", "import", str(file), *elsewhere)
+    with Server(folder) as server:
+        server.wait_for(READY)
+        assert "in use by process" in refused(capsys, "sites", "export", site, "--to", "x")
+        assert server.stop() == 0

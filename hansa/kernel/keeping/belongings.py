@@ -20,6 +20,9 @@ _LAST: Final = ("hansa_due", EVENTS, DELIVERIES)
 """What makes a site live: once these rows are in a cell, something happens to them."""
 _OWN: Final = {"holder": "", "lease_until_us": 0}
 """What in the kernel's rows is of the process that has them in hand, and what it is elsewhere."""
+_SINCE: Final = {EVENTS: "recorded_at_us", "hansa_receipts": "at_us"}
+"""What says since when a row is in the log. What is old there goes, by halves (see `pruning`), so
+these instants have to rise with the positions."""
 _KINDS: Final = (
     (LargeBinary, "bytea"), (Boolean, "boolean"), (Double, "double precision"), (Integer, "bigint"),
 )  # fmt: skip
@@ -55,6 +58,11 @@ class Belonging:
     def positions(self) -> list[str]:
         """Return the columns that hold positions of this cell's log, beside those of the log."""
         return [str(one.name) for one in self.columns if isinstance(one.type, LogPosition)]
+
+    @property
+    def since(self) -> str:
+        """Return the column that says since when a row is in this cell's log, if there is one."""
+        return _SINCE.get(self.name, "")
 
     @property
     def is_by_site(self) -> bool:

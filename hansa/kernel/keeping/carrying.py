@@ -173,9 +173,9 @@ async def take_in(
             continue
         batch.append((one, values))
         if len(batch) == WRITE_ROWS:
-            await _write(storage, head, batch)
+            await _write(storage, head, batch, clock)
             batch = []
-    await _write(storage, head, batch)
+    await _write(storage, head, batch, clock)
     try:
         await _enliven(storage, by_name, source, clock, cell)
     except ConstraintFailed as error:
@@ -227,10 +227,11 @@ async def _claim(storage: Storage, rows: Sequence[Belonging], site: str, clock: 
 
 
 async def _write(
-    storage: Storage, head: Head, batch: Sequence[tuple[Belonging, list[Any]]]
+    storage: Storage, head: Head, batch: Sequence[tuple[Belonging, list[Any]]], clock: Clock
 ) -> None:
     async def body(session: Session) -> None:
         for one, group in _grouped(batch):
+            _stamp(one, head.tables[one.name], group, clock)
             await _insert(session, one, head.tables[one.name], group)
 
     if batch:
@@ -251,6 +252,14 @@ def _grouped(
         group.append(values)
     if before is not None:
         yield before, group
+
+
+def _stamp(one: Belonging, names: Sequence[str], rows: Sequence[list[Any]], clock: Clock) -> None:
+    """Have rows be in the log from now on."""
+    if one.since:
+        at, now_us = names.index(one.since), clock.now_us()
+        for row in rows:
+            row[at] = now_us
 
 
 async def _insert(
@@ -308,9 +317,10 @@ async def _enliven(
         late: list[tuple[Belonging, list[Any]]] = []
         live = _live_rows(rows, source, places, late)
         for one, group in _grouped(live):
-            await _insert(session, one, head.tables[one.name], group)
             if one.name == EVENTS:
                 await _note_passed(session, head, group, places, clock)
+            _stamp(one, head.tables[one.name], group, clock)
+            await _insert(session, one, head.tables[one.name], group)
         for one, values in late:
             await _correct(session, one, head.tables[one.name], values, places)
         if session.dialect == "postgresql":

@@ -102,6 +102,7 @@ async def rows_of(storage: Storage, one: Belonging, site: str) -> list[dict[str,
             for row in rows:
                 row["position"] = places[row["position"]]
         for row in rows:
+            row.pop(one.since, None)  # in the log of this cell since it is here
             for column in one.columns:
                 if type(column.type).__name__ == "Boolean":
                     row[column.name] = bool(row[column.name])
@@ -143,6 +144,33 @@ def test_a_site_goes_to_the_other_engine_and_back_and_is_erased(
 
 async def copied(source: Storage, target: Storage) -> None:
     await carrying.copy_site(source, target, ALL, SITE, slot_of(SITE), MachineClock(), cell="local")
+
+
+def test_the_log_of_a_cell_is_not_older_behind_what_came_into_it(
+    storage: Storage, other: Storage
+) -> None:
+    """Pruning looks for where the log may begin by halves: rows that were old when they came would
+    take younger ones before them away too soon."""
+
+    async def play() -> None:
+        async with opened(storage, other):
+            await fill(storage, ALL, SITE, 20)  # recorded in 1970
+            await copied(storage, other)
+            now_us = MachineClock().now_us()
+            for one in ALL:
+                if one.since:
+                    found = await since(other, one)
+                    assert len(found) >= 20
+                    assert now_us - 60_000_000 < min(found) <= max(found) <= now_us
+
+    asyncio.run(play())
+
+
+async def since(storage: Storage, one: Belonging) -> list[int]:
+    async def body(session: Session) -> list[int]:
+        return [row[0] for row in await session.fetch(f"SELECT {one.since} FROM {one.name}")]
+
+    return await storage.read(body, site=PLATFORM, deadline=soon(), across=True)
 
 
 async def erased(storage: Storage) -> None:
