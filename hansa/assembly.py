@@ -18,6 +18,7 @@ from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
 from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.mounts import AsgiApp
+from hansa.kernel.http.proxies import PROXIES_ENV, Proxies, parse_proxies
 from hansa.kernel.migrating import Step
 from hansa.kernel.problems import Problem
 from hansa.kernel.runtime import EVERYWHERE, Runtime
@@ -157,7 +158,8 @@ class Cell:
             remote=self.remote,
             hosted=hosted,
         )
-        self.app = HttpApp(self.runtime)
+        proxies = Proxies(parse_proxies(os.environ.get(PROXIES_ENV, "")))
+        self.app = HttpApp(self.runtime, proxies=proxies)
         if self.remote is not None and self.seal is not None:
             from hansa.kernel.remote.face import Face
             from hansa.kernel.remote.following import followers

@@ -11,6 +11,7 @@ import uvloop
 from hansa.assembly import OPERATOR, Cell
 from hansa.cli.remote import Server
 from hansa.cli.serving import check_exists, failed, told
+from hansa.kernel import codec
 from hansa.kernel.ids import ID
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Invalid, NotFound, Problem
@@ -20,13 +21,18 @@ from hansa.platform.sites.api import (
     Key,
     NewKey,
     NewSite,
+    NewValue,
+    SettingValue,
     Site,
     TestClock,
     create_key,
     create_site,
     list_keys,
+    list_settings,
     list_sites,
+    reset_setting,
     revoke_key,
+    set_setting,
 )
 from hansa.project import services
 
@@ -87,6 +93,20 @@ def _new_key(options: argparse.Namespace) -> NewKey:
     return NewKey(options.name, tuple(options.permissions), expires_at)
 
 
+def _new_value(options: argparse.Namespace) -> NewValue:
+    try:
+        return NewValue(msgspec.json.decode(options.value))
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{options.value!r} is no JSON (a text needs quotes): {error}") from None
+
+
+def _setting(one: SettingValue) -> str:
+    """Return a line about a setting: an asterisk where the site has a value of its own."""
+    mark = "*" if one.is_set else " "
+    value = "(secret)" if one.secret else codec.encode(one.value).decode()
+    return f"{mark} {one.name:<20}  {value}"
+
+
 def _life(key: Key) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
@@ -138,6 +158,16 @@ async def _do(cell: Cell, options: argparse.Namespace) -> None:
     elif options.verb == "revoke":
         await runtime.do(revoke_key, OPERATOR, {"site": options.site, "key": options.id})
         print("revoked")
+    elif options.verb == "settings":
+        for one in await runtime.do(list_settings, OPERATOR, {"site": options.site}):
+            print(_setting(one))
+    elif options.verb == "set":
+        new = {"site": options.site, "name": options.setting, "body": _new_value(options)}
+        print(_setting(await runtime.do(set_setting, OPERATOR, new)))
+    elif options.verb == "reset":
+        new = {"site": options.site, "name": options.setting}
+        await runtime.do(reset_setting, OPERATOR, new)
+        print("reset")
     elif options.verb == "advance":
         print((await runtime.advance(options.site, datetime.fromisoformat(options.to))).isoformat())
 
@@ -161,4 +191,10 @@ def _request(options: argparse.Namespace) -> tuple[str, str, Any]:
         return "GET", f"/sites/{options.site}/keys?limit=100", None
     if options.verb == "revoke":
         return "DELETE", f"/sites/{options.site}/keys/{options.id}", None
+    if options.verb == "settings":
+        return "GET", f"/sites/{options.site}/settings", None
+    if options.verb == "set":
+        return "PUT", f"/sites/{options.site}/settings/{options.setting}", _new_value(options)
+    if options.verb == "reset":
+        return "DELETE", f"/sites/{options.site}/settings/{options.setting}", None
     return "POST", f"/sites/{options.site}/clock/advance", {"to": options.to}

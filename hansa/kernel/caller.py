@@ -4,9 +4,10 @@ What must never happen here: a permission that nobody gave. A principal is a val
 runs on its behalf can widen it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from hansa.kernel.site_limits import DEFAULT_LIMITS, SiteLimits
 from hansa.kernel.storage import PLATFORM
 
 
@@ -37,10 +38,12 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A principal knocking at one site; the site is its id, or that of the platform."""
+    """A principal knocking at one site; the site is its id, or that of the platform. `limits` are
+    those of the site, for whoever lets callers in from outside."""
 
     site: str
     principal: Principal
+    limits: SiteLimits = field(default=DEFAULT_LIMITS, compare=False)
 
 
 PUBLIC_PRINCIPAL: Final = Principal("public", frozenset(), "public", PLATFORM)

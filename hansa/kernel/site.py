@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Protocol
 
+from hansa.kernel.site_limits import DEFAULT_LIMITS, SiteLimits
 from hansa.kernel.storage import PLATFORM
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class SiteInfo:
     currency: str = "EUR"
     zone: str = "UTC"
     test_clock: bool = False
+    limits: SiteLimits = DEFAULT_LIMITS
 
 
 PLATFORM_SITE: Final = SiteInfo(PLATFORM, slot_of(PLATFORM), name="platform")

@@ -40,6 +40,25 @@ def test_sites_are_made_listed_keyed_and_advanced(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("folder")
+def test_settings_are_shown_set_and_reset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sites", "create", "shop"]) == 0
+    site = capsys.readouterr().out.strip()
+    few = '{"site": {"per_s": 5, "burst": 9}}'
+    assert main(["sites", "set", site, "sites.limits", few]) == 0
+    assert capsys.readouterr().out.startswith("* sites.limits")
+    assert main(["sites", "settings", site]) == 0
+    assert '"burst":9' in capsys.readouterr().out
+    assert main(["sites", "set", site, "sites.limits", "many"]) == 1
+    assert "is no JSON" in capsys.readouterr().err
+    assert main(["sites", "set", site, "sites.limits", '{"at_once": 0}']) == 1
+    assert "at_once" in capsys.readouterr().err
+    assert main(["sites", "reset", site, "sites.limits"]) == 0
+    capsys.readouterr()
+    assert main(["sites", "settings", site]) == 0
+    assert '"burst":9' not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
 def test_keys_expire_and_are_revoked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sites", "create", "shop"]) == 0
     site = capsys.readouterr().out.strip()

@@ -17,6 +17,8 @@ from hansa.kernel.http.headers import check_media_type, idempotency_key, seconds
 from hansa.kernel.http.limits import Gate, Limits
 from hansa.kernel.http.message import Request, Response
 from hansa.kernel.http.patience import Patience
+from hansa.kernel.http.proxies import Proxies
+from hansa.kernel.http.quotas import Quotas
 from hansa.kernel.http.refusals import LengthRequired, MethodNotAllowed, TooLong
 from hansa.kernel.http.routing import Router
 from hansa.kernel.http.trace import Trace, Tracer
@@ -36,11 +38,16 @@ SMALL_BODY_BYTES: Final = 1 << 16
 class HttpApp:
     """The operations of a backend, served. One per process; it has no threads of its own."""
 
-    def __init__(self, backend: Backend, *, limits: Limits | None = None) -> None:
-        """Prepare all endpoints. Raises ValueError or TypeError for what cannot be served."""
+    def __init__(
+        self, backend: Backend, *, limits: Limits | None = None, proxies: Proxies | None = None
+    ) -> None:
+        """Prepare all endpoints; `proxies` are those in front. Raises ValueError or TypeError for
+        what cannot be served."""
         self.backend = backend
         self.limits = limits or Limits()
         self.gate = Gate(self.limits)
+        self.quotas = Quotas()
+        self.proxies = proxies or Proxies()
         self.draining = False
         self.inner: Inner | None = None
         self.endpoints: list[Endpoint] = []
@@ -69,15 +76,16 @@ class HttpApp:
     async def respond(self, request: Request) -> Response:
         """Return the response to a request. Never raises for what a client can send."""
         trace = self._tracer.trace(request.headers.get("traceparent", ""))
+        told: list[replies.Header] = []
         try:
             if request.path in PAGES:
                 response = self._page(request, trace)
             elif self.inner is not None and request.path.startswith(INNER):
                 response = await self._inside(self.inner, request)
             else:
-                response = await self._operate(request, trace)
+                response = await self._operate(request, trace, told)
         except Problem as problem:
-            response = self._refuse(request, problem, trace)
+            response = self._refuse(request, problem, trace, told)
         except Exception as error:
             response = replies.failed(trace.request_id, error)
         return replies.headless(response) if request.method == "HEAD" else response
@@ -89,8 +97,11 @@ class HttpApp:
         finally:
             self.gate.leave()
 
-    async def _operate(self, request: Request, trace: Trace) -> Response:
-        """Route, authenticate, bind, invoke, reply; undo every count on the way out."""
+    async def _operate(
+        self, request: Request, trace: Trace, told: list[replies.Header]
+    ) -> Response:
+        """Route, authenticate, bind, invoke, reply; undo every count on the way out. `told` is what
+        the answer has to tell, whatever it is."""
         started = time.monotonic()
         gate = self.gate
         gate.enter()
@@ -112,7 +123,10 @@ class HttpApp:
             if not named and "hansa-site" in request.headers:
                 raise Invalid("The Hansa-Site header is empty or not ASCII.", slug="invalid-site")
             caller = await self.backend.authenticate(authorization, request.host, named)
-            gate.enter_site(caller.site)
+            writes_as_visitor = not endpoint.reads and caller.principal.kind == "public"
+            address = self.proxies.address_of(request) if writes_as_visitor else ""
+            self.quotas.take(caller, address, started, told)
+            gate.enter_site(caller.site, caller.limits.at_once)
             site = caller.site
             if operation.needs is not PUBLIC:  # who may not learns no names and sends no bodies
                 admit(operation, caller.principal)
@@ -148,7 +162,7 @@ class HttpApp:
             )
             return replies.answered(
                 answer,
-                endpoint.headers,
+                (*endpoint.headers, *told),
                 trace.request_id,
                 endpoint.reads,
                 header("if-none-match", "") if endpoint.reads else "",
@@ -211,13 +225,15 @@ class HttpApp:
 
     # ---- what is no operation
 
-    def _refuse(self, request: Request, problem: Problem, trace: Trace) -> Response:
+    def _refuse(
+        self, request: Request, problem: Problem, trace: Trace, told: list[replies.Header]
+    ) -> Response:
         if request.method == "OPTIONS":
             if isinstance(problem, MethodNotAllowed):
                 return _options(problem.allow, trace)
             if request.path == "*":
                 return _options("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT", trace)
-        return replies.refused(problem, trace.request_id)
+        return replies.refused(problem, trace.request_id, (*told,))
 
     def _page(self, request: Request, trace: Trace) -> Response:
         if request.method not in ("GET", "HEAD"):

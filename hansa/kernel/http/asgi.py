@@ -77,6 +77,7 @@ class AsgiFace:
             headers,
             partial(read_body, receive),
             _body_length(headers, scope),
+            _peer(scope),
         )
         response = await self.app.respond(request)
         if scope["method"] != "HEAD" and response.status not in (204, 304):
@@ -95,6 +96,11 @@ def _path(scope: Message) -> str:
         path = unquote(bytes(raw).partition(b"?")[0].decode("latin-1"), errors="replace")
     root = scope.get("root_path", "")
     return path.removeprefix(root) if root else path
+
+
+def _peer(scope: Message) -> str:
+    host, port = scope.get("client") or ("", 0)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _body_length(headers: AsgiHeaders, scope: Message) -> int:

@@ -2,9 +2,9 @@
 
 Requests over a limit are refused at once with 503 and Retry-After, not queued: a waiting request
 already waits where order matters (in the storage's writer, by group), so a second queue in front
-would only hide the load and let deadlines pass in it. The count for a site is high enough that a
-thousand buyers of one item are served, and below half of that of the process, so that one site
-never takes it all.
+would only hide the load and let deadlines pass in it. The count for a site (`site_limits`) is high
+enough that a thousand buyers of one item are served, and below half of that of the process, so that
+one site never takes it all.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from hansa.kernel.problems import Overloaded
 class Limits:
     """What is admitted. Counts are of requests in flight, sizes in bytes or characters."""
 
-    site_requests_max: int = 1536
+    site_requests_max: int = 2000
+    """Of one site, whatever its own limit says: less than half of what the process takes."""
     process_requests_max: int = 4096
     buffered_bytes_max: int = 256 << 20
     """Bodies being read and held at once by all requests together."""
@@ -51,10 +52,11 @@ class Gate:
         """Take back what `enter` counted."""
         self.inside -= 1
 
-    def enter_site(self, site: str) -> None:
-        """Count a request of a site. Raises Overloaded; only after a return `leave_site` is due."""
+    def enter_site(self, site: str, at_once: int) -> None:
+        """Count a request of a site that may have `at_once` under way. Raises Overloaded; only
+        after a return `leave_site` is due."""
         count = self.sites.get(site, 0)
-        if count >= self.limits.site_requests_max:
+        if count >= at_once or count >= self.limits.site_requests_max:
             raise Overloaded("Too many requests at once for this site.", retry_after_s=1)
         self.sites[site] = count + 1
 

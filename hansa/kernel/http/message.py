@@ -47,6 +47,8 @@ class Request:
     read: ReadBody
     length: int = 0
     """The body's announced bytes; 0 for no body, -1 for one of unknown length."""
+    peer: str = ""
+    """Who has connected, ``192.0.2.1:4711``: the client, or a proxy (see `proxies`)."""
 
 
 @dataclass(slots=True)

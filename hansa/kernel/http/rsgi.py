@@ -37,7 +37,8 @@ class RsgiFace:
         read = partial(read_body, proto)
         # What comes with a GET is not looked at.
         length = 0 if method == "GET" else body_length(headers, scope.http_version)
-        request = Request(method, path, scope.query_string, host, headers, read, length)
+        query, peer = scope.query_string, scope.client
+        request = Request(method, path, query, host, headers, read, length, peer)
         response = await self.app.respond(request)
         try:
             proto.response_bytes(response.status, response.headers, response.body)

@@ -75,12 +75,15 @@ def left(deadline: float) -> float:
 class Link:
     """One connection. Only one statement may run at a time."""
 
-    __slots__ = ("_connection", "spare", "state")
+    __slots__ = ("_connection", "site", "spare", "state", "taken")
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection
         self.state: State | None = None
         """None is new or in doubt. No request is equal to it, whatever a site is called."""
+        self.site = ""
+        self.taken = 0.0
+        """Who has it, and since when."""
         self.spare = False
         """Opened beyond the pool's size, for a read inside of another one."""
 

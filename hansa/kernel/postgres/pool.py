@@ -11,6 +11,7 @@ import time
 from hansa.kernel.postgres.errors import Lost, is_late, is_lost, late
 from hansa.kernel.postgres.link import CONNECT_S, NOWHERE, Address, Link, State
 from hansa.kernel.problems import Overloaded, StorageFailed
+from hansa.kernel.turns import Turns
 
 
 class Pool:
@@ -24,40 +25,59 @@ class Pool:
         self._address = address
         self._size = size
         self._free: list[Link] = []  # the longest unused first
-        self._room = asyncio.Semaphore(size)
+        self._room = size
+        self._waiting: Turns[asyncio.Future[None]] = Turns()
         self._spares = 0
         self._closed = False
         self._recovering: set[asyncio.Task[None]] = set()
 
     async def take(self, state: State, deadline: float, *, holding: bool = False) -> Link:
-        """Return a connection, one of the same state if it is free.
+        """Return a connection, one of the same state if it is free; who must wait does so by turns
+        of the sites.
 
         Raises Overloaded when none was free in time, Lost, and StorageFailed.
         """
         if self._closed:
             raise StorageFailed("This cell has been closed.")
-        if self._room.locked():
-            if holding:
-                return await self._spare(deadline)
-            await self._wait(deadline)
+        if self._room:
+            self._room -= 1
+        elif holding:
+            return await self._spare(deadline)
         else:
-            await self._room.acquire()
+            await self._wait(state[0], deadline)
         try:
             link = self._pick(state)
             while link is not None and not link.idle:
                 link.drop()
                 link = self._pick(state)
-            return link or await self._connect(deadline)
+            link = link or await self._connect(deadline)
         except BaseException:
-            self._room.release()
+            self._release()
             raise
+        link.site, link.taken = state[0], time.monotonic()
+        return link
 
-    async def _wait(self, deadline: float) -> None:
+    async def _wait(self, site: str, deadline: float) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.put(site, turn)
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                await self._room.acquire()
-        except TimeoutError:
-            raise Overloaded("No database connection was free in time.", retry_after_s=1) from None
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._release()  # the room came with the cancelling; it goes to the next
+            if isinstance(error, TimeoutError):
+                reason = "No database connection was free in time."
+                raise Overloaded(reason, retry_after_s=1) from None
+            raise
+
+    def _release(self) -> None:
+        """Give room to who has the next turn."""
+        while (turn := self._waiting.take()) is not None:
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._room += 1
 
     async def _spare(self, deadline: float) -> Link:
         if self._spares >= self._size:
@@ -97,7 +117,8 @@ class Pool:
             self._free.append(link)
         else:
             link.drop()
-        self._room.release()
+        self._waiting.charge(link.site, time.monotonic() - link.taken)
+        self._release()
 
     def give_failed(self, link: Link, error: BaseException) -> None:
         """Return a connection after a statement failed on it."""
@@ -140,7 +161,10 @@ class Pool:
         while self._recovering:
             await asyncio.wait(self._recovering)
         for _ in range(self._size):
-            await self._room.acquire()
+            if self._room:
+                self._room -= 1
+            else:
+                await self._wait("", float("inf"))
         for link in self._free:
             await link.close()
         self._free.clear()

@@ -6,7 +6,6 @@ the reader's thread, and from then on its text starts there (see `pace`).
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final
@@ -18,6 +17,7 @@ from hansa.kernel.sqlite.errors import late, translate
 from hansa.kernel.sqlite.pace import INLINE_S, NOTE_S, SLOW_S, Pace
 from hansa.kernel.sqlite.thread import Worker
 from hansa.kernel.storage import Dialect, Row
+from hansa.kernel.turns import Turns
 
 STEPS_PER_TICK: Final = 2000
 """Instructions of SQLite's machine between two looks at the clock: some 0.05 ms."""
@@ -26,13 +26,15 @@ STEPS_PER_TICK: Final = 2000
 class Reader:
     """One connection for queries, with a thread for its slow statements."""
 
-    __slots__ = ("busy", "connection", "execute", "until", "worker")
+    __slots__ = ("busy", "connection", "execute", "lent", "site", "until", "worker")
 
     def __init__(self, connection: apsw.Connection, worker: Worker) -> None:
         self.connection = connection
         self.execute: Callable[..., Any] = connection.cursor().execute
         self.worker = worker
         self.until = 0.0
+        self.site = ""
+        self.lent = 0.0
         self.busy: asyncio.Future[Any] | None = None
         connection.set_progress_handler(self._over, STEPS_PER_TICK)
 
@@ -73,7 +75,7 @@ class Readers:
         self._most = max(warm, most)
         self._idle: list[Reader] = []
         self._open = 0
-        self._waiting: deque[asyncio.Future[Reader]] = deque()
+        self._waiting: Turns[asyncio.Future[Reader]] = Turns()
         self._empty: asyncio.Future[None] | None = None
 
     def warm_up(self) -> None:
@@ -96,12 +98,13 @@ class Readers:
             return None
         return reader
 
-    async def take(self, deadline: float) -> Reader:
-        """Wait for a reader until `deadline`. Raises Overloaded when none becomes free."""
+    async def take(self, site: str, deadline: float) -> Reader:
+        """Wait until `deadline` for a reader, by turns of the sites. Raises Overloaded when none
+        becomes free."""
         if self._empty is not None:
             raise Overloaded("This process is shutting down.", retry_after_s=1)
         turn: asyncio.Future[Reader] = self._loop.create_future()
-        self._waiting.append(turn)
+        self._waiting.put(site, turn)
         alarm = self._loop.call_later(max(0.0, deadline - monotonic()), _give_up, turn)
         try:
             reader = await turn
@@ -125,8 +128,9 @@ class Readers:
         except apsw.Error:
             self._discard(reader)
             return
-        while self._waiting:
-            turn = self._waiting.popleft()
+        if self._waiting:
+            self._waiting.charge(reader.site, monotonic() - reader.lent)
+        while (turn := self._waiting.take()) is not None:
             if not turn.done():
                 turn.set_result(reader)
                 return
@@ -167,11 +171,12 @@ class ReadSession:
     A single statement is a snapshot by itself; `snapshot` says that there will be more of them.
     """
 
-    __slots__ = ("_ended", "_reader", "_readers", "_snapshot", "deadline", "position")
+    __slots__ = ("_ended", "_reader", "_readers", "_site", "_snapshot", "deadline", "position")
 
     dialect: Dialect = "sqlite"
 
-    def __init__(self, readers: Readers, deadline: float, snapshot: bool) -> None:
+    def __init__(self, readers: Readers, site: str, deadline: float, snapshot: bool) -> None:
+        self._site = site
         self._snapshot = snapshot
         self.deadline = deadline
         self.position = 0
@@ -227,13 +232,14 @@ class ReadSession:
         try:
             reader = self._readers.take_now()
             if reader is None:
-                reader = await self._readers.take(self.deadline)
+                reader = await self._readers.take(self._site, self.deadline)
         except apsw.Error as error:
             raise translate(error) from error
         if self._reader is not None or self._ended:  # another statement of this query was faster
             self._readers.give_back(reader)
             return self._reader or await self._begin()
         self._reader = reader
+        reader.site, reader.lent = self._site, monotonic()
         if self._snapshot:
             try:
                 reader.execute("BEGIN")

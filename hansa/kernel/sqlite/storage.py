@@ -150,14 +150,15 @@ class SqliteStorage:
         A body of a known shape that made one statement so far goes without a transaction, which
         would be half of its cost; if it makes a second one it begins again, in one.
         """
-        session = ReadSession(self._readers, deadline, not shape or shape in self._several)
+        several = not shape or shape in self._several
+        session = ReadSession(self._readers, site, deadline, several)
         try:
             return await body(session)
         except SnapshotNeeded:
             session.end()
             if len(self._several) < SHAPES_MAX:
                 self._several.add(shape)
-            session = ReadSession(self._readers, deadline, snapshot=True)
+            session = ReadSession(self._readers, site, deadline, snapshot=True)
             return await body(session)
         finally:
             session.end()
@@ -171,11 +172,11 @@ class SqliteStorage:
         serial_by: str | None = None,
         across: bool = False,
     ) -> Committed[T]:
-        """Run `body` in the next batch and return when it is durable (see `storage.Storage`).
+        """Run `body` at its site's turn and return when it is durable (see `storage.Storage`).
 
         When the caller is cancelled before its turn the body does not run; afterwards it is kept.
         """
-        return await self._writer.submit(body, deadline)
+        return await self._writer.submit(site, body, deadline)
 
     async def sequence(self) -> int:
         """Return 0: the one writer's order of insertion is its order of commit."""

@@ -1,11 +1,11 @@
 """Writer: the one connection that writes, and the batches of commands that share a commit.
 
-    jobs queue -> BEGIN -> SAVEPOINT job RELEASE, job after job -> COMMIT in a thread -> answers
+    jobs -> BEGIN -> SAVEPOINT job RELEASE, job after job -> COMMIT in a thread -> answers
 
-The jobs of a batch see each other's rows before they are durable, so nobody is answered before the
-COMMIT, not even who is refused. If the transaction vanishes on the way (a full disk, an I/O error),
-nobody was answered, and every job of the batch runs again in a transaction of its own: then an
-error hits only the one that meets it.
+Jobs come by turns of their sites (see `turns`). Those of a batch see each other's rows before they
+are durable, so nobody is answered before the COMMIT, not even who is refused. If the transaction
+vanishes on the way (a full disk, an I/O error), nobody was answered, and every job of the batch
+runs again in a transaction of its own: then an error hits only the one that meets it.
 
 A batch runs in callbacks of the event loop, not in a task: no job can get at somebody else's task,
 and a job that never waits costs no task of its own.
@@ -26,6 +26,7 @@ from hansa.kernel.sqlite.pace import NOTE_S, SLOW_S, Pace
 from hansa.kernel.sqlite.thread import Worker
 from hansa.kernel.storage import Body, Committed, Dialect, Row
 from hansa.kernel.trampoline import Wait, drive_now
+from hansa.kernel.turns import Turns
 
 BATCH_JOBS: Final = 256
 BATCH_S: Final = 0.005
@@ -39,11 +40,16 @@ _POSITION: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'hansa_events'"
 class Job:
     """One command on its way: what to run, until when, and who waits for the answer."""
 
-    __slots__ = ("body", "context", "deadline", "error", "future", "position", "trouble", "value")
+    __slots__ = (
+        "began", "body", "context", "deadline", "error", "future", "position", "site", "trouble",
+        "value",
+    )  # fmt: skip
 
     def __init__(
-        self, body: Body[Any], deadline: float, future: "asyncio.Future[Committed[Any]]"
+        self, site: str, body: Body[Any], deadline: float, future: "asyncio.Future[Committed[Any]]"
     ) -> None:
+        self.site = site
+        self.began = 0.0
         self.body = body
         self.deadline = deadline
         self.future = future
@@ -183,7 +189,7 @@ class Writer:
         self._loop = loop
         self._queue_max = queue_max
         self._tell_committed = committed
-        self._queue: deque[Job] = deque()
+        self._queue: Turns[Job] = Turns()
         self._alone: deque[Job] = deque()
         self._errands: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._batch: list[Job] = []
@@ -212,14 +218,22 @@ class Writer:
 
     # ---- the queue
 
-    def submit(self, body: Body[Any], deadline: float) -> "asyncio.Future[Committed[Any]]":
-        """Queue a command. Raises Overloaded when the queue is full or the storage closes."""
+    def submit(
+        self, site: str, body: Body[Any], deadline: float
+    ) -> "asyncio.Future[Committed[Any]]":
+        """Queue a command of a site. Raises Overloaded when the queue is full or the storage
+        closes; a full queue has room for a site whose line is not the longest, whose last job then
+        is refused in its place."""
         if self._closing:
             raise Overloaded("This process is shutting down.", retry_after_s=1)
         if len(self._queue) >= self._queue_max:
-            raise Overloaded("Too many commands wait for this cell.", retry_after_s=1)
+            full = Overloaded("Too many commands wait for this cell.", retry_after_s=1)
+            given_up = self._queue.crowded_out(site)
+            if given_up is None:
+                raise full
+            given_up.refuse(full)
         future: asyncio.Future[Committed[Any]] = self._loop.create_future()
-        self._queue.append(Job(body, deadline, future))
+        self._queue.put(site, Job(site, body, deadline, future))
         self._wake()
         return future
 
@@ -268,15 +282,17 @@ class Writer:
 
     def _take(self) -> Job | None:
         """Return the next job that is still wanted and in time; refuse the late ones."""
-        while self._alone or self._queue:
-            job = self._alone.popleft() if self._alone else self._queue.popleft()
+        while True:
+            job = self._alone.popleft() if self._alone else self._queue.take()
+            if job is None:
+                return None
             if job.future.done():
                 continue  # its caller has gone
-            if monotonic() > job.deadline:
+            job.began = monotonic()
+            if job.began > job.deadline:
                 job.refuse(job.doubt or late())
                 continue
             return job
-        return None
 
     def _begin(self, job: Job) -> None:
         """Open the transaction of a batch whose first job is `job`."""
@@ -360,6 +376,7 @@ class Writer:
     ) -> None:
         """Close a job's savepoint and keep what to answer."""
         session.end()
+        self._queue.charge(job.site, monotonic() - job.began)
         job.value, job.error, job.position = value, error, session.position
         if self.vanished is not None:
             return

@@ -6,6 +6,7 @@ row, so that here it holds at once. What must never happen: a key that opens ano
 that is older than what it was made from may be, or memory that grows with what strangers ask for.
 """
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
@@ -17,14 +18,18 @@ from hansa.kernel.problems import Denied, NotFound, Unauthenticated
 from hansa.kernel.schedule import from_us, to_us
 from hansa.kernel.sealing import Sealer
 from hansa.kernel.site import PLATFORM_SITE, SiteInfo
+from hansa.kernel.site_limits import DEFAULT_LIMITS
 from hansa.kernel.storage import PLATFORM
 from hansa.platform.sites.hosts import host_of_header
 from hansa.platform.sites.keys import is_live, is_secret_of, parse_key
+from hansa.platform.sites.limits import LIMITS
 from hansa.platform.sites.memory import Memory
 from hansa.platform.sites.rows import KeyRow, Rows, SettingRow, SiteRow
 from hansa.platform.sites.settings import SEAL_PURPOSE, Setting
 
 T = TypeVar("T")
+
+logger = logging.getLogger("hansa.sites")
 
 KEPT_MAX: Final = 20_000
 """Sites, hosts, keys and settings in memory, each at most; one takes about 500 bytes."""
@@ -153,26 +158,29 @@ class Directory:
             if found is None and site:
                 raise NotFound(f"There is no site {site[:64]}.", slug="site-not-found")
             wanted = PLATFORM if found is None else found.id
-            return Caller(await self._open(wanted, operator=False), PUBLIC_PRINCIPAL)
+            info = await self._open(wanted, operator=False)
+            return Caller(info.id, PUBLIC_PRINCIPAL, info.limits)
         scheme, _, text = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthenticated("Send the API key as 'Authorization: Bearer <key>'.")
         principal = await self.by_key(text.strip())
         own = principal.home
         if own == PLATFORM:
-            return Caller(await self._open(site or PLATFORM, operator=True), principal)
+            # An operator is bound by no site's limits: it must be able to help one that is flooded.
+            return Caller((await self._open(site or PLATFORM, operator=True)).id, principal)
         if site and site != own:
             raise Denied("The API key belongs to another site.")
-        return Caller(await self._open(own, operator=False), principal)
+        info = await self._open(own, operator=False)
+        return Caller(info.id, principal, info.limits)
 
-    async def _open(self, site: ID, *, operator: bool) -> ID:
+    async def _open(self, site: ID, *, operator: bool) -> SiteInfo:
         """Return the site if it may be called now."""
         info = await self.by_id(site)
         if info is None or info.state == "closed":
             raise NotFound(f"There is no site {site[:64]}.", slug="site-not-found")
         if info.state == "suspended" and not operator:
             raise Denied("The site is suspended.", slug="site-suspended")
-        return site
+        return info
 
     async def zones(self) -> Sequence[str]:
         """Return the time zones of all active sites on the real clock."""
@@ -203,6 +211,12 @@ class Directory:
         for memory in (self._sites, self._hosts, self._keys, self._settings):
             memory.changing(name)
 
+    def changing_setting(self, site: ID, name: str) -> None:
+        """Note that a command is about to change a setting of a site (see `changing`)."""
+        self.changing(setting_key(site, name))
+        if name == LIMITS.name:  # it is read with the site
+            self.changing(site)
+
     # ---- reading
 
     async def _load_site(self, site: str) -> SiteInfo | None:
@@ -224,7 +238,13 @@ def setting_key(site: ID, name: str) -> str:
 
 
 def _info(row: SiteRow) -> SiteInfo:
+    limits = DEFAULT_LIMITS
+    if row.limits is not None:
+        try:
+            limits = LIMITS.read(row.limits)
+        except ValueError as error:  # of another release: no reason to shut the site
+            logger.error("the site %s has the default limits: %s", row.id, error)
     return SiteInfo(
         row.id, row.slot, row.epoch, row.name, row.state, row.locale, row.currency, row.zone,
-        row.test_clock,
+        row.test_clock, limits,
     )  # fmt: skip

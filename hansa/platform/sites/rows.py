@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
+from sqlalchemy import and_
+
 from hansa.kernel.compiler import Statements, param, select
 from hansa.kernel.database import Db
 from hansa.kernel.ids import ID
 from hansa.kernel.storage import PLATFORM, Session, Storage
 from hansa.kernel.structs import Struct
 from hansa.platform.sites import tables
+from hansa.platform.sites.limits import LIMITS
 
 T = TypeVar("T")
 
@@ -32,6 +35,7 @@ class SiteRow(Struct):
     currency: str
     zone: str
     test_clock: bool
+    limits: bytes | None
 
 
 class KeyRow(Struct):
@@ -55,8 +59,13 @@ class SettingRow(Struct):
 _c = tables.sites.c
 _SITE: Final = [
     _c.id, _c.slot, _c.epoch, _c.name, _c.state, _c.locale, _c.currency, _c.zone, _c.test_clock,
+    tables.settings.c.value.label("limits"),
 ]  # fmt: skip
-_by_id = select(*_SITE).where(_c.id == param("id"))
+_limited = tables.sites.outerjoin(
+    tables.settings,
+    and_(tables.settings.c.site_id == _c.id, tables.settings.c.name == LIMITS.name),
+)
+_by_id = select(*_SITE).select_from(_limited).where(_c.id == param("id"))
 _by_host = select(tables.hosts.c.site_id).where(tables.hosts.c.host == param("host"))
 _by_key = select(
     tables.keys.c.id,
@@ -73,6 +82,7 @@ _on_real_time = (_c.state == "active", _c.test_clock.is_(False))
 _zones = select(_c.zone).where(*_on_real_time).distinct()
 _in_zone = (
     select(*_SITE)
+    .select_from(_limited)
     .where(*_on_real_time, _c.zone == param("zone"), _c.id > param("after"))
     .order_by(_c.id)
     .limit(param("limit"))

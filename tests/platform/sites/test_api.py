@@ -23,18 +23,21 @@ from hansa.kernel.problems import (
     Unauthenticated,
     Unprocessable,
 )
+from hansa.kernel.rate import Rate
 from hansa.kernel.runtime import Runtime
 from hansa.kernel.schema import differences
 from hansa.kernel.sealing import Sealer
+from hansa.kernel.site_limits import DEFAULT_LIMITS, SiteLimits
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import PLATFORM, Session, Storage
 from hansa.kernel.structs import PageRequest, Secret
-from hansa.platform.sites import api
+from hansa.platform.sites import api, tables
 from hansa.platform.sites import sites as service
 from hansa.platform.sites.api import NewHost, NewKey, NewSite, SiteChange, TestClock
 from hansa.platform.sites.api.clocks import NewTime
 from hansa.platform.sites.api.settings import NewValue
 from hansa.platform.sites.directory import Directory
+from hansa.platform.sites.limits import LIMITS
 from hansa.platform.sites.memory import COMMAND_S
 from hansa.platform.sites.rows import CellRows
 from hansa.testing.postgres import Cluster
@@ -379,5 +382,52 @@ def test_making_a_site_is_one_transaction(
         monkeypatch.setattr(storage, "write", counted)
         await world.site(hosts=("a.example", "b.example"))
         assert writes == [PLATFORM]
+
+    run(storage, body)
+
+
+# ---- limits
+
+
+def test_limits_of_a_site_hold_for_its_callers_at_once(storage: Storage) -> None:
+    async def body(world: World) -> None:
+        site = (await world.site()).id
+        made = await world.do(api.create_key, site=site, body=NewKey("k", ("sitestest.*",)))
+        operator = await world.do(api.create_key, site=PLATFORM, body=NewKey("o", ("*",)))
+
+        async def limits(key: str) -> SiteLimits:
+            bearer = f"Bearer {key}" if key else ""
+            return (await world.directory.authenticate(bearer, "", site)).limits
+
+        async def put(value: Any, caller: Caller = OPERATOR) -> None:
+            new = NewValue(value)
+            await world.do(api.set_setting, caller=caller, site=site, name=LIMITS.name, body=new)
+
+        assert await limits(made.key) is DEFAULT_LIMITS
+        await put({"site": {"per_s": 5, "burst": 9}})
+        assert await limits(made.key) == await limits("") == SiteLimits(Rate(5, 9))
+        assert await limits(operator.key) is DEFAULT_LIMITS
+        own = Caller(site, Principal("k", frozenset({"*"}), "key", site))
+        await refused(put({}, own), Denied)  # it is the operator's to say
+        for wrong in ({"site": {"per_s": 0, "burst": 9}}, {"at_once": 0}, {"x": 1}, 5):
+            await refused(put(wrong), Unprocessable)
+        await world.do(api.reset_setting, site=site, name=LIMITS.name)
+        assert await limits(made.key) is DEFAULT_LIMITS
+
+    run(storage, body)
+
+
+def test_limits_of_another_release_do_not_shut_a_site(storage: Storage) -> None:
+    async def body(world: World) -> None:
+        site = (await world.site()).id
+
+        async def write(ctx: Any) -> None:
+            await ctx.db.insert(
+                tables.settings, site_id=site, name=LIMITS.name, value=b'{"of": "tomorrow"}',
+                is_sealed=False, changed_at=ctx.now,
+            )  # fmt: skip
+
+        await world.runtime.commit(write, site=PLATFORM, cause="test", service="sites")
+        assert (await world.directory.authenticate("", "", site)).limits is DEFAULT_LIMITS
 
     run(storage, body)

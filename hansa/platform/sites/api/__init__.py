@@ -24,6 +24,7 @@ from hansa.platform.sites.api.keys import (
 )
 from hansa.platform.sites.api.lookups import look_up_site
 from hansa.platform.sites.api.settings import (
+    NewValue,
     SettingValue,
     get_setting,
     list_settings,
@@ -41,9 +42,11 @@ from hansa.platform.sites.api.sites import (
     list_sites,
 )
 from hansa.platform.sites.directory import Directory
+from hansa.platform.sites.limits import LIMITS
 from hansa.platform.sites.settings import Setting, setting
 
 __all__ = [
+    "LIMITS",
     "ClockState",
     "CreatedKey",
     "Directory",
@@ -56,6 +59,7 @@ __all__ = [
     "NewHost",
     "NewKey",
     "NewSite",
+    "NewValue",
     "Setting",
     "SettingChanged",
     "SettingValue",

@@ -11,7 +11,6 @@ from hansa.platform.sites import sites as service
 from hansa.platform.sites import tables
 from hansa.platform.sites.api.events import SettingChanged
 from hansa.platform.sites.api.sites import find_site
-from hansa.platform.sites.directory import setting_key
 from hansa.platform.sites.process import directory_of, sealer_of
 from hansa.platform.sites.settings import SEAL_PURPOSE, Setting, declared
 
@@ -100,7 +99,7 @@ async def set_setting(ctx: Context, site: ID, name: str, body: NewValue) -> Sett
             "The value is refused.", errors=(Fault("/value", str(error)),)
         ) from None
     kept = sealer_of(ctx).seal(SEAL_PURPOSE, site, stored) if one.secret else stored
-    directory_of(ctx).changing(setting_key(site, name))
+    directory_of(ctx).changing_setting(site, name)
     await ctx.db.run(
         _put, site_id=site, name=name, value=kept, is_sealed=one.secret, changed_at=ctx.now
     )
@@ -118,6 +117,6 @@ async def reset_setting(ctx: Context, site: ID, name: str) -> None:
     """Have the default hold again; once more changes nothing. Raises NotFound."""
     _find(name)
     await find_site(ctx, site)
-    directory_of(ctx).changing(setting_key(site, name))
+    directory_of(ctx).changing_setting(site, name)
     if await ctx.db.run(_remove, site_id=site, name=name):
         ctx.emit(SettingChanged(site, name))
