@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.server import READY, Server, hansa
+from tests.cli.server import READY, Server, free_port, hansa
 
 
 def fetch(server: Server, path: str) -> Any:
@@ -86,32 +86,50 @@ def test_a_request_under_way_is_answered_before_it_stops(tmp_path: Path) -> None
     assert events.stdout.count("commerce.order_placed") == 1, events.stderr
 
 
+BEACON = '''
+"""Beacon: shines, so that ships find the harbour."""
+
+from hansa.kernel.context import Context
+from hansa.kernel.operation import PUBLIC
+from hansa.kernel.service import Service
+
+beacon = Service("beacon", owner="tests", package=__name__)
+
+
+@beacon.query("GET /dark", needs=PUBLIC)
+async def look(ctx: Context) -> str:
+    """See how it shines."""
+    return "so"
+'''
+
+
 def test_reload_starts_again_when_a_file_is_saved(tmp_path: Path) -> None:
-    touched = Path(__file__).parents[2] / "hansa" / "py.typed"
-    saved = touched.with_name("reload_probe.py")
-    with Server(tmp_path, "up", "--reload") as server:
+    project = tmp_path / "project"
+    project.mkdir()
+    services = '["hansa.business.commerce", "beacon"]'
+    (project / "pyproject.toml").write_text(f"[tool.hansa]\nservices = {services}\n")
+    code = project / "beacon.py"
+    code.write_text(BEACON)
+    with Server(tmp_path, "up", "--reload", cwd=project) as server:
         server.wait_for(READY)
-        try:
-            saved.write_text('"""Made by a test of --reload, and removed by it."""\n')
-            server.wait_for("starting again")
-            server.wait_for(READY)
-            assert fetch(server, "/healthz") == {"status": "ok"}
-        finally:
-            saved.unlink()
+        code.write_text(BEACON.replace("dark", "bright"))
+        server.wait_for("starting again")
+        server.wait_for(READY)
+        assert "/beacon/bright" in fetch(server, "/openapi.json")["paths"], server.said
         assert server.stop() in (0, -signal.SIGTERM)
     assert re.search("Demo shop", hansa("sites", "list", folder=tmp_path).stdout), "it is free"
 
 
 @pytest.mark.parametrize("verb", ["serve"])
 def test_serve_refuses_what_is_not_there_or_not_up_to_date(tmp_path: Path, verb: str) -> None:
-    empty = hansa(verb, folder=tmp_path / "nothing")
+    empty = hansa(verb, "--port", str(free_port()), folder=tmp_path / "nothing")
     assert empty.returncode == 1
     assert "There is no cell in" in empty.stderr
     assert "Traceback" not in empty.stderr
     folder = tmp_path / "old"
     folder.mkdir()
     (folder / "hansa.db").touch()
-    old = hansa(verb, folder=folder)
+    old = hansa(verb, "--port", str(free_port()), folder=folder)
     assert old.returncode == 1
     assert "hansa migrate" in old.stderr
     assert hansa("migrate", folder=folder).returncode == 0

@@ -135,7 +135,7 @@ def test_a_server_that_stays_away_is_overload_at_the_deadline() -> None:
         async def test(world: World) -> None:
             await world.write(add("mug"))
             await asyncio.to_thread(cluster.kill)
-            for call in (world.write(add("cup"), 0.3), world.read(names_of, 0.3)):
+            for call in (world.write(add("cup"), 1), world.read(names_of, 1)):
                 with pytest.raises(Overloaded, match="could not be used"):
                     await call
             await asyncio.to_thread(cluster.start)
