@@ -222,13 +222,20 @@ class Cell:
         return found
 
     def _mounts(self, hosted: frozenset[str]) -> dict[str, AsgiApp]:
-        if "blobs" not in hosted:
+        group = self.remote.group("blobs") if self.remote is not None else None
+        if "blobs" not in hosted and group is None:
             return {}
-        from hansa.platform.blobs.api import MOUNT, Bytes
-        from hansa.platform.blobs.serving import BlobServer
+        from hansa.platform.blobs.api import BYTES_MAX, MOUNT, Bytes
 
-        store: Bytes = self.runtime.resources[Bytes]
-        return {MOUNT: BlobServer(self.runtime, store.store)}
+        if "blobs" in hosted:
+            from hansa.platform.blobs.serving import BlobServer
+
+            store: Bytes = self.runtime.resources[Bytes]
+            return {MOUNT: BlobServer(self.runtime, store.store)}
+        from hansa.kernel.remote.passing import Passing
+
+        assert group is not None
+        return {MOUNT: Passing(group, BYTES_MAX)}
 
     def _mailer(self) -> "Mailer":
         from hansa.platform.mail.api import SMTP, Mailer, parse_server

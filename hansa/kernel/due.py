@@ -92,7 +92,9 @@ class DueRunner:
         self._running: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()
         resumed = {actions.resume_name(service.name) for service in runtime.services}
-        self._world = {*resumed, *runtime.actions}
+        sent = {one.id for one in runtime.operations if _is_sent(runtime, one)}
+        self._world = {*resumed, *runtime.actions, *sent}
+        self._names = _names(runtime)
         names = ", ".join(f"'{name}'" for name in sorted(self._world))
         self._no_world = f"AND name NOT IN ({names})"  # the names of operations have no quotes
         self._stopping = False
@@ -191,7 +193,7 @@ class DueRunner:
 
     def _mine(self, place: int) -> tuple[str, tuple[Any, ...]]:
         """Return the condition on what this process does, and its argument at a place."""
-        names = self._runtime.due_names
+        names = self._names
         if names is None:
             return "", ()
         dialect = self._runtime.storage.dialect
@@ -233,6 +235,23 @@ class DueRunner:
                 logger.exception("the failure of due work %s %s cannot be noted", row.name, row.id)
 
 
+def _is_sent(runtime: "Runtime", operation: Operation[..., Any]) -> bool:
+    """Tell whether a scheduled operation is sent on, to the cell where its service runs."""
+    return runtime.remote is not None and runtime.remote.is_beyond(operation.service)
+
+
+def _names(runtime: "Runtime") -> list[str] | None:
+    """Return the names of the due work that this process does, or sends; None for all."""
+    if runtime.is_whole:
+        return None
+    hosted = [one.name for one in runtime.services if runtime.serves(one.name)]
+    resumed = [actions.resume_name(service) for service in hosted]
+    operations = [
+        one.id for one in runtime.operations if one.service in hosted or _is_sent(runtime, one)
+    ]
+    return sorted({*runtime.due_work, *operations, *resumed})
+
+
 async def do(runtime: "Runtime", row: DueRow, holder: str) -> None:
     """Do a row: a handler of due work in one transaction with its deletion, or what it names."""
     if actions.is_resume(row.name):
@@ -256,14 +275,20 @@ async def do(runtime: "Runtime", row: DueRow, holder: str) -> None:
 
 
 async def _do_operation(runtime: "Runtime", row: DueRow, holder: str) -> None:
-    """Run a scheduled command or action under the row's own key, then delete the row: when the
-    process dies in between, the key makes the second run the first one's answer."""
+    """Run a scheduled command or action under the row's own key, here or on its cell, then delete
+    the row: when the process dies in between, the key makes the second run the first's answer."""
     operation = runtime.by_id.get(row.name)
     if operation is None:
         raise ContractUnknown(f"No service here declares {row.name}")
     run = await run_of(runtime, row, operation.service)
     arguments = runtime.stored.operation_arguments(operation, row.arguments)
-    await _run_keyed(runtime, operation, run, arguments, key_of(row))
+    if runtime.remote is not None and runtime.remote.is_beyond(operation.service):
+        await runtime.remote.invoke(
+            operation, row.site, SYSTEM, arguments, inside=True, key=key_of(row),
+            deadline=run.deadline, trace=row.trace,
+        )  # fmt: skip
+    else:
+        await run_keyed(runtime, operation, run, arguments, key_of(row))
 
     async def body(session: Session) -> None:
         await session.run(sql(session, _TAKE), (row.site, row.id, holder))
@@ -278,13 +303,15 @@ def key_of(row: DueRow) -> str:
     return f"{row.id}@{row.run_at_us}@{digest}"
 
 
-async def _run_keyed(
+async def run_keyed(
     runtime: "Runtime",
     operation: Operation[..., Any],
     run: Run,
     arguments: dict[str, Any],
     key: str,
 ) -> None:
+    """Run a scheduled operation of a service that runs here; under a key it has effect once.
+    Raises Problem."""
     if operation.kind == "action":
         await runtime.finisher.run(runtime.actions[operation.id], run, arguments, key, "due")
     else:

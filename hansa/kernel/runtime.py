@@ -189,15 +189,6 @@ class Runtime:
         """Tell whether a service runs here."""
         return service in self._hosted
 
-    @property
-    def due_names(self) -> list[str] | None:
-        """The names of the due work that this process does; None for all."""
-        if self.is_whole:
-            return None
-        operations = [op.id for op in self.operations if op.service in self._hosted]
-        resumed = [actions.resume_name(service) for service in self._hosted]
-        return sorted({*self.due_work, *operations, *resumed})
-
     # ---- calls from outside
 
     async def invoke(

@@ -82,10 +82,20 @@ class Remote:
         for group in self._groups.values():
             group.close()
 
+    def group(self, service: str) -> Group | None:
+        """Return the processes of a service, None where the placement has none."""
+        entry = self.placement.of(service)
+        return None if entry is None else self._groups[entry.name]
+
     @property
     def others(self) -> list[Entry]:
         """All entries but this process's own."""
         return [entry for entry in self.placement.entries if entry is not self.own]
+
+    def is_beyond(self, service: str) -> bool:
+        """Tell whether a service runs on another cell than this process."""
+        entry = self.placement.of(service)
+        return entry is not None and entry.cell != self.own.cell
 
     async def invoke(
         self,

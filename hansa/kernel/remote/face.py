@@ -4,20 +4,23 @@ Everything here needs a passport. What must never happen: an operation that runs
 was not signed for, or twice around because two processes each think that the other serves it.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from hansa.kernel import codec
 from hansa.kernel.answer import Answer
-from hansa.kernel.caller import Caller
+from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
+from hansa.kernel.due import run_keyed
 from hansa.kernel.http.message import Request, Response
-from hansa.kernel.problems import Invalid, NotFound, Overloaded, Unauthenticated
+from hansa.kernel.operation import Operation
+from hansa.kernel.problems import Denied, Invalid, NotFound, Overloaded, Unauthenticated
 from hansa.kernel.remote import feed
 from hansa.kernel.remote.calls import PATH
 from hansa.kernel.remote.feed import Feed
 from hansa.kernel.remote.passport import Passport, PassportRefused, Seal
+from hansa.kernel.run import Run
 
 if TYPE_CHECKING:
     from hansa.kernel.runtime import Runtime
@@ -77,6 +80,9 @@ class Face:
         except (msgspec.MsgspecError, TypeError, ValueError) as error:
             raise Invalid(f"The arguments of {name} are of another release: {error}.") from None
         deadline = deadline_in(seconds(header("hansa-deadline-ms", "")))
+        if passport.inside and operation.kind != "query":
+            await self._scheduled(request, passport, operation, arguments, deadline)
+            return Answer(200, b"null")
         if passport.inside:
             value = await runtime.answer_inside(
                 operation, passport.site, passport.principal(), arguments, deadline=deadline,
@@ -93,6 +99,25 @@ class Face:
             trace=header("traceparent", ""),
             token=header("hansa-position", ""),
         )
+
+    async def _scheduled(
+        self,
+        request: Request,
+        passport: Passport,
+        operation: Operation[..., Any],
+        arguments: dict[str, Any],
+        deadline: float,
+    ) -> None:
+        """Run what a command of another cell has scheduled. Raises Problem."""
+        header = request.headers.get
+        key = header("idempotency-key", "")
+        if not key or passport.principal() != SYSTEM:
+            raise Denied("What was scheduled comes from the system, under a key.")
+        run = Run(
+            await self._runtime.site(passport.site), SYSTEM, operation.id, operation.service,
+            header("traceparent", ""), deadline,
+        )  # fmt: skip
+        await run_keyed(self._runtime, operation, run, arguments, key)
 
 
 async def _body(request: Request) -> bytes:

@@ -34,11 +34,16 @@ ON CONFLICT (subscriber) DO UPDATE SET floor = excluded.floor, seen_at_us = excl
 
 
 class Ask(Struct):
-    """A question: what of these types is after a position? The follower has kept all up to it."""
+    """A question: what of these types is after a position? The follower has kept all up to it.
 
-    follower: Annotated[str, Meta(min_length=1, max_length=100)]
+    A type is an event's name, or `service.*` for all events of a service. `until` is where the
+    follower stands with its other types; 0 where there are none.
+    """
+
+    follower: Annotated[str, Meta(min_length=1, max_length=200)]
     after: Annotated[int, Meta(ge=0)]
     types: Annotated[tuple[str, ...], Meta(max_length=10_000)]
+    until: Annotated[int, Meta(ge=0)] = 0
 
 
 class Piece(Struct):
@@ -82,9 +87,14 @@ class Feed:
             events = await self._read(position)
             if events:
                 position = events[-1].position
-            found = tuple(event for event in events if event.type in wanted)
+            is_over = bool(ask.until) and (not events or position >= ask.until)
+            if is_over:
+                position = ask.until
+            found = tuple(
+                event for event in events if event.position <= position and _is_of(event, wanted)
+            )
             left_s = end - time.monotonic()
-            if found or left_s <= 0 or self._ended:
+            if found or is_over or left_s <= 0 or self._ended:
                 return Piece(found, position)
             if len(events) < READ_MAX:
                 await self._wait(left_s)
@@ -117,3 +127,7 @@ class Feed:
         await self._runtime.storage.write(
             body, site=PLATFORM, deadline=deadline_in(30), across=True
         )
+
+
+def _is_of(event: LogEvent, wanted: frozenset[str]) -> bool:
+    return event.type in wanted or f"{event.type.partition('.')[0]}.*" in wanted

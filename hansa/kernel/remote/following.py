@@ -2,16 +2,20 @@
 
 An event keeps its name, its sequence and its instant, and gets a position here; so its subscribers,
 their second tries and skips are the same as for what happened here. The copies and the position
-up to which they are made are one transaction. What must never happen here: an event that is taken
-twice, left out, or before an earlier one of its aggregate.
+up to which they are made are one transaction. Each type of event has a position of its own, so that
+one that is subscribed to for the first time is copied from the beginning of the log, as a new
+subscriber in one process begins there. What must never happen here: an event that is taken twice,
+left out, or before an earlier one of its aggregate.
 """
 
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from hansa.kernel import codec, contracts
+from hansa.kernel import codec
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.relations import sql
@@ -31,13 +35,35 @@ TROUBLE_S: Final = 1.0
 _SLOT: Final = -1
 """The cursor of a whole log stands where no slot is."""
 
-_AT: Final = "SELECT position FROM hansa_cursors WHERE subscriber = ?1 AND slot = ?2"
-_MOVE: Final = """INSERT INTO hansa_cursors (subscriber, slot, epoch, position)
-VALUES (?1, ?2, 1, ?3) ON CONFLICT (subscriber, slot) DO UPDATE SET position = excluded.position"""
+_AT: Final = f"""SELECT subscriber, position FROM hansa_cursors WHERE slot = {_SLOT}
+AND substr(subscriber, 1, length(?1)) = ?1"""
+_NAMES: Final = {
+    "sqlite": "SELECT value, {slot}, 1, ?2 FROM json_each(?1) WHERE true",
+    "postgresql": "SELECT name, {slot}, 1, $2::bigint FROM unnest($1::text[]) AS new (name)",
+}
+_MOVE: Final = """INSERT INTO hansa_cursors (subscriber, slot, epoch, position) {names}
+ON CONFLICT (subscriber, slot) DO UPDATE SET position = excluded.position"""
 _COPY: Final = """INSERT INTO hansa_events (id, site, slot, epoch, aggregate, seq, type, version,
 at_us, recorded_at_us, trace, cause, principal, data)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
 ON CONFLICT (site, aggregate, seq) DO NOTHING"""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to ask for next: these types after a position, and up to another one unless it is 0."""
+
+    after: int
+    types: tuple[str, ...]
+    until: int
+
+
+def next_step(reached: Mapping[str, int]) -> Step:
+    """Return what to ask for when each type is copied up to a position: what is behind catches up
+    with the next one, then both go on together. Pure."""
+    after, *others = sorted(set(reached.values()))
+    types = tuple(sorted(name for name, position in reached.items() if position == after))
+    return Step(after, types, others[0] if others else 0)
 
 
 class Follower:
@@ -50,7 +76,7 @@ class Follower:
         self._remote = remote
         self._entry = entry
         self._types = types
-        self._name = f"follow:{entry.cell}"
+        self._name = f"follow:{entry.cell}/"
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -64,21 +90,24 @@ class Follower:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self) -> None:
-        position = -1
+        reached: dict[str, int] = {}
         while True:
             try:
-                if position < 0:
-                    position = await self._position()
-                piece = await self._ask(position)
-                if piece.position > position:
-                    position = await self._keep(position, piece)
+                reached = reached or await self._runtime.storage.read(
+                    self._reached, site=PLATFORM, deadline=deadline_in(30), across=True
+                )
+                step = next_step(reached)
+                piece = await self._ask(step)
+                if piece.position > step.after:
+                    reached = await self._keep(step, piece)
             except Exception as error:
                 logger.warning("the log of %s cannot be followed: %s", self._entry.name, error)
-                position = -1
+                reached = {}
                 await asyncio.sleep(TROUBLE_S)
 
-    async def _ask(self, position: int) -> Piece:
-        ask = Ask(self._remote.own.cell, position, self._types)
+    async def _ask(self, step: Step) -> Piece:
+        own = self._remote.own
+        ask = Ask(f"{own.cell}/{own.name}", step.after, step.types, step.until)
         more = f"hansa-passport: {self._remote.passport(SYSTEM, PLATFORM, feed.PATH, True)}\r\n"
         reply = await self._remote.ask(
             self._entry, feed.PATH, more, codec.encode(ask), time.monotonic() + ANSWER_S
@@ -86,46 +115,49 @@ class Follower:
         piece: Piece = codec.decode(reply.body, Piece)
         return piece
 
-    async def _position(self) -> int:
-        async def body(session: Session) -> int:
-            rows = await session.fetch(sql(session, _AT), (self._name, _SLOT))
-            return int(rows[0][0]) if rows else 0
+    async def _reached(self, session: Session) -> dict[str, int]:
+        """Read up to where each type is copied."""
+        rows = await session.fetch(sql(session, _AT), (self._name,))
+        known: dict[str, int] = {row[0]: row[1] for row in rows}
+        return {one: known.get(self._name + one, 0) for one in self._types}
 
-        return await self._runtime.storage.read(
-            body, site=PLATFORM, deadline=deadline_in(30), across=True
-        )
-
-    async def _keep(self, position: int, piece: Piece) -> int:
+    async def _keep(self, step: Step, piece: Piece) -> dict[str, int]:
         """Copy a piece, unless another process of this cell was first; return how far we are."""
         now_us = self._runtime.clock.now_us()
 
-        async def body(session: Session) -> int:
-            rows = await session.fetch(sql(session, _AT), (self._name, _SLOT))
-            at: int = rows[0][0] if rows else 0
-            if at != position:
-                return at
+        async def body(session: Session) -> dict[str, int]:
+            reached = await self._reached(session)
+            if any(reached[one] != step.after for one in step.types):
+                return reached
             for one in piece.events:
                 row = (
                     one.id, one.site, one.slot, one.epoch, one.aggregate, one.seq, one.type,
                     one.version, one.at_us, now_us, one.trace, one.cause, one.principal, one.data,
                 )  # fmt: skip
                 await session.run(sql(session, _COPY), row)
-            await session.run(sql(session, _MOVE), (self._name, _SLOT, piece.position))
-            return piece.position
+            await self._move(session, step.types, piece.position)
+            return reached | dict.fromkeys(step.types, piece.position)
 
         committed = await self._runtime.storage.write(
             body, site=PLATFORM, deadline=deadline_in(30), across=True
         )
         return committed.value
 
+    async def _move(self, session: Session, types: tuple[str, ...], position: int) -> None:
+        names: Any = [self._name + one for one in types]
+        if session.dialect == "sqlite":
+            names = codec.encode(names).decode()
+        statement = _MOVE.format(names=_NAMES[session.dialect].format(slot=_SLOT))
+        await session.run(statement, (names, position))
+
 
 def followers(runtime: "Runtime", remote: "Remote") -> list[Follower]:
     """Return who has to follow whom, so that the subscribers of this process hear all."""
-    wanted: dict[str, tuple[Entry, list[str]]] = {}
     names = set(runtime.subscriptions)
     if runtime.listening:  # who listens to all events of a site, listens wherever they happen
-        known = contracts.contracts_of(runtime.services)
-        names |= {one.name for one in known if one.kind == "event"}
+        every = {f"{one.name}.*" for one in runtime.services}
+        names = every | {one for one in names if f"{one.partition('.')[0]}.*" not in every}
+    wanted: dict[str, tuple[Entry, list[str]]] = {}
     for name in sorted(names):
         entry = remote.placement.of(name.partition(".")[0])
         if entry is not None and entry.cell != remote.own.cell:

@@ -37,8 +37,9 @@ class Node:
     def __init__(self, name: str, storage: Storage, placement: Placement, entry: Entry) -> None:
         self.name = name
         self.storage = storage
+        self.services = [teller, hearer]
+        self.entry = entry
         self._placement = placement
-        self._entry = entry
         self.runtime: Runtime
         self.cell: TestCell
         self.remote: Remote
@@ -51,7 +52,7 @@ class Node:
         """Make the cell."""
         await self.storage.open()
         await migrating.migrate(self.storage, [])
-        for service in (teller, hearer):
+        for service in self.services:
             await make_tables(self.storage, service)
         await self.storage.close()
 
@@ -60,17 +61,17 @@ class Node:
         await self.storage.open()
         seal = Seal([KEY])
         clock = MachineClock()
-        self.remote = Remote(self._placement, self._entry, seal, clock)
+        self.remote = Remote(self._placement, self.entry, seal, clock)
         self.runtime = Runtime(
-            [teller, hearer], self.storage, Sites(), Sealer([MASTER]), clock=clock,
-            remote=self.remote, hosted=self._entry.services,
+            self.services, self.storage, Sites(), Sealer([MASTER]), clock=clock,
+            remote=self.remote, hosted=self.entry.services,
         )  # fmt: skip
-        self.cell = TestCell(self.storage, [teller, hearer], self.runtime)
+        self.cell = TestCell(self.storage, self.services, self.runtime)
         self.app = HttpApp(self.runtime)
         self.app.inner = Face(self.runtime, seal)
         self._stop = asyncio.Event()
         started = asyncio.Event()
-        address = self._entry.addresses[0]
+        address = self.entry.addresses[0]
         await self.runtime.start()
         self._serving = asyncio.create_task(
             serve(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ from hansa.kernel.problems import (
     Unprocessable,
 )
 from hansa.kernel.remote.calls import Unreachable
+from hansa.kernel.remote.following import Follower
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import Storage
 from hansa.testing.postgres import Dsns
+from hansa.testing.schema import make_tables
 from tests.kernel.cells import REAL
 from tests.kernel.remote import hearing as H
 from tests.kernel.remote import telling as T
+from tests.kernel.remote.latecomer import latecomer
 from tests.kernel.remote.league import Node, league
 
 ANYBODY = Caller(REAL.id, PUBLIC_PRINCIPAL)
@@ -132,6 +136,47 @@ def test_events_are_heard_once_and_in_order(tmp_path: Path, place: Storage) -> N
             await counted(hearer, name, 20)
         copied = "SELECT DISTINCT type FROM hansa_events"
         assert await hearer.cell.rows(copied) == [("teller.told",)]
+
+    run(tmp_path, place, test)
+
+
+def test_a_new_subscription_begins_with_the_log(tmp_path: Path, place: Storage) -> None:
+    async def test(teller: Node, hearer: Node) -> None:
+        for _ in range(3):
+            await teller.do(T.tell, name="a")
+        await counted(hearer, "a", 3)  # so its log is followed already, but not its whispers
+        await hearer.stop()
+        hearer.services = [*hearer.services, latecomer]
+        hearer.entry = replace(hearer.entry, services=("hearer", "latecomer"))
+        await hearer.storage.open()
+        await make_tables(hearer.storage, latecomer)
+        await hearer.storage.close()
+        await hearer.start()
+        await hearer.cell.until_rows([("a", 3)], "SELECT name, count FROM latecomer_whispers")
+        await teller.do(T.tell, name="a")
+        await hearer.cell.until_rows([("a", 4)], "SELECT name, count FROM latecomer_whispers")
+        await counted(hearer, "a", 4)
+
+    run(tmp_path, place, test)
+
+
+def test_processes_of_a_cell_copy_each_what_they_subscribe_to(
+    tmp_path: Path, place: Storage
+) -> None:
+    """What one of them has copied is not taken for copied by the other one."""
+
+    async def test(teller: Node, hearer: Node) -> None:
+        for _ in range(3):
+            await teller.do(T.tell, name="a")
+        await counted(hearer, "a", 3)
+        entry = hearer.remote.others[0]
+        other = Follower(hearer.runtime, hearer.remote, entry, ("teller.whispered",))
+        await other.start()
+        try:
+            of = "SELECT count(*) FROM hansa_events WHERE type = 'teller.whispered'"
+            await hearer.cell.until_rows([(3,)], of)
+        finally:
+            await other.stop()
 
     run(tmp_path, place, test)
 

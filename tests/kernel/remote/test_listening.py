@@ -30,7 +30,5 @@ def followed(own: Entry, folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 def test_a_listener_follows_all_that_happens_elsewhere(tmp_path: Path) -> None:
-    types = followed(POSTS, tmp_path)["b"]
-    assert {"commerce.order_placed", "sites.site_created", "mail.mail_sent"} <= set(types)
-    assert not any(name.startswith("webhooks.") for name in types)
+    assert followed(POSTS, tmp_path)["b"] == ("commerce.*", "mail.*", "sites.*")
     assert followed(SHOP, tmp_path) == {}

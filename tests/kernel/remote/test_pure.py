@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Principal
 from hansa.kernel.remote.budget import FLOOR, SHARE, Budget
+from hansa.kernel.remote.following import Step, next_step
 from hansa.kernel.remote.health import FIRST_S, LONGEST_S, Target, choose
 from hansa.kernel.remote.passport import GOOD_S, SKEW_S, PassportRefused, Seal
 from hansa.kernel.remote.placement import Address, PlacementInvalid, read_placement
@@ -180,3 +181,15 @@ def test_one_call_tries_whether_a_target_is_back() -> None:
     for _ in range(50):
         target.failed(100.0)
     assert target.shut_until == 100.0 + LONGEST_S
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), st.integers(0, 9), min_size=1))
+def test_what_is_copied_behind_catches_up(reached: dict[str, int]) -> None:
+    """Each type is asked for from where it is; all come together, and nothing goes back."""
+    end = max(reached.values())
+    while len(set(reached.values())) > 1:
+        step = next_step(reached)
+        assert {reached[one] for one in step.types} == {step.after} == {min(reached.values())}
+        assert step.after < step.until <= end
+        reached = reached | dict.fromkeys(step.types, step.until)
+    assert next_step(reached) == Step(end, tuple(sorted(reached)), 0)
