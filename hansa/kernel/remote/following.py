@@ -8,10 +8,9 @@ twice, left out, or before an earlier one of its aggregate.
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Final
 
-from hansa.kernel import codec, contracts
+from hansa.kernel import codec, contracts, machine
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.relations import sql
@@ -81,7 +80,7 @@ class Follower:
         ask = Ask(self._remote.own.cell, position, self._types)
         more = f"hansa-passport: {self._remote.passport(SYSTEM, PLATFORM, feed.PATH, True)}\r\n"
         reply = await self._remote.ask(
-            self._entry, feed.PATH, more, codec.encode(ask), time.monotonic() + ANSWER_S
+            self._entry, feed.PATH, more, codec.encode(ask), machine.monotonic() + ANSWER_S
         )
         piece: Piece = codec.decode(reply.body, Piece)
         return piece
