@@ -10,7 +10,6 @@ or an attempt that nobody will ask about again.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hin
 
 import msgspec
 
-from hansa.kernel import codec, contracts, idempotency
+from hansa.kernel import codec, contracts, idempotency, machine
 from hansa.kernel.idempotency import Known
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import Operation
@@ -309,7 +308,7 @@ async def finish(runtime: "Runtime", site: str, attempt: ID) -> Settled:
 
     Raises Unknown when the world does not tell, or not in time; what is written stays as it was.
     """
-    deadline = time.monotonic() + 30
+    deadline = machine.monotonic() + 30
     state = await runtime.storage.read(
         lambda session: state_of(session, site, attempt), site=site, deadline=deadline
     )
@@ -354,7 +353,9 @@ async def _ask(
     if action.outside_fn is None:
         raise TypeError(f"{action.id} has no outside")
     now = from_us(runtime.clock.now_us())
-    world = World(attempt, site, now, time.monotonic() + action.outside_s, trace, runtime.resources)
+    world = World(
+        attempt, site, now, machine.monotonic() + action.outside_s, trace, runtime.resources
+    )
     try:
         return await asyncio.wait_for(action.outside_fn(world, request), action.outside_s)
     except TimeoutError:

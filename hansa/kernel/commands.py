@@ -4,13 +4,12 @@ What must never happen here: an answer that is not durable, effect twice under o
 that outlives its transaction.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from hansa.kernel import codec, idempotency
+from hansa.kernel import codec, idempotency, machine
 from hansa.kernel.answer import bounded
 from hansa.kernel.clock import site_now_us
 from hansa.kernel.context import Context
@@ -208,4 +207,4 @@ async def _prepare(
 
 def deadline_in(seconds: float) -> float:
     """Return the deadline so many seconds from now."""
-    return time.monotonic() + seconds
+    return machine.monotonic() + seconds

@@ -6,12 +6,11 @@ acted.
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hansa.kernel import actions
+from hansa.kernel import actions, machine
 from hansa.kernel.actions import Action, Settled, Unknown
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Finisher:
     async def _look_on(
         attempt: str, waiting: "asyncio.Future[Settled]", deadline: float
     ) -> Settled | str:
-        left_s = max(0.0, min(WAIT_S, deadline - time.monotonic()))
+        left_s = max(0.0, min(WAIT_S, deadline - machine.monotonic()))
         done, _ = await asyncio.wait([waiting], timeout=left_s)
         if not done or waiting.cancelled() or waiting.exception():
             return attempt

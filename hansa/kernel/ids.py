@@ -5,10 +5,11 @@ Sources: TypeID specification 0.3.0 (github.com/jetify-com/typeid), UUIDv7 in RF
 
 import os
 import re
-import secrets
 from functools import lru_cache
 from struct import unpack
 from typing import Final
+
+from hansa.kernel import machine
 
 ID = str
 """A TypeID such as ``prod_01jd6q3w8xf5tbm0v9e2kz4n7c``; text in code, API and tables."""
@@ -23,8 +24,8 @@ _DRAWN: Final = 256
 
 
 class RandomBits:
-    """The operating system's randomness, asked for in bulk: a call for each id would cost more
-    than making the id. A forked process asks anew, so that no two draw the same."""
+    """The machine's randomness, asked for in bulk: a call for each id would cost more than making
+    the id. A forked process asks anew, so that no two draw the same."""
 
     __slots__ = ("_pool",)
 
@@ -37,8 +38,12 @@ class RandomBits:
         try:
             return self._pool.pop() >> 2
         except IndexError:
-            self._pool.extend(unpack(f"{_DRAWN}Q", secrets.token_bytes(8 * _DRAWN)))
+            self._pool.extend(unpack(f"{_DRAWN}Q", machine.random_bytes(8 * _DRAWN)))
             return self._pool.pop() >> 2
+
+    def forget(self) -> None:
+        """Draw anew: what was asked for in advance came from another randomness."""
+        self._pool.clear()
 
 
 random_bits = RandomBits()

@@ -5,14 +5,13 @@ applied twice or half, two processes migrating at once, old code on a schema tha
 uses, or a table on PostgreSQL without row security.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import MetaData, Table
 
-from hansa.kernel import row_security
+from hansa.kernel import machine, row_security
 from hansa.kernel import tables as kernel_tables
 from hansa.kernel.clock import MachineClock
 from hansa.kernel.revisions import Migrated, Phase, Revision, RevisionsInvalid, chain_of
@@ -149,7 +148,7 @@ async def read_applied(storage: Storage) -> Applied:
             return ()
         return await session.fetch("SELECT service, revision, phase FROM hansa_migrations")
 
-    rows = await storage.read(body, site=PLATFORM, deadline=time.monotonic() + READ_S)
+    rows = await storage.read(body, site=PLATFORM, deadline=machine.monotonic() + READ_S)
     applied: Applied = {}
     for service, revision, phase in rows:
         applied.setdefault(service, {})[revision] = phase

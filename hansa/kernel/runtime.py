@@ -6,14 +6,13 @@ deadline or the key.
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
 
-from hansa.kernel import actions, advance, codec, commands, contracts, pruning
+from hansa.kernel import actions, advance, codec, commands, contracts, machine, pruning
 from hansa.kernel.actions import Action, Settled, Unknown
 from hansa.kernel.admission import admit, site_of
 from hansa.kernel.answer import Answer, bounded
@@ -103,7 +102,7 @@ class Runtime:
             if one.event is not None:
                 self.subscriptions.setdefault(event_name(one.event), []).append(one)
         self.stored = Stored(self.services, sealer)
-        self.holder = secrets.token_hex(8)
+        self.holder = machine.random_bytes(8).hex()
         """The name under which this process has leases."""
         self.due_pending_us = NEVER_US
         self.dispatcher = Dispatcher(self)

@@ -5,12 +5,12 @@ put to it and to the migrated one, so that no translation of types can hide a di
 """
 
 import re
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Table
 
+from hansa.kernel import machine
 from hansa.kernel.migrating import KernelSchema
 from hansa.kernel.revisions import Migrated
 from hansa.kernel.storage import PLATFORM, Session, Storage
@@ -69,7 +69,7 @@ def compare(declared: Shape, migrated: Shape) -> list[str]:
 async def read_shape(storage: Storage, prefixes: tuple[str, ...]) -> Shape:
     """Return the shape of the tables whose names begin with one of `prefixes`."""
     body = _read_sqlite if storage.dialect == "sqlite" else _read_postgres
-    deadline = time.monotonic() + READ_S
+    deadline = machine.monotonic() + READ_S
     facts = await storage.read(body, site=PLATFORM, deadline=deadline, across=True)
     shape: dict[str, set[str]] = {}
     for table, fact in facts:

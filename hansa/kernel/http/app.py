@@ -1,11 +1,10 @@
 """HttpApp: from a request to its response, for whichever server brings it."""
 
 import logging
-import time
 from hashlib import blake2b
 from typing import Any, Final
 
-from hansa.kernel import codec
+from hansa.kernel import codec, machine
 from hansa.kernel.admission import admit
 from hansa.kernel.answer import Answer
 from hansa.kernel.caller import PUBLIC_PRINCIPAL
@@ -102,7 +101,7 @@ class HttpApp:
     ) -> Response:
         """Route, authenticate, bind, invoke, reply; undo every count on the way out. `told` is what
         the answer has to tell, whatever it is."""
-        started = time.monotonic()
+        started = machine.monotonic()
         gate = self.gate
         gate.enter()
         site = None

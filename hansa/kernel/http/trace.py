@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from hansa.kernel import machine
+
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?"
 )
@@ -26,7 +28,7 @@ class Tracer:
     __slots__ = ("_bits",)
 
     def __init__(self) -> None:
-        self._bits = Random().getrandbits
+        self._bits = Random(machine.random_bytes(32)).getrandbits
 
     def trace(self, traceparent: str) -> Trace:
         """Return the trace of a request by its traceparent header; a malformed one is ignored, as

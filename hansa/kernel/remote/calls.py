@@ -9,14 +9,11 @@ within a budget.
 
 import asyncio
 import logging
-import random
-import secrets
-import time
 from typing import Any, Final
 
 import msgspec
 
-from hansa.kernel import codec
+from hansa.kernel import codec, machine
 from hansa.kernel.answer import Answer
 from hansa.kernel.caller import Caller, Principal
 from hansa.kernel.clock import Clock
@@ -118,7 +115,7 @@ class Remote:
         if entry is None:
             raise Unreachable(f"The placement has no process for {operation.service}.")
         if key is None and operation.kind != "query":
-            key = secrets.token_urlsafe(24)
+            key = machine.random_bytes(24).hex()
         more = f"hansa-passport: {self.passport(principal, site, operation.id, inside)}\r\n"
         if key is not None:
             more += f"idempotency-key: {key}\r\n"
@@ -165,8 +162,8 @@ class Remote:
         group = self._groups[entry.name]
         group.budget.sent()
         pause_s, why = PAUSE_S[0], "none of its processes answers"
-        while (left_s := deadline - time.monotonic()) > 0:
-            target = choose(group.targets, time.monotonic(), group.turn)
+        while (left_s := deadline - machine.monotonic()) > 0:
+            target = choose(group.targets, machine.monotonic(), group.turn)
             group.turn += 1
             if target is not None:
                 request = (
@@ -181,7 +178,7 @@ class Remote:
                     if broken.sent and not group.budget.take():
                         raise Unreachable(f"{entry.name}: {why}", retry_after_s=1) from None
                     continue  # each failure shuts its target for a while, so this ends
-            await asyncio.sleep(min(left_s, pause_s * random.uniform(0.5, 1)))
+            await asyncio.sleep(min(left_s, pause_s * machine.uniform(0.5, 1)))
             pause_s = min(PAUSE_S[1], pause_s * 2)
         raise Unreachable(f"{entry.name} could not be reached in time: {why}", retry_after_s=1)
 
@@ -191,7 +188,7 @@ class Remote:
         try:
             reply = await target.what.ask(request, left_s)
         except Broken:
-            target.failed(time.monotonic())
+            target.failed(machine.monotonic())
             raise
         except TimeoutError:
             raise DeadlineExceeded("Another service did not answer in time.") from None
@@ -202,7 +199,7 @@ class Remote:
             return reply
         problem = _problem(reply)
         if problem.slug in ELSEWHERE:
-            target.failed(time.monotonic())
+            target.failed(machine.monotonic())
             raise Broken(f"{target.what.address} says {problem.slug}", sent=False)
         target.answered()
         raise problem

@@ -4,13 +4,12 @@ What must never happen here: an event that a follower is told to have passed wit
 """
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
-from hansa.kernel import codec, log
+from hansa.kernel import codec, log, machine
 from hansa.kernel.answer import Answer
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.log import LogEvent
@@ -78,7 +77,7 @@ class Feed:
         return Answer(200, codec.encode(await self._piece(ask)))
 
     async def _piece(self, ask: Ask) -> Piece:
-        end = time.monotonic() + WAIT_MAX_S
+        end = machine.monotonic() + WAIT_MAX_S
         wanted = frozenset(ask.types)
         position = ask.after
         while True:
@@ -93,7 +92,7 @@ class Feed:
             found = tuple(
                 event for event in events if event.position <= position and _is_of(event, wanted)
             )
-            left_s = end - time.monotonic()
+            left_s = end - machine.monotonic()
             if found or is_over or left_s <= 0 or self._ended:
                 return Piece(found, position)
             if len(events) < READ_MAX:
@@ -115,7 +114,7 @@ class Feed:
 
     async def _note(self, ask: Ask) -> None:
         """Keep, now and then, how far a follower is: what is behind it may be pruned."""
-        now = time.monotonic()
+        now = machine.monotonic()
         if now - self._noted.get(ask.follower, -NOTE_EVERY_S) < NOTE_EVERY_S:
             return
         self._noted[ask.follower] = now

@@ -10,12 +10,11 @@ left out, or before an earlier one of its aggregate.
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from hansa.kernel import codec
+from hansa.kernel import codec, machine
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.relations import sql
@@ -110,7 +109,7 @@ class Follower:
         ask = Ask(f"{own.cell}/{own.name}", step.after, step.types, step.until)
         more = f"hansa-passport: {self._remote.passport(SYSTEM, PLATFORM, feed.PATH, True)}\r\n"
         reply = await self._remote.ask(
-            self._entry, feed.PATH, more, codec.encode(ask), time.monotonic() + ANSWER_S
+            self._entry, feed.PATH, more, codec.encode(ask), machine.monotonic() + ANSWER_S
         )
         piece: Piece = codec.decode(reply.body, Piece)
         return piece

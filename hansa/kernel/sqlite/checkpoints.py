@@ -27,10 +27,14 @@ class Checkpoints:
     """The checkpoints of one file, on a connection of their own."""
 
     def __init__(
-        self, connection: apsw.Connection, loop: asyncio.AbstractEventLoop, writer: Writer
+        self,
+        connection: apsw.Connection,
+        loop: asyncio.AbstractEventLoop,
+        worker: Worker,
+        writer: Writer,
     ) -> None:
         self.connection = connection
-        self.worker = Worker(loop, "hansa-sqlite-checkpoint")
+        self.worker = worker
         self._loop = loop
         self._writer = writer
         self._frame_bytes = int(connection.pragma("page_size")) + 24

@@ -7,15 +7,15 @@ the reader's thread, and from then on its text starts there (see `pace`).
 
 import asyncio
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Any, Final
 
 import apsw
 
+from hansa.kernel import machine
 from hansa.kernel.problems import Overloaded
 from hansa.kernel.sqlite.errors import late, translate
 from hansa.kernel.sqlite.pace import INLINE_S, NOTE_S, SLOW_S, Pace
-from hansa.kernel.sqlite.thread import Worker
+from hansa.kernel.sqlite.thread import Worker, Workers
 from hansa.kernel.storage import Dialect, Row
 from hansa.kernel.turns import Turns
 
@@ -39,13 +39,13 @@ class Reader:
         connection.set_progress_handler(self._over, STEPS_PER_TICK)
 
     def _over(self) -> bool:
-        return monotonic() > self.until
+        return machine.monotonic() > self.until
 
     def fetch_timed(self, sql: str, args: Sequence[Any]) -> tuple[list[Row], float]:
         """Run a statement in the thread; return its rows and the seconds that it took."""
-        began = monotonic()
+        began = machine.monotonic()
         rows: list[Row] = self.execute(sql, args).fetchall()
-        return rows, monotonic() - began
+        return rows, machine.monotonic() - began
 
     def rest(self, future: "asyncio.Future[Any]") -> None:
         """Be free again, now that the thread is done; also when nobody waits for its rows."""
@@ -64,12 +64,14 @@ class Readers:
         self,
         connect: Callable[[], apsw.Connection],
         loop: asyncio.AbstractEventLoop,
+        workers: Workers,
         pace: Pace,
         warm: int,
         most: int,
     ) -> None:
         self._connect = connect
         self._loop = loop
+        self._workers = workers
         self.pace = pace
         self._warm = warm
         self._most = max(warm, most)
@@ -84,7 +86,7 @@ class Readers:
             self._idle.append(self._new())
 
     def _new(self) -> Reader:
-        reader = Reader(self._connect(), Worker(self._loop, "hansa-sqlite-reader"))
+        reader = Reader(self._connect(), self._workers(self._loop, "hansa-sqlite-reader"))
         self._open += 1
         return reader
 
@@ -105,7 +107,7 @@ class Readers:
             raise Overloaded("This process is shutting down.", retry_after_s=1)
         turn: asyncio.Future[Reader] = self._loop.create_future()
         self._waiting.put(site, turn)
-        alarm = self._loop.call_later(max(0.0, deadline - monotonic()), _give_up, turn)
+        alarm = self._loop.call_later(max(0.0, deadline - machine.monotonic()), _give_up, turn)
         try:
             reader = await turn
         except asyncio.CancelledError:
@@ -129,7 +131,7 @@ class Readers:
             self._discard(reader)
             return
         if self._waiting:
-            self._waiting.charge(reader.site, monotonic() - reader.lent)
+            self._waiting.charge(reader.site, machine.monotonic() - reader.lent)
         while (turn := self._waiting.take()) is not None:
             if not turn.done():
                 turn.set_result(reader)
@@ -186,7 +188,7 @@ class ReadSession:
 
     async def fetch(self, sql: str, args: Sequence[Any] = ()) -> Sequence[Row]:
         """Run one statement and return its rows (see `storage.Session`)."""
-        began = monotonic()
+        began = machine.monotonic()
         if began > self.deadline:
             raise late()
         reader = self._reader
@@ -205,7 +207,7 @@ class ReadSession:
             except Exception as error:
                 raise translate(error) from error
             else:
-                took = monotonic() - began
+                took = machine.monotonic() - began
                 if average is not None or took > NOTE_S:
                     pace.note(sql, took)
                 return rows
@@ -239,7 +241,7 @@ class ReadSession:
             self._readers.give_back(reader)
             return self._reader or await self._begin()
         self._reader = reader
-        reader.site, reader.lent = self._site, monotonic()
+        reader.site, reader.lent = self._site, machine.monotonic()
         if self._snapshot:
             try:
                 reader.execute("BEGIN")

@@ -13,7 +13,7 @@ from hansa.kernel.sqlite.connection import FileLock, Synchronous, connect
 from hansa.kernel.sqlite.errors import translate
 from hansa.kernel.sqlite.pace import Pace
 from hansa.kernel.sqlite.readers import Readers, ReadSession, SnapshotNeeded
-from hansa.kernel.sqlite.thread import Worker
+from hansa.kernel.sqlite.thread import Worker, Workers
 from hansa.kernel.sqlite.writer import Writer
 from hansa.kernel.storage import Body, Committed, ConstraintFailed, Dialect, Session
 
@@ -49,13 +49,14 @@ class SqliteStorage:
         readers_max: int = 32,
         queue_max: int = 10_000,
         cache_kb: int = 16_384,
+        workers: Workers = Worker,
     ) -> None:
         """Name the file; `open` makes it if it is not there. Its folder must exist.
 
         `vfs` is the name of a registered SQLite VFS. `synchronous="OFF"` gives up durability, for
         tests. `readers` connections stay open and `readers_max` may be under load; above
         `queue_max` waiting commands more are Overloaded. `cache_kb` is the writer's page cache; a
-        reader has a quarter of that.
+        reader has a quarter of that. `workers` makes the threads; the simulation has others.
         """
         self.cell = cell
         self.path = os.path.abspath(path)
@@ -65,6 +66,7 @@ class SqliteStorage:
         self._readers_max = readers_max
         self._queue_max = queue_max
         self._cache_kb = cache_kb
+        self._workers = workers
         self._several: set[str] = set()
         self._wakes: list[Callable[[], None]] = []
         self._lock: FileLock | None = None
@@ -78,7 +80,7 @@ class SqliteStorage:
         Raises StorageFailed when the file is in use, cannot be opened, or is no database.
         """
         loop = asyncio.get_running_loop()
-        worker = Worker(loop, "hansa-sqlite-writer")
+        worker = self._workers(loop, "hansa-sqlite-writer")
         pace = Pace()
         self._lock = await worker.run(lambda: FileLock(self.path))
         try:
@@ -87,13 +89,15 @@ class SqliteStorage:
             self._readers = Readers(
                 lambda: self._connect(self._cache_kb // 4, writes=False),
                 loop,
+                self._workers,
                 pace,
                 self._readers_warm,
                 self._readers_max,
             )
             await worker.run(self._readers.warm_up)
             behind: apsw.Connection = await worker.run(lambda: self._connect(256, writes=True))
-            self._checkpoints = Checkpoints(behind, loop, self._writer)
+            behind_worker = self._workers(loop, "hansa-sqlite-checkpoint")
+            self._checkpoints = Checkpoints(behind, loop, behind_worker, self._writer)
         except BaseException as error:
             worker.stop()
             self._release()

@@ -58,3 +58,7 @@ class Worker:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting
                 self._loop.call_soon_threadsafe(errand[1], result, error)
             del errand, result, error  # nothing is kept alive while the thread sleeps
+
+
+Workers = Callable[[asyncio.AbstractEventLoop, str], Worker]
+"""Makes a worker of a name that reports on a loop."""

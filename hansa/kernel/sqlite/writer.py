@@ -15,11 +15,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
-from time import monotonic
 from typing import Any, Final
 
 import apsw
 
+from hansa.kernel import machine
 from hansa.kernel.problems import Overloaded, StorageFailed
 from hansa.kernel.sqlite.errors import late, translate
 from hansa.kernel.sqlite.pace import NOTE_S, SLOW_S, Pace
@@ -91,7 +91,7 @@ class WriteSession:
 
     async def fetch(self, sql: str, args: Sequence[Any] = ()) -> Sequence[Row]:
         """Run one statement and return its rows (see `storage.Session`)."""
-        began = monotonic()
+        began = machine.monotonic()
         if began > self.deadline:
             raise late()
         pace = self._writer.pace
@@ -102,14 +102,14 @@ class WriteSession:
             rows: list[Row] = self._execute(sql, args).fetchall()
         except Exception as error:
             raise self._failed(error) from error
-        took = monotonic() - began
+        took = machine.monotonic() - began
         if average is not None or took > NOTE_S:
             pace.note(sql, took)
         return rows
 
     async def run(self, sql: str, args: Sequence[Any] = ()) -> int:
         """Run one statement and return how many rows it changed (see `storage.Session`)."""
-        began = monotonic()
+        began = machine.monotonic()
         if began > self.deadline:
             raise late()
         pace = self._writer.pace
@@ -120,7 +120,7 @@ class WriteSession:
             self._execute(sql, args).fetchall()  # to its end, also with RETURNING
         except Exception as error:
             raise self._failed(error) from error
-        took = monotonic() - began
+        took = machine.monotonic() - began
         if average is not None or took > NOTE_S:
             pace.note(sql, took)
         return self._writer.connection.changes()
@@ -137,9 +137,9 @@ class WriteSession:
         self._execute = _waiting
 
         def statement() -> tuple[list[Row], int, float]:
-            began = monotonic()
+            began = machine.monotonic()
             rows: list[Row] = execute(sql, args).fetchall()
-            return rows, writer.connection.changes(), monotonic() - began
+            return rows, writer.connection.changes(), machine.monotonic() - began
 
         try:
             rows, changed, took = await Wait[Any](writer.worker.run(statement))
@@ -288,7 +288,7 @@ class Writer:
                 return None
             if job.future.done():
                 continue  # its caller has gone
-            job.began = monotonic()
+            job.began = machine.monotonic()
             if job.began > job.deadline:
                 job.refuse(job.doubt or late())
                 continue
@@ -320,7 +320,7 @@ class Writer:
             self._loop.call_soon(self._next)
             return
         self._changes = self.connection.total_changes()
-        self._batch_ends = monotonic() + BATCH_S
+        self._batch_ends = machine.monotonic() + BATCH_S
         self._run(job)
 
     def _run(self, job: Job | None) -> None:
@@ -347,7 +347,7 @@ class Writer:
             self.vanished is not None
             or len(self._batch) >= self._batch_max
             or self._errands
-            or monotonic() > self._batch_ends
+            or machine.monotonic() > self._batch_ends
         ):
             return None
         return self._take()
@@ -376,7 +376,7 @@ class Writer:
     ) -> None:
         """Close a job's savepoint and keep what to answer."""
         session.end()
-        self._queue.charge(job.site, monotonic() - job.began)
+        self._queue.charge(job.site, machine.monotonic() - job.began)
         job.value, job.error, job.position = value, error, session.position
         if self.vanished is not None:
             return
