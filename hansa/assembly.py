@@ -33,6 +33,8 @@ from hansa.platform.sites.rows import CellRows, Rows
 
 if TYPE_CHECKING:
     from hansa.business.commerce.testpay import Testpay
+    from hansa.kernel.observe.observer import Observer
+    from hansa.kernel.observe.options import Options
     from hansa.kernel.remote.calls import Remote
     from hansa.kernel.remote.following import Follower
     from hansa.kernel.remote.passport import Seal
@@ -116,6 +118,8 @@ class Cell:
     """The services that run here, as one entry of the placement has them."""
     testpay: bool = False
     """Whether the test provider takes the shop's payments; without it there is none."""
+    observe: "Options | None" = None
+    """What is recorded and kept of what happens here; without it nothing."""
     clock: Clock = field(default_factory=MachineClock)
     storage: Storage = field(init=False)
     runtime: Runtime = field(init=False)
@@ -124,6 +128,7 @@ class Cell:
     provider: "Testpay | None" = field(default=None, init=False)
     poster: "Poster | None" = None
     """Who brings the webhooks; otherwise one is made that goes by `HANSA_OUTWARD_NETWORKS`."""
+    observer: "Observer | None" = field(default=None, init=False)
     remote: "Remote | None" = field(default=None, init=False)
     seal: "Seal | None" = field(default=None, init=False)
     _followers: "list[Follower]" = field(default_factory=list, init=False)
@@ -147,6 +152,12 @@ class Cell:
             from hansa.business.commerce.testpay import Testpay
 
             self.provider = Testpay(str(self.place.folder / "testpay.db"))
+        if self.observe is not None and self.observe.enabled:
+            from hansa.kernel.observe.observer import Observer
+
+            self.observer = Observer(self.observe, process=self._process_name())
+            await self.observer.start()
+        recorder = None if self.observer is None else self.observer.recorder
         self.runtime = Runtime(
             self.services,
             self.storage,
@@ -157,9 +168,11 @@ class Cell:
             as_if_remote=self.as_if_remote,
             remote=self.remote,
             hosted=hosted,
+            recorder=recorder,
         )
         proxies = Proxies(parse_proxies(os.environ.get(PROXIES_ENV, "")))
-        self.app = HttpApp(self.runtime, proxies=proxies)
+        self.app = HttpApp(self.runtime, proxies=proxies, recorder=recorder)
+        self.app.metrics = None if self.observer is None else self.observer.metrics
         if self.remote is not None and self.seal is not None:
             from hansa.kernel.remote.face import Face
             from hansa.kernel.remote.following import followers
@@ -187,6 +200,11 @@ class Cell:
         own = self.placement.own(self.hosted)
         self.remote = Remote(self.placement, own, self.seal, self.clock)
         return frozenset({*own.services, EVERYWHERE})
+
+    def _process_name(self) -> str:
+        """Return what tells this process from others in the same traces."""
+        own = "hansa" if self.remote is None else self.remote.own.name
+        return f"{own}-{os.getpid()}"
 
     def _rows(self, hosted: frozenset[str]) -> Rows:
         if sites.name in hosted or self.remote is None:
@@ -271,3 +289,5 @@ class Cell:
         if self.remote is not None:
             self.remote.close()
         await self.storage.close()
+        if self.observer is not None:
+            await self.observer.stop()

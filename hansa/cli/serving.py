@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from hansa.assembly import SHOP, Cell, Place
 from hansa.kernel import migrating
 from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
+from hansa.kernel.observe.options import OptionInvalid, read_options
 from hansa.kernel.problems import Problem, StorageFailed
 from hansa.kernel.remote.placement import PlacementInvalid, read_placement
 from hansa.kernel.sealing import MasterKeyInvalid
@@ -51,6 +53,7 @@ def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> i
         MigrationFailed,
         MasterKeyInvalid,
         PlacementInvalid,
+        OptionInvalid,
         OSError,
     ) as error:
         return failed(told(error))
@@ -58,20 +61,23 @@ def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> i
 
 
 def _cell(options: argparse.Namespace) -> Cell:
-    """Return the cell of a command line. Raises PlacementInvalid and OSError."""
+    """Return the cell of a command line. Raises PlacementInvalid, OptionInvalid and OSError."""
     from hansa.cli.main import place_of
 
     place = place_of(options)
     services = project.services()
     testpay = options.testpay and any(one.name == SHOP for one in services)
+    observe = read_options(os.environ, place.folder, developing=options.command == "up")
     if not options.placement:
         if options.services:
             raise PlacementInvalid("--services needs a --placement that says where the others are")
-        return Cell(place, services, testpay=testpay)
+        return Cell(place, services, testpay=testpay, observe=observe)
     placement = read_placement(Path(options.placement).read_text())
     hosted = tuple(options.services.split(","))
     placement.own(hosted)
-    return Cell(place, services, placement=placement, hosted=hosted, testpay=testpay)
+    return Cell(
+        place, services, placement=placement, hosted=hosted, testpay=testpay, observe=observe
+    )
 
 
 def told(error: Exception) -> str:

@@ -20,6 +20,7 @@ import msgspec
 from hansa.kernel import codec, contracts, idempotency, machine
 from hansa.kernel.idempotency import Known
 from hansa.kernel.ids import ID
+from hansa.kernel.observe.spans import Inside
 from hansa.kernel.operation import Operation
 from hansa.kernel.outbox import Kept
 from hansa.kernel.problems import NotFound, Problem
@@ -357,7 +358,8 @@ async def _ask(
         attempt, site, now, machine.monotonic() + action.outside_s, trace, runtime.resources
     )
     try:
-        return await asyncio.wait_for(action.outside_fn(world, request), action.outside_s)
+        with Inside("outside", action.id):
+            return await asyncio.wait_for(action.outside_fn(world, request), action.outside_s)
     except TimeoutError:
         raise Unknown(f"{action.id}: no answer within {action.outside_s:g} s") from None
     except Unknown:

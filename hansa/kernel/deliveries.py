@@ -15,6 +15,7 @@ from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in, submit, work_in
 from hansa.kernel.contracts import ContractUnknown, VersionUnknown
 from hansa.kernel.log import LogEvent
+from hansa.kernel.observe.recorder import work
 from hansa.kernel.problems import (
     DeadlineExceeded,
     NotFound,
@@ -206,12 +207,17 @@ async def effect(
 ) -> None:
     """Run a subscriber's handler for one event inside an open transaction."""
     value = event if subscription.event is None else runtime.stored.event_value(event)
-    own = Run(
-        run.site, SYSTEM, subscription.name, subscription.service, event.trace, run.deadline,
-        trigger=event.id,
-    )  # fmt: skip
-
-    await work_in(runtime, own, session, lambda context: subscription.fn(context, value))
+    recorder = runtime.recorder
+    name, service = subscription.name, subscription.service
+    with work(recorder, "delivery", name, service, event.site, event.trace) as segment:
+        trace = event.trace
+        if recorder is not None and segment is not None:
+            trace = segment.trace.parent
+            recorder.edge(event.type.partition(".")[0], service, event.type)
+            if recorder.payloads:
+                segment.arguments = {event.type: value}
+        own = Run(run.site, SYSTEM, name, service, trace, run.deadline, trigger=event.id)
+        await work_in(runtime, own, session, lambda context: subscription.fn(context, value))
 
 
 async def _insert(

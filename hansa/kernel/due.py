@@ -11,11 +11,14 @@ import logging
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from hansa.kernel import actions, codec, delivery
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in, execute, submit, work_in
 from hansa.kernel.contracts import ContractUnknown
 from hansa.kernel.deliveries import MACHINE_TROUBLE, after_failure, error_text
+from hansa.kernel.observe.recorder import work
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import NotFound
 from hansa.kernel.relations import sql
@@ -253,23 +256,32 @@ def _names(runtime: "Runtime") -> list[str] | None:
 
 
 async def do(runtime: "Runtime", row: DueRow, holder: str) -> None:
+    """Do a row, and have it recorded where there is a recorder."""
+    service = row.name.removeprefix(actions.RESUME).partition(".")[0]
+    with work(runtime.recorder, "due", row.name, service, row.site, row.trace) as segment:
+        if segment is not None:
+            row = msgspec.structs.replace(row, trace=segment.trace.parent)
+        await _do(runtime, row, holder)
+
+
+async def _do(runtime: "Runtime", row: DueRow, holder: str) -> None:
     """Do a row: a handler of due work in one transaction with its deletion, or what it names."""
     if actions.is_resume(row.name):
         await actions.finish(
             runtime, row.site, codec.decode(row.arguments, dict[str, str])["attempt"]
         )
         return
-    work = runtime.due_work.get(row.name)
-    if work is None:
+    named = runtime.due_work.get(row.name)
+    if named is None:
         await _do_operation(runtime, row, holder)
         return
-    run = await run_of(runtime, row, work.service)
-    arguments = runtime.stored.due_arguments(work, row)
+    run = await run_of(runtime, row, named.service)
+    arguments = runtime.stored.due_arguments(named, row)
 
     async def body(session: Session) -> None:
         taken = await session.run(sql(session, _TAKE), (row.site, row.id, holder))
         if taken:
-            await work_in(runtime, run, session, lambda context: work.fn(context, **arguments))
+            await work_in(runtime, run, session, lambda context: named.fn(context, **arguments))
 
     await submit(runtime, run, body)
 

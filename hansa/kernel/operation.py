@@ -1,7 +1,7 @@
 """Operation: one declared handler, with all that the kernel needs to run and describe it."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeVar, get_type_hints
@@ -84,6 +84,13 @@ class Operation(Generic[P, R]):
         """Declare what runs before the transaction; its value arrives as argument `prepared`."""
         self.prepare_fn = fn
         return fn
+
+    def named(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by their names."""
+        if not args:
+            return kwargs
+        names = [parameter.name for parameter in self.parameters]
+        return {**dict(zip(names, args, strict=False)), **kwargs}
 
     def __call__(self, context: Any, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         """Run the bare function inside the caller's own transaction or snapshot.

@@ -26,12 +26,14 @@ from hansa.kernel.database import Db
 from hansa.kernel.dispatch import Dispatcher
 from hansa.kernel.due import NEVER_US, DueRow, DueRunner
 from hansa.kernel.finishing import Finisher
+from hansa.kernel.observe.recorder import Recorder
+from hansa.kernel.observe.spans import Inside
 from hansa.kernel.operation import INTERNAL, PUBLIC, Operation
 from hansa.kernel.problems import Denied, Invalid, NotFound, problem_of
 from hansa.kernel.relations import Authorizer, RelationAuthorizer
 from hansa.kernel.run import Run
 from hansa.kernel.sealing import Sealer
-from hansa.kernel.service import BACKOFF_S, DueWork, Schedule, Service, Subscription
+from hansa.kernel.service import BACKOFF_S, Service, Subscription
 from hansa.kernel.site import EPOCH_FIRST, PLATFORM_SITE, SiteDirectory, SiteInfo, slot_of
 from hansa.kernel.storage import PLATFORM, Committed, Session, Storage
 from hansa.kernel.stored import Stored
@@ -67,15 +69,18 @@ class Runtime:
         as_if_remote: bool = False,
         remote: "Remote | None" = None,
         hosted: Iterable[str] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """Put the parts together; `start` brings them to life.
 
         `resources` is what actions may use of the world, by type. `as_if_remote` encodes and
         decodes every `ctx.call`, so that nothing is shared: for development and tests. `hosted`
         names the services that run here; the others are known, and asked through `remote`.
+        `recorder` notes what is done here.
         """
         self.services = list(services)
-        self.storage = storage
+        self.recorder = recorder
+        self.storage = storage if recorder is None else recorder.observed(storage)
         self.directory = directory
         self.sealer = sealer
         self.clock: Clock = clock or MachineClock()
@@ -94,7 +99,7 @@ class Runtime:
         here = [one for one in self.services if one.name in self._hosted]
         self.schedules = {s.name: s for one in here for s in one.schedules}
         self.due_work = {w.name: w for one in here for w in one.due_work.values()}
-        self.due_work |= {s.name: _as_due_work(s) for s in self.schedules.values()}
+        self.due_work |= {s.name: s.as_due_work() for s in self.schedules.values()}
         self.subscriptions: dict[str, list[Subscription]] = {}
         subscribed = [subscription for one in here for subscription in one.subscriptions]
         self.listening = [one for one in subscribed if one.event is None]
@@ -342,7 +347,9 @@ class Runtime:
         """Run a query for another handler, with the caller's principal, deadline and trace."""
         if operation.needs not in (PUBLIC, INTERNAL):
             admit(operation, context.principal)
-        arguments = _named(operation, args, kwargs)
+        arguments = operation.named(args, kwargs)
+        if self.recorder is not None and operation.service != context.run.service:
+            self.recorder.edge(context.run.service, operation.service, operation.id)
         if operation.service not in self._hosted:
             answer = await self._way(operation).invoke(
                 operation, context.site, context.principal, arguments, inside=True,
@@ -357,7 +364,8 @@ class Runtime:
             context.settings, context.principal, operation.id, operation.service, origin.trace,
             origin.deadline,
         )  # fmt: skip
-        value: R = await self._query(operation, run, arguments)
+        with Inside("call", operation.id):
+            value: R = await self._query(operation, run, arguments)
         if self.as_if_remote:
             value = codec.decode(codec.encode(value), operation.returns)
         return value
@@ -470,14 +478,3 @@ class Runtime:
         info = await self.site(site)
         await advance.aim(self, info, to)
         return await asyncio.shield(await self.advancing(info))
-
-
-def _as_due_work(schedule: Schedule) -> DueWork:
-    return DueWork(schedule.name, schedule.service, 1, schedule.fn, (), schedule.backoff_s)
-
-
-def _named(operation: Operation[..., Any], args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    if not args:
-        return kwargs
-    names = [parameter.name for parameter in operation.parameters]
-    return {**dict(zip(names, args, strict=False)), **kwargs}

@@ -84,6 +84,10 @@ class Schedule:
     fn: Callable[[Context], Awaitable[None]]
     backoff_s: tuple[float, ...]
 
+    def as_due_work(self) -> DueWork:
+        """Return what its due rows are."""
+        return DueWork(self.name, self.service, 1, self.fn, (), self.backoff_s)
+
 
 class Service:
     """A named set of tables and handlers that one team owns."""

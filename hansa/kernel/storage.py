@@ -30,10 +30,22 @@ class Session(Protocol):
     `$1` on PostgreSQL, arguments by position."""
 
     dialect: Dialect
-    deadline: float
-    """When to give up, on the loop's monotonic clock (`time.monotonic()`)."""
-    position: int
-    """What the commit's position becomes, where the kernel's last statement has to tell it."""
+
+    @property
+    def deadline(self) -> float:
+        """When to give up, on the loop's monotonic clock (`time.monotonic()`)."""
+        ...
+
+    @deadline.setter
+    def deadline(self, value: float) -> None: ...
+
+    @property
+    def position(self) -> int:
+        """What the commit's position becomes, where the kernel's last statement has to tell it."""
+        ...
+
+    @position.setter
+    def position(self, value: int) -> None: ...
 
     async def fetch(self, sql: str, args: Sequence[Any] = ()) -> Sequence[Row]:
         """Run one statement and return its rows. Raises DeadlineExceeded before a statement that

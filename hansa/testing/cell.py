@@ -100,7 +100,7 @@ class TestCell(Looking):
                 return await real(context, asked, args, kwargs)
             if operation.needs not in (PUBLIC, INTERNAL):
                 admit(operation, context.principal)
-            calls.append(_named(operation, args, kwargs))
+            calls.append(operation.named(args, kwargs))
             given = answer(**calls[-1]) if callable(answer) else answer  # type: ignore[call-arg]
             try:
                 return codec.decode(codec.encode(given), operation.returns)
@@ -126,7 +126,7 @@ class TestCaller:
 
     async def call(self, operation: Operation[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call an operation as from outside, and return its value. Raises Problem."""
-        arguments = _named(operation, args, kwargs)
+        arguments = operation.named(args, kwargs)
         return await self.runtime.do(operation, self.caller, arguments, key=self._key)
 
     def under(self, key: str) -> "TestCaller":
@@ -203,8 +203,3 @@ def _owner(event: type[Event]) -> Service:
     """Return the service that declares an event."""
     name = catalog.event_name(event).partition(".")[0]
     return next(one for one in reversed(catalog.declared()) if one.name == name)
-
-
-def _named(operation: Operation[..., Any], args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    names = [parameter.name for parameter in operation.parameters]
-    return {**dict(zip(names, args, strict=False)), **kwargs}

@@ -9,6 +9,7 @@ from typing import Any, Final
 from hansa.kernel import migrating
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller, Principal
 from hansa.kernel.clock import Clock, MachineClock, make_test_clock
+from hansa.kernel.observe.recorder import Recorder
 from hansa.kernel.runtime import Runtime
 from hansa.kernel.schedule import to_us
 from hansa.kernel.sealing import Sealer
@@ -96,11 +97,12 @@ def runtime_on(
     clock: Clock | None = None,
     resources: Mapping[type, Any] | None = None,
     as_if_remote: bool = False,
+    recorder: Recorder | None = None,
 ) -> Runtime:
     """Return a runtime on an open storage, not yet started."""
     return Runtime(
         services, storage, directory or Sites(), Sealer([MASTER]), clock=clock or MachineClock(),
-        resources=resources, as_if_remote=as_if_remote,
+        resources=resources, as_if_remote=as_if_remote, recorder=recorder,
     )  # fmt: skip
 
 
@@ -114,6 +116,7 @@ async def opened(
     as_if_remote: bool = False,
     background: bool = True,
     fresh: bool = True,
+    recorder: Recorder | None = None,
 ) -> AsyncIterator[TestCell]:
     """Open a cell with the tables of `services`; `fresh` is whether it has none yet."""
     await storage.open()
@@ -126,7 +129,7 @@ async def opened(
             await _set_clock(storage)
         runtime = runtime_on(
             storage, services, directory=directory, clock=clock, resources=resources,
-            as_if_remote=as_if_remote,
+            as_if_remote=as_if_remote, recorder=recorder,
         )  # fmt: skip
         await runtime.start(background=background)
         try:

@@ -1,6 +1,7 @@
 """HttpApp: from a request to its response, for whichever server brings it."""
 
 import logging
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -20,16 +21,31 @@ from hansa.kernel.http.proxies import Proxies
 from hansa.kernel.http.quotas import Quotas
 from hansa.kernel.http.refusals import LengthRequired, MethodNotAllowed, TooLong
 from hansa.kernel.http.routing import Router
-from hansa.kernel.http.trace import Trace, Tracer
+from hansa.kernel.observe import prometheus
+from hansa.kernel.observe.recorder import PAYLOAD_BYTES_MAX, Recorder, failed
+from hansa.kernel.observe.spans import Segment, current
+from hansa.kernel.observe.traceparent import Trace, Tracer
 from hansa.kernel.operation import PUBLIC
-from hansa.kernel.problems import Invalid, Overloaded, Problem, TooLarge, Unauthenticated
+from hansa.kernel.problems import (
+    Denied,
+    Invalid,
+    NotFound,
+    Overloaded,
+    Problem,
+    TooLarge,
+    Unauthenticated,
+)
+from hansa.kernel.storage import PLATFORM
 from hansa.kernel.structs import RawBody
 
 logger = logging.getLogger("hansa.http")
 
-PAGES: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
+METRICS: Final = "/metrics"
+PAGES: Final = frozenset({"/healthz", "/readyz", "/openapi.json", METRICS})
 INNER: Final = "/_hansa/"
 """What the paths begin with that only other processes ask for."""
+UNROUTED: Final = "(no operation)"
+"""What requests are counted as that lead to no operation."""
 SMALL_BODY_BYTES: Final = 1 << 16
 """Bodies up to here are bounded by the count of requests; larger ones by their sum, too."""
 
@@ -38,7 +54,12 @@ class HttpApp:
     """The operations of a backend, served. One per process; it has no threads of its own."""
 
     def __init__(
-        self, backend: Backend, *, limits: Limits | None = None, proxies: Proxies | None = None
+        self,
+        backend: Backend,
+        *,
+        limits: Limits | None = None,
+        proxies: Proxies | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """Prepare all endpoints; `proxies` are those in front. Raises ValueError or TypeError for
         what cannot be served."""
@@ -49,10 +70,14 @@ class HttpApp:
         self.proxies = proxies or Proxies()
         self.draining = False
         self.inner: Inner | None = None
+        self.metrics: Callable[[], bytes] | None = None
+        """What a scraper is answered who has the key for it; without it there is no such page."""
         self.endpoints: list[Endpoint] = []
         self.router: Router[Endpoint] = Router()
         self._patience = Patience(self.limits.body_wait_s)
-        self._tracer = Tracer()
+        self._recorder = recorder
+        self._payloads = recorder is not None and recorder.payloads
+        self._tracer = Tracer() if recorder is None else recorder.tracer
         self._description = b""
         for operation in backend.operations:
             if is_served(operation):
@@ -76,17 +101,29 @@ class HttpApp:
         """Return the response to a request. Never raises for what a client can send."""
         trace = self._tracer.trace(request.headers.get("traceparent", ""))
         told: list[replies.Header] = []
+        recorder = self._recorder
+        segment: Segment | None = None
+        token = None
         try:
             if request.path in PAGES:
-                response = self._page(request, trace)
+                response = await self._page(request, trace)
             elif self.inner is not None and request.path.startswith(INNER):
                 response = await self._inside(self.inner, request)
             else:
-                response = await self._operate(request, trace, told)
+                if recorder is not None:
+                    segment = recorder.begin("request", UNROUTED, "", "", trace)
+                    token = current.set((segment, 0))
+                response = await self._operate(request, trace, segment, told)
         except Problem as problem:
             response = self._refuse(request, problem, trace, told)
+            failed(segment, problem)
         except Exception as error:
             response = replies.failed(trace.request_id, error)
+            failed(segment, error)
+        finally:
+            if recorder is not None and segment is not None and token is not None:
+                current.reset(token)
+                recorder.end(segment)
         return replies.headless(response) if request.method == "HEAD" else response
 
     async def _inside(self, inner: Inner, request: Request) -> Response:
@@ -97,7 +134,11 @@ class HttpApp:
             self.gate.leave()
 
     async def _operate(
-        self, request: Request, trace: Trace, told: list[replies.Header]
+        self,
+        request: Request,
+        trace: Trace,
+        segment: Segment | None,
+        told: list[replies.Header],
     ) -> Response:
         """Route, authenticate, bind, invoke, reply; undo every count on the way out. `told` is what
         the answer has to tell, whatever it is."""
@@ -112,6 +153,9 @@ class HttpApp:
                 raise TooLong(f"The path may have {self.limits.path_length_max} characters.")
             endpoint, values = self.router.find(request.method, path)
             operation = endpoint.operation
+            if segment is not None:
+                segment.name = operation.id
+                segment.service = operation.service
             header = request.headers.get
             authorization = header("authorization", "")
             if not authorization:
@@ -127,6 +171,9 @@ class HttpApp:
             self.quotas.take(caller, address, started, told)
             gate.enter_site(caller.site, caller.limits.at_once)
             site = caller.site
+            if segment is not None:
+                segment.site = site
+                segment.principal = caller.principal.id
             if operation.needs is not PUBLIC:  # who may not learns no names and sends no bodies
                 admit(operation, caller.principal)
             arguments = endpoint.binding.arguments(values, request.query)
@@ -149,6 +196,8 @@ class HttpApp:
                 token = header("hansa-position", "")
                 if not token:
                     raise Invalid("Hansa-Position is empty or not ASCII.", slug="invalid-position")
+            if segment is not None and self._payloads and request.length <= PAYLOAD_BYTES_MAX:
+                segment.arguments = arguments
             answer = await self.backend.invoke(
                 operation,
                 caller,
@@ -159,6 +208,12 @@ class HttpApp:
                 trace=trace.parent,
                 token=token,
             )
+            if segment is not None:
+                segment.status = answer.status
+                segment.failed = answer.status >= 500
+                if self._payloads and len(answer.body) <= PAYLOAD_BYTES_MAX:
+                    segment.answer = answer
+                    segment.returns = operation.returns
             return replies.answered(
                 answer,
                 (*endpoint.headers, *told),
@@ -234,11 +289,17 @@ class HttpApp:
                 return _options("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT", trace)
         return replies.refused(problem, trace.request_id, (*told,))
 
-    def _page(self, request: Request, trace: Trace) -> Response:
+    async def _page(self, request: Request, trace: Trace) -> Response:
+        if request.path == METRICS and self.metrics is None:
+            raise NotFound("No resource has this path.", slug="no-such-path")
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(request.method, "GET, HEAD, OPTIONS")
         if request.path == "/openapi.json":
             return self._describe(request, trace)
+        if request.path == METRICS and self.metrics is not None:
+            await self._admit_scraper(request)
+            return Response(200, [prometheus.TYPE, replies.NO_SNIFF, replies.NO_STORE],
+                            self.metrics())  # fmt: skip
         state = "ok"
         if request.path == "/readyz":
             state = "ready"
@@ -247,6 +308,17 @@ class HttpApp:
                 raise Overloaded(reason, slug="not-ready", retry_after_s=1)
         headers = [replies.JSON, replies.NO_SNIFF, replies.NO_STORE]
         return Response(200, headers, codec.encode({"status": state}))
+
+    async def _admit_scraper(self, request: Request) -> None:
+        """Raises Unauthenticated without an operator's key, and Denied without the permission."""
+        caller = await self.backend.authenticate(
+            request.headers.get("authorization", ""), request.host, ""
+        )
+        principal = caller.principal
+        if principal.kind == "public":
+            raise Unauthenticated(f"Send an operator's key with the permission {prometheus.NEEDS}.")
+        if principal.home != PLATFORM or not principal.allows(prometheus.NEEDS):
+            raise Denied(f"It takes an operator's key with the permission {prometheus.NEEDS}.")
 
     def _describe(self, request: Request, trace: Trace) -> Response:
         if not self._description:

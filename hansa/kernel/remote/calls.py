@@ -17,6 +17,7 @@ from hansa.kernel import codec, machine
 from hansa.kernel.answer import Answer
 from hansa.kernel.caller import Caller, Principal
 from hansa.kernel.clock import Clock
+from hansa.kernel.observe.spans import Inside
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import DeadlineExceeded, NotFound, Overloaded, Problem, problem_of
 from hansa.kernel.remote.budget import Budget
@@ -121,12 +122,13 @@ class Remote:
             more += f"idempotency-key: {key}\r\n"
         if request:
             more += f"hansa-request: {request}\r\n"
-        if trace:
-            more += f"traceparent: {trace}\r\n"
         if token:
             more += f"hansa-position: {token}\r\n"
         body = codec.encode(arguments)
-        reply = await self.ask(entry, PATH + operation.id, more, body, deadline)
+        with Inside("remote", operation.id) as span:
+            if trace := span.traceparent(trace):
+                more += f"traceparent: {trace}\r\n"
+            reply = await self.ask(entry, PATH + operation.id, more, body, deadline)
         kind = reply.headers.get("content-type", "application/json")
         passed = [(name, reply.headers[name]) for name in _PASSED if name in reply.headers]
         return Answer(reply.status, reply.body, passed, kind)

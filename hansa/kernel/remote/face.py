@@ -14,6 +14,7 @@ from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.due import run_keyed
 from hansa.kernel.http.message import Request, Response
+from hansa.kernel.observe.recorder import work
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import Denied, Invalid, NotFound, Overloaded, Unauthenticated
 from hansa.kernel.remote import feed
@@ -79,6 +80,25 @@ class Face:
             arguments = runtime.stored.operation_arguments(operation, body)
         except (msgspec.MsgspecError, TypeError, ValueError) as error:
             raise Invalid(f"The arguments of {name} are of another release: {error}.") from None
+        trace = header("traceparent", "")
+        with work(
+            runtime.recorder, "call", name, operation.service, passport.site, trace
+        ) as segment:
+            if segment is not None:
+                segment.principal = passport.id
+                trace = segment.trace.parent
+            return await self._run(operation, passport, arguments, request, trace)
+
+    async def _run(
+        self,
+        operation: Operation[..., Any],
+        passport: Passport,
+        arguments: dict[str, Any],
+        request: Request,
+        trace: str,
+    ) -> Answer:
+        runtime = self._runtime
+        header = request.headers.get
         deadline = deadline_in(seconds(header("hansa-deadline-ms", "")))
         if passport.inside and operation.kind != "query":
             await self._scheduled(request, passport, operation, arguments, deadline)
@@ -86,7 +106,7 @@ class Face:
         if passport.inside:
             value = await runtime.answer_inside(
                 operation, passport.site, passport.principal(), arguments, deadline=deadline,
-                trace=header("traceparent", ""),
+                trace=trace,
             )  # fmt: skip
             return Answer(200, codec.encode(value))
         return await runtime.invoke_here(
@@ -96,7 +116,7 @@ class Face:
             key=header("idempotency-key", "") or None,
             request_hash=header("hansa-request", ""),
             deadline=deadline,
-            trace=header("traceparent", ""),
+            trace=trace,
             token=header("hansa-position", ""),
         )
 

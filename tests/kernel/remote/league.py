@@ -5,7 +5,7 @@ through the server that serves everybody.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.clock import MachineClock
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.server import serve
+from hansa.kernel.observe.recorder import Recorder
 from hansa.kernel.remote.calls import Remote
 from hansa.kernel.remote.face import Face
 from hansa.kernel.remote.following import Follower, followers
@@ -44,6 +45,7 @@ class Node:
         self.cell: TestCell
         self.remote: Remote
         self.app: HttpApp
+        self.recorder: Recorder | None = None
         self._followers: list[Follower] = []
         self._stop = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
@@ -64,10 +66,10 @@ class Node:
         self.remote = Remote(self._placement, self.entry, seal, clock)
         self.runtime = Runtime(
             self.services, self.storage, Sites(), Sealer([MASTER]), clock=clock,
-            remote=self.remote, hosted=self.entry.services,
+            remote=self.remote, hosted=self.entry.services, recorder=self.recorder,
         )  # fmt: skip
         self.cell = TestCell(self.storage, self.services, self.runtime)
-        self.app = HttpApp(self.runtime)
+        self.app = HttpApp(self.runtime, recorder=self.recorder)
         self.app.inner = Face(self.runtime, seal)
         self._stop = asyncio.Event()
         started = asyncio.Event()
@@ -102,7 +104,11 @@ class Node:
 
 @asynccontextmanager
 async def league(
-    telling: Storage, hearing: Storage, *, shared: bool = False
+    telling: Storage,
+    hearing: Storage,
+    *,
+    shared: bool = False,
+    recorders: Sequence[Recorder | None] = (None, None),
 ) -> AsyncIterator[tuple[Node, Node]]:
     """Start both, each on a database of its own, or on a `shared` one."""
     entries = [
@@ -114,7 +120,8 @@ async def league(
         Node("teller", telling, placement, entries[0]),
         Node("hearer", hearing, placement, entries[1]),
     )
-    for node in nodes:
+    for node, recorder in zip(nodes, recorders, strict=True):
+        node.recorder = recorder
         if node is nodes[0] or not shared:
             await node.make()
         await node.start()

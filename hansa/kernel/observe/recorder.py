@@ -1,0 +1,201 @@
+"""Recorder: follows every piece of work of a process, counts it, and hands on what is to be kept.
+
+All its methods belong to the event loop and wait for nothing. What is not kept stays in a ring for
+a moment, so that when a later part of the same trace fails, the earlier ones are there as well.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Final
+
+from hansa.kernel.observe.choosing import Budget, Reason, reason
+from hansa.kernel.observe.spans import ERROR_LENGTH_MAX, Kind, Segment, current
+from hansa.kernel.observe.storing import ObservedStorage, Statements
+from hansa.kernel.observe.traceparent import Trace, Tracer
+from hansa.kernel.observe.vitals import Vital
+from hansa.kernel.problems import Problem
+from hansa.kernel.storage import Storage
+
+logger = logging.getLogger("hansa.observe")
+
+RING: Final = 1_024
+"""Segments that were not kept, but may be still; a power of two."""
+BATCH: Final = 64
+"""Segments that are counted at once; the observer sees to the rest after a moment."""
+OTHERS: Final = "(others)"
+EDGES_MAX: Final = 10_000
+NAMES_MAX: Final = 20_000
+"""Names that are counted one by one: more than a process declares."""
+CONFLICTS: Final = frozenset({"40001", "40P01"})
+"""PostgreSQL's codes for a transaction that lost against another one, and is run again."""
+PAYLOAD_BYTES_MAX: Final = 1 << 16
+"""A larger body or answer is not held on to."""
+
+Keep = Callable[[Segment], None]
+
+
+class Recorder:
+    """The recorder of a process."""
+
+    def __init__(
+        self, *, sample: float = 0.01, payloads: bool = False, keep: Keep | None = None
+    ) -> None:
+        """Keep a share of new traces in any case; `keep` takes what is kept and must be quick."""
+        self.tracer = Tracer(sample)
+        self.statements = Statements()
+        self.vitals: dict[Kind, dict[str, Vital]] = {
+            "request": {}, "call": {}, "delivery": {}, "due": {},
+        }  # fmt: skip
+        self.edges: dict[tuple[str, str, str], int] = {}
+        """How often one service asked another or heard of it: (from, to, what)."""
+        self.kept = 0
+        self.over_budget = 0
+        self.payloads = payloads
+        self._keep = keep
+        self._budget = Budget()
+        self._ring: list[Segment | None] = [None] * RING
+        self._at = 0
+        self._ended: list[Segment] = []
+
+    def observed(self, storage: Storage) -> Storage:
+        """Return a storage whose statements are noted here."""
+        return ObservedStorage(storage, self.statements)
+
+    # ---- work
+
+    def begin(self, kind: Kind, name: str, service: str, site: str, trace: Trace) -> Segment:
+        """Begin a piece of work; `end` it whatever happens."""
+        return Segment(kind, name, service, site, trace, perf_counter())
+
+    def end(self, segment: Segment) -> None:
+        """Take a piece of work that has ended. Counting waits until there are some: done one by
+        one between requests, out of the processor's caches, it would cost thrice as much."""
+        segment.ended = perf_counter()
+        self._ended.append(segment)
+        if len(self._ended) >= BATCH:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what has ended, and decide what of it is kept."""
+        batch, self._ended = self._ended, []
+        for segment in batch:
+            vital = self._count(segment)
+            why = reason(segment.failed, segment.took_us, vital.slow_us, segment.trace.sampled)
+            if why is None or not self._take(segment, why):
+                segment.arguments = segment.answer = None
+                self._ring[self._at] = segment
+                self._at = (self._at + 1) & (RING - 1)
+            elif why == "error":
+                self._keep_earlier(segment.trace.id)
+
+    def _count(self, segment: Segment) -> Vital:
+        vitals = self.vitals[segment.kind]
+        vital = vitals.get(segment.name)
+        if vital is None:
+            name = segment.name if len(vitals) < NAMES_MAX else OTHERS
+            vital = vitals.setdefault(name, Vital())
+        statements = 0
+        for span in segment.spans:
+            if span is not None and span[1] == "sql":
+                statements += 1
+                self.statements.add(span[2], span[4] - span[3], int(span[5]), bool(span[6]))
+        vital.add(segment.took_us, statements)
+        if segment.failed:
+            vital.failed += 1
+        elif segment.status >= 400:
+            vital.refused += 1
+        return vital
+
+    def _take(self, segment: Segment, why: Reason) -> bool:
+        """Hand a segment on to be kept, if the budget allows."""
+        if not self._budget.take(why, segment.ended):
+            self.over_budget += 1
+            return False
+        segment.reason = why
+        self.kept += 1
+        if self._keep is not None:
+            self._keep(segment)
+        return True
+
+    def _keep_earlier(self, trace: str) -> None:
+        """Keep what the ring has of a trace that has failed now."""
+        for place, earlier in enumerate(self._ring):
+            if earlier is not None and earlier.trace.id == trace:
+                self._ring[place] = None
+                self._take(earlier, "related")
+
+    # ---- the flow between services
+
+    def edge(self, origin: str, target: str, what: str) -> None:
+        """Count that one service asked another, or took its event."""
+        name = (origin, target, what)
+        if name in self.edges or len(self.edges) < EDGES_MAX:
+            self.edges[name] = self.edges.get(name, 0) + 1
+
+    # ---- work that is a block of code
+
+    def work(self, kind: Kind, name: str, service: str, site: str, traceparent: str) -> "Work":
+        """Return what records the code of a `with` as one piece of work."""
+        return Work(self, kind, name, service, site, traceparent)
+
+
+class Work:
+    """A piece of work around a block of code, in the trace of who asked for it."""
+
+    __slots__ = ("_of", "_recorder", "_segment", "_token")
+
+    def __init__(self, recorder: Recorder | None, *of: Any) -> None:
+        self._recorder = recorder
+        self._of = of
+        self._segment: Segment | None = None
+
+    def __enter__(self) -> Segment | None:
+        recorder = self._recorder
+        if recorder is None:
+            return None
+        kind, name, service, site, traceparent = self._of
+        trace = recorder.tracer.trace(traceparent)
+        self._segment = recorder.begin(kind, name, service, site, trace)
+        self._token = current.set((self._segment, 0))
+        return self._segment
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        _: TracebackType | None,
+    ) -> None:
+        if self._recorder is None or self._segment is None:
+            return
+        current.reset(self._token)
+        if error is not None:
+            failed(self._segment, error)
+        self._recorder.end(self._segment)
+
+
+def work(
+    recorder: Recorder | None, kind: Kind, name: str, service: str, site: str, traceparent: str
+) -> Work:
+    """Return what records the code of a `with`; nothing without a recorder."""
+    return Work(recorder, kind, name, service, site, traceparent)
+
+
+def failed(segment: Segment | None, error: BaseException) -> None:
+    """Note what a piece of work ended with: a refusal, or a failure with where it came from. What
+    was cancelled, or begins again, is neither."""
+    if segment is None:
+        return
+    if not isinstance(error, Exception) or getattr(error, "sqlstate", "") in CONFLICTS:
+        segment.error = type(error).__name__
+        return
+    if isinstance(error, Problem) and error.status < 500:
+        segment.status = error.status
+        segment.error = f"{error.slug}: {error.detail}"[:ERROR_LENGTH_MAX]
+        return
+    segment.failed = True
+    segment.status = error.status if isinstance(error, Problem) else 500
+    lines = traceback.format_exception(error, limit=-12)
+    segment.error = "".join(lines)[-ERROR_LENGTH_MAX:]
