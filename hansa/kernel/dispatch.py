@@ -247,7 +247,8 @@ class Dispatcher:
         reached = -1
         while (last := await self._last(slot)) != reached:
             while self._position < last or self._busy(slot):
-                self._awake.set()
+                if self._position < last:
+                    self._awake.set()
                 await self._progress()
             reached = last
 
