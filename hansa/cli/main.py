@@ -157,7 +157,7 @@ def _working(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     where: argparse.ArgumentParser,
 ) -> None:
-    from hansa.cli import torture
+    from hansa.cli import simulate, torture
 
     remote = _remote()
     # Behind a verb the options are taken too; what was said before it stands unless said again.
@@ -218,6 +218,11 @@ def _working(
     one = commands.add_parser("torture", help="kill it at random under load, and check everything")
     torture.arguments(one)
     one.set_defaults(run=lazily("torture"))
+    one = commands.add_parser(
+        "simulate", help="run many nodes from a seed under every mishap, and check everything"
+    )
+    simulate.arguments(one)
+    one.set_defaults(run=lazily("simulate"))
 
 
 def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:

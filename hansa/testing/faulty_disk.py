@@ -6,6 +6,8 @@ xSync, and only then hands it to the real file. So SIGKILL is a power cut: whate
 is gone. Real disks also write some of it early, in any order and torn in the middle; with
 `leak` a seeded part of the writes reaches the file at once, whole or up to a sector's border.
 
+`cut_power` is the same without the end of the process: nothing is written any more, by nobody.
+
 It can also refuse: SQLITE_FULL when its free bytes are used up (writing over old bytes is free, as
 on a real disk), SQLITE_IOERR on a write or sync counted from now, until it heals.
 
@@ -120,6 +122,7 @@ class FaultyFile(apsw.VFSFile):
 
     def xTruncate(self, newsize: int) -> None:
         with self._disk.lock:
+            self._disk.must_be_on()
             self._image.truncate(newsize)
 
     def xFileSize(self) -> int:
@@ -167,8 +170,15 @@ class FaultyDisk(apsw.VFS):
         self._bytes_left: int | None = None
         self._writes_left: int | None = None
         self._syncs_left: int | None = None
+        self._is_off = False
 
     # ---- faults to order
+
+    def cut_power(self) -> None:
+        """Lose what was not synced, and refuse everything from now on; for good."""
+        with self.lock:
+            self._is_off = True
+            self._images.clear()
 
     def fill_up(self, bytes_left: int = 0) -> None:
         """Refuse as SQLITE_FULL what makes files longer by more than `bytes_left` in all."""
@@ -199,6 +209,7 @@ class FaultyDisk(apsw.VFS):
 
     def xDelete(self, filename: str, syncdir: bool) -> None:
         with self.lock:
+            self.must_be_on()
             self._images.pop(filename, None)
             super().xDelete(filename, syncdir)
 
@@ -213,6 +224,7 @@ class FaultyDisk(apsw.VFS):
 
     def before_write(self, size: int, growth: int) -> None:
         """Count a write that makes its file `growth` bytes longer, and fail it if it has to."""
+        self.must_be_on()
         if self._bytes_left is not None and growth > 0:
             if self._bytes_left < growth:
                 raise _error(apsw.FullError, apsw.SQLITE_FULL, "the disk is full")
@@ -226,12 +238,18 @@ class FaultyDisk(apsw.VFS):
 
     def before_sync(self) -> None:
         """Count a sync, and fail it if that is its turn."""
+        self.must_be_on()
         if self._syncs_left is not None:
             if self._syncs_left == 0:
                 self._syncs_left = None
                 raise _error(apsw.IOError, apsw.SQLITE_IOERR_FSYNC, "the sync failed")
             self._syncs_left -= 1
         self.synced += 1
+
+    def must_be_on(self) -> None:
+        """Fail once the power is cut."""
+        if self._is_off:
+            raise _error(apsw.IOError, apsw.SQLITE_IOERR, "the power is off")
 
     def leaks(self, size: int, offset: int) -> int:
         """Return how many of a write's first bytes reach the real file at once."""

@@ -4,8 +4,6 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from hansa.business.commerce import tables
@@ -14,6 +12,7 @@ from hansa.kernel import commands, deliveries, outbox
 from hansa.kernel.compiler import param, update
 from hansa.kernel.context import Context
 from hansa.kernel.postgres import sequencer
+from hansa.torture.planting import Plant, put
 
 _s = tables.stock.c
 _overwrite = (
@@ -22,31 +21,10 @@ _overwrite = (
     .values(reserved=param("reserved", _s.reserved.type))
 )
 _seen: dict[str, tuple[float, int, int]] = {}
-_before: list[tuple[Any, str, Any]] = []
 STALE_S: Final = 0.02
 _SERIAL: Final = (
     'UPDATE hansa_events SET position = "row" WHERE position IS NULL AND $1::bigint >= 0'
 )
-
-
-def _put(module: Any, parts: dict[str, Any]) -> None:
-    """Put other parts into a module; `planted` takes them out again."""
-    for name, part in parts.items():
-        _before.append((module, name, getattr(module, name)))
-        setattr(module, name, part)
-
-
-@contextmanager
-def planted(name: str) -> Iterator[None]:
-    """Have a bug in this process, and in those forked from it, for a while."""
-    try:
-        if name:
-            PLANTS[name]()
-        yield
-    finally:
-        while _before:
-            module, part, whole = _before.pop()
-            setattr(module, part, whole)
 
 
 def position_outside() -> None:
@@ -70,7 +48,7 @@ def position_outside() -> None:
     async def at_start(*_: Any) -> int:
         return 0
 
-    _put(deliveries, {"_deliver_batch": planted, "_position": at_start})
+    put(deliveries, {"_deliver_batch": planted, "_position": at_start})
 
 
 def serial_positions() -> None:
@@ -82,8 +60,8 @@ def serial_positions() -> None:
         await whole(session, box, stamp)
         await session.fetch("SELECT 1 FROM pg_sleep(random() * 0.02)")
 
-    _put(outbox, {"_flush_postgres": slow})
-    _put(sequencer, {"_NUMBER": _SERIAL})
+    put(outbox, {"_flush_postgres": slow})
+    put(sequencer, {"_NUMBER": _SERIAL})
 
 
 def read_before_write() -> None:
@@ -99,10 +77,10 @@ def read_before_write() -> None:
             raise stock.Shortage("There are too few.")
         await ctx.db.run(_overwrite, variant=variant, reserved=reserved + quantity)
 
-    _put(stock, {"_promise": planted})
+    put(stock, {"_promise": planted})
 
 
-PLANTS: Final[dict[str, Callable[[], None]]] = {
+PLANTS: Final[dict[str, Plant]] = {
     "position-outside": position_outside,
     "serial-positions": serial_positions,
     "read-before-write": read_before_write,

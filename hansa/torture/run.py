@@ -24,6 +24,7 @@ from hansa.testing.postgres import Cluster
 from hansa.torture import journal, load, plants
 from hansa.torture.check import look, violations
 from hansa.torture.load import Scene
+from hansa.torture.planting import planted
 
 LOOK_EVERY: Final = 25
 UP_S: Final = 30.0
@@ -62,7 +63,7 @@ def torture(
         raise ValueError(f"the plants are {', '.join(plants.PLANTS)}")
     chance = random.Random(seed)
     with ExitStack() as stack:
-        stack.enter_context(plants.planted(plant))
+        stack.enter_context(planted(plant, plants.PLANTS))
         folder = Path(tempfile.mkdtemp(prefix="hansa-torture-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         place, cluster = Place(folder), None

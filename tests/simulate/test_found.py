@@ -1,0 +1,61 @@
+"""What the simulation has found in the kernel, each with a test of its own."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hansa.kernel.sqlite import SqliteStorage
+from hansa.kernel.sqlite.thread import Done, Worker
+from tests.kernel import ledger as L
+from tests.kernel.cells import OWNER, opened
+from tests.kernel.ledger import Step, ledger
+
+TURNS = 200
+
+
+class HeldWorker(Worker):
+    """A thread whose errands wait while the test holds them."""
+
+    held: list[tuple[Callable[[], Any], Done]] | None = None
+
+    def post(self, errand: Callable[[], Any], done: Done) -> None:
+        """See `Worker`."""
+        if self.held is not None and self._name == "hansa-sqlite-writer":
+            self.held.append((errand, done))
+        else:
+            super().post(errand, done)
+
+
+class Counted(SqliteStorage):
+    """Counts how often somebody looks at the log."""
+
+    looks = 0
+
+    async def sequence(self) -> int:
+        """See `Storage`."""
+        self.looks += 1
+        return await super().sequence()
+
+
+def test_who_waits_for_rest_does_not_spin(tmp_path: Path) -> None:
+    """While a lane was in its commit, `rest` woke the reader of the log, and the reader `rest`."""
+
+    async def go() -> None:
+        storage = Counted(tmp_path / "cell.db", workers=HeldWorker)
+        async with opened(storage, ledger) as cell:
+            await cell.runtime.do(L.step, OWNER, {"body": Step("a")})
+            held: list[tuple[Callable[[], Any], Done]] = []
+            HeldWorker.held = held
+            rest = asyncio.create_task(cell.runtime.dispatcher.rest())
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            assert held  # the subscribers' commit
+            assert not rest.done()
+            assert storage.looks < TURNS / 4
+            HeldWorker.held = None
+            for errand, done in held:
+                done(errand(), None)
+            await rest
+
+    asyncio.run(go())

@@ -1,0 +1,61 @@
+"""A thousand seeds keep every promise, and each planted bug breaks one.
+
+The seeds are new in every run and told at its end; `hansa simulate --seed N` has one again.
+"""
+
+import secrets
+from collections.abc import Callable
+
+import pytest
+
+from hansa.simulate.plants import PLANTS
+from hansa.simulate.report import LINES_MAX, explain
+from hansa.simulate.sweep import sweep
+from tests.conftest import TOLD
+
+SEEDS = 100
+RUNS = [*(6 * [2]), *(4 * [3])]
+"""The nodes of each hundred of seeds: these many runs of a hundred."""
+PLANTED_SEEDS_MAX = 60
+
+
+@pytest.mark.parametrize("run", range(len(RUNS)))
+def test_no_seed_breaks_a_promise(run: int, record_property: Callable[[str, object], None]) -> None:
+    first = secrets.randbits(32)
+    told = f"simulate: {SEEDS} seeds from {first}, {RUNS[run]} nodes"
+    print(told)
+    swept = sweep(first, SEEDS, RUNS[run], workers=1)
+    record_property(TOLD, f"{told}: {swept.found or 'no violation'}")
+    assert swept.found is None, f"hansa simulate --nodes {RUNS[run]} --seed {swept.found.seed}"
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_bug_is_found(plant: str) -> None:
+    swept = sweep(0, PLANTED_SEEDS_MAX, 3, plant=plant, workers=1)
+    assert swept.found is not None
+
+
+def test_the_history_of_a_seed_tells_what_went_wrong() -> None:
+    swept = sweep(0, PLANTED_SEEDS_MAX, 3, plant="answers-forgotten", workers=1)
+    assert swept.found is not None
+    explained = explain(swept.found.seed, 3, "answers-forgotten")
+    assert not explained.is_well
+    assert len(explained.lines) < LINES_MAX + 20
+    head, *lines = explained.lines
+    assert head.startswith(f"seed {swept.found.seed}, 3 nodes: 1 wishes")  # one is enough
+    told = "\n".join(lines)
+    assert "asks n" in told
+    assert "all is well from here on" in told
+    assert "under the same key again" in lines[-1]
+    assert lines[-1].startswith("VIOLATION: ")
+
+
+def test_workers_share_the_seeds() -> None:
+    told: list[str] = []
+    swept = sweep(500, 8, 1, workers=2, tell=told.append)
+    assert (swept.seeds, swept.found) == (8, None)
+
+
+def test_a_sweep_ends_when_its_time_is_over() -> None:
+    swept = sweep(500, 1_000, 1, workers=1, minutes=0)
+    assert (swept.seeds, swept.found) == (1, None)
