@@ -159,7 +159,7 @@ class Cell:
             hosted=hosted,
         )
         proxies = Proxies(parse_proxies(os.environ.get(PROXIES_ENV, "")))
-        self.app = HttpApp(self.runtime, proxies=proxies)
+        self.app = HttpApp(self.runtime, proxies=proxies, load=self.runtime.load)
         if self.remote is not None and self.seal is not None:
             from hansa.kernel.remote.face import Face
             from hansa.kernel.remote.following import followers

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from hansa.kernel import codec
+from hansa.kernel.admission import priority_of
 from hansa.kernel.answer import Answer
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
@@ -74,6 +75,8 @@ class Face:
         if operation is None or not runtime.serves(operation.service):
             raise NotFound(f"{name} is not served here.", slug="not-served-here")
         header = request.headers.get
+        principal = passport.principal()
+        runtime.load.admit(priority_of(operation, principal), passport.site)
         body = await _body(request)
         try:
             arguments = runtime.stored.operation_arguments(operation, body)
@@ -85,13 +88,13 @@ class Face:
             return Answer(200, b"null")
         if passport.inside:
             value = await runtime.answer_inside(
-                operation, passport.site, passport.principal(), arguments, deadline=deadline,
+                operation, passport.site, principal, arguments, deadline=deadline,
                 trace=header("traceparent", ""),
             )  # fmt: skip
             return Answer(200, codec.encode(value))
         return await runtime.invoke_here(
             operation,
-            Caller(passport.site, passport.principal()),
+            Caller(passport.site, principal),
             arguments,
             key=header("idempotency-key", "") or None,
             request_hash=header("hansa-request", ""),
