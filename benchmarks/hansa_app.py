@@ -18,20 +18,32 @@ from benchmarks.shelf import tables as shelf_tables
 from benchmarks.shelf.api import get_product, take_unit
 from benchmarks.workload import Seed, read_seed
 from hansa.assembly import OPERATOR, Cell, Place
+from hansa.kernel import codec
 from hansa.kernel.attempts import attempts
 from hansa.kernel.context import Context
 from hansa.kernel.http.server import serve
+from hansa.kernel.rate import Rate
 from hansa.kernel.service import Service
 from hansa.kernel.site import EPOCH_FIRST, slot_of
+from hansa.kernel.site_limits import SiteLimits
 from hansa.kernel.storage import PLATFORM
 from hansa.kernel.structs import Money, Page, PageRequest
 from hansa.platform.sites import sites
 from hansa.platform.sites import tables as sites_tables
-from hansa.platform.sites.api import Site, list_sites
+from hansa.platform.sites.api import NewValue, Site, list_sites, set_setting
 
 SERVICES: Final[tuple[Service, ...]] = (attempts, sites, shelf)
 PERMISSIONS: Final = (str(get_product.needs), str(take_unit.needs))
 """What a site's key may do: the two permissions of the shelf."""
+UNLIMITED: Final = SiteLimits(Rate(1e6, 10_000_000), Rate(1e6, 10_000_000))
+"""What a site may take where the race is on: quotas are counted, and never used up."""
+
+
+async def limit(cell: Cell, site: str, limits: SiteLimits) -> None:
+    """Set what a site may take."""
+    body = NewValue(codec.convert_out(limits))
+    new = {"site": site, "name": "sites.limits", "body": body}
+    await cell.runtime.do(set_setting, OPERATOR, new)
 
 
 def place(engine: str, where: str, owner: str) -> Place:
@@ -80,6 +92,7 @@ async def fill(cell: Cell, seed: Seed) -> None:
             await ctx.db.insert_all(shelf_tables.products, rows)
 
         await cell.runtime.commit(write_products, site=site.id, cause="bench.fill", service="bench")
+        await limit(cell, site.id, UNLIMITED)
 
 
 async def main(engine: str, where: str, seed_file: Path, port: int) -> None:

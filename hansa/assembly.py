@@ -171,7 +171,7 @@ class Cell:
             recorder=recorder,
         )
         proxies = Proxies(parse_proxies(os.environ.get(PROXIES_ENV, "")))
-        self.app = HttpApp(self.runtime, proxies=proxies, recorder=recorder)
+        self.app = HttpApp(self.runtime, proxies=proxies, load=self.runtime.load, recorder=recorder)
         self.app.metrics = None if self.observer is None else self.observer.metrics
         if self.remote is not None and self.seal is not None:
             from hansa.kernel.remote.face import Face

@@ -8,6 +8,7 @@ from typing import Any
 from hansa.kernel.caller import Caller, Principal
 from hansa.kernel.operation import DENIED, INTERNAL, PUBLIC, Operation
 from hansa.kernel.problems import Denied, Invalid, NotFound, Unauthenticated
+from hansa.kernel.shedding import Priority
 from hansa.kernel.site import SiteInfo
 from hansa.kernel.storage import PLATFORM
 
@@ -27,6 +28,13 @@ def admit(operation: Operation[..., Any], principal: Principal) -> None:
         if principal.kind == "public":
             raise Unauthenticated(f"Send a key with the permission {needs}.")
         raise Denied(f"It takes the permission {needs}.")
+
+
+def priority_of(operation: Operation[..., Any], principal: Principal) -> Priority:
+    """Return how late a call is given up when there is more to do than can be done."""
+    if principal.is_engineer:
+        return Priority.VITAL
+    return Priority.READ if operation.kind == "query" else Priority.COMMAND
 
 
 def site_of(caller: Caller, info: SiteInfo | None) -> SiteInfo:

@@ -24,6 +24,11 @@ class Principal:
     kind: Literal["key", "public", "system"]
     home: str
 
+    @property
+    def is_engineer(self) -> bool:
+        """Whether it is a key of the platform, held by who runs it."""
+        return self.kind == "key" and self.home == PLATFORM
+
     def allows(self, permission: str) -> bool:
         """Tell whether the principal has a permission: by its name, or by a wildcard that ends
         where a part of the name does. Kind "system" has every permission."""

@@ -204,7 +204,7 @@ class Dispatcher:
         while lane.events and not self._stopping:
             batch = _batch(lane.events)
             try:
-                await deliveries.deliver(self._runtime, lane.subscription, batch)
+                await self._deliver(lane.subscription, batch)
                 trouble = 0
             except deliveries.LaneBusy:
                 await asyncio.sleep(TROUBLE_S[0])
@@ -218,6 +218,14 @@ class Dispatcher:
                 lane.events.popleft()
             self._pending -= len(batch)
             self._moved.set()
+
+    async def _deliver(self, subscription: "Subscription", batch: list[LogEvent]) -> None:
+        background, site = self._runtime.background, batch[0].site
+        began = await background.begin(site)
+        try:
+            await deliveries.deliver(self._runtime, subscription, batch)
+        finally:
+            background.end(site, began)
 
     async def _progress(self) -> None:
         self._moved.clear()

@@ -100,6 +100,8 @@ class DueRunner:
         self._names = _names(runtime)
         names = ", ".join(f"'{name}'" for name in sorted(self._world))
         self._no_world = f"AND name NOT IN ({names})"  # the names of operations have no quotes
+        self._full = False
+        """Whether there is no room for another row, until one of those in hand has ended."""
         self._stopping = False
 
     async def start(self) -> None:
@@ -140,13 +142,14 @@ class DueRunner:
         while not self._stopping:
             self._awake.clear()
             try:
-                free = RUNNING_MAX - len(self._running)
-                rows = await self._claim(free) if free else []
+                free = self._runtime.load.background(RUNNING_MAX) - len(self._running)
+                self._full = free <= 0
+                rows = [] if self._full else await self._claim(free)
                 for row in rows:
                     self._begin(row)
                 if rows:
                     continue
-                wait_s = await self._until_next() if free else None
+                wait_s = None if self._full else await self._until_next()
             except Exception:
                 logger.exception("due work cannot be read; trying again")
                 wait_s = TROUBLE_S
@@ -164,7 +167,7 @@ class DueRunner:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        full = len(self._running) == RUNNING_MAX or len(self._asking) >= WORLD_MAX
+        full = self._full or len(self._asking) >= WORLD_MAX
         self._running.discard(task)
         self._asking.discard(task)
         if full:

@@ -26,6 +26,7 @@ from hansa.kernel.database import Db
 from hansa.kernel.dispatch import Dispatcher
 from hansa.kernel.due import NEVER_US, DueRow, DueRunner
 from hansa.kernel.finishing import Finisher
+from hansa.kernel.load import Background, Load
 from hansa.kernel.observe.recorder import Recorder
 from hansa.kernel.observe.spans import Inside
 from hansa.kernel.operation import INTERNAL, PUBLIC, Operation
@@ -110,6 +111,8 @@ class Runtime:
         self.holder = machine.random_bytes(8).hex()
         """The name under which this process has leases."""
         self.due_pending_us = NEVER_US
+        self.load = Load(storage.reading, storage.writing)
+        self.background = Background(self.load)
         self.dispatcher = Dispatcher(self)
         self.due = DueRunner(self)
         self.ticker = Ticker(self)

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from hansa.kernel.shedding import Pressure
+
 T = TypeVar("T")
 Row = Sequence[Any]
 Dialect = Literal["sqlite", "postgresql"]
@@ -85,6 +87,10 @@ class Storage(Protocol):
     cell: str
     poll_s: float | None
     """How often to look for what other processes have committed; None where there are none."""
+    reading: Pressure
+    """How long reads wait here for their turn."""
+    writing: Pressure
+    """How long writes wait here; the same as `reading` where both wait for the same."""
 
     async def open(self) -> None:
         """Connect. Raises StorageFailed when the database is not there or in use by another."""

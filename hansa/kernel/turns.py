@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 QUANTUM_S: Final = 0.0005
 """What each line gets for a round: a few small commands."""
+TURN_S: Final = QUANTUM_S / 16
+"""What a turn costs at the least, paid when it is taken: what is in hand counts, too."""
 DEBT_MAX: Final = 64 * QUANTUM_S
 """What can be owed at most: one slow command does not shut a site out for long."""
 
@@ -62,6 +64,7 @@ class Turns(Generic[T]):
             ring.rotate(-1)
             line = ring[0]
         item = line.items.popleft()
+        line.credit_s -= TURN_S
         self._count -= 1
         if not line.items:
             ring.popleft()
@@ -72,7 +75,7 @@ class Turns(Generic[T]):
         """Note what a turn of a site has cost; one that waits for nothing any more owes nothing."""
         line = self._lines.get(site)
         if line is not None:
-            line.credit_s = max(line.credit_s - cost_s, -DEBT_MAX)
+            line.credit_s = max(line.credit_s - max(0.0, cost_s - TURN_S), -DEBT_MAX)
 
     def crowded_out(self, site: str) -> T | None:
         """Take away and return the last item of the longest line, to make room for one of `site`;

@@ -64,6 +64,14 @@ def test_who_comes_late_waits_for_one_round() -> None:
     assert "late" in drain(turns, QUANTUM_S, 2)
 
 
+def test_turns_that_cost_nothing_that_can_be_measured_are_shared_all_the_same() -> None:
+    turns: Turns[tuple[str, int]] = Turns()
+    for number in range(1_000):
+        turns.put("flood", ("flood", number))
+    turns.put("late", ("late", 0))
+    assert "late" in drain(turns, 0.0, 32)
+
+
 def test_slow_turns_are_charged_by_their_time() -> None:
     turns: Turns[tuple[str, int]] = Turns()
     for number in range(2_000):

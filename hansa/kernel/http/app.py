@@ -14,13 +14,14 @@ from hansa.kernel.http import openapi, replies
 from hansa.kernel.http.backend import Backend, Inner
 from hansa.kernel.http.endpoint import Endpoint, is_served
 from hansa.kernel.http.headers import check_media_type, idempotency_key, seconds_until_deadline
-from hansa.kernel.http.limits import Gate, Limits
+from hansa.kernel.http.limits import KEPT_FREE, Gate, Limits
 from hansa.kernel.http.message import Request, Response
 from hansa.kernel.http.patience import Patience
 from hansa.kernel.http.proxies import Proxies
 from hansa.kernel.http.quotas import Quotas
 from hansa.kernel.http.refusals import LengthRequired, MethodNotAllowed, TooLong
 from hansa.kernel.http.routing import Router
+from hansa.kernel.load import Load
 from hansa.kernel.observe import prometheus
 from hansa.kernel.observe.recorder import PAYLOAD_BYTES_MAX, Recorder, failed
 from hansa.kernel.observe.spans import Segment, current
@@ -35,6 +36,7 @@ from hansa.kernel.problems import (
     TooLarge,
     Unauthenticated,
 )
+from hansa.kernel.shedding import Priority
 from hansa.kernel.storage import PLATFORM
 from hansa.kernel.structs import RawBody
 
@@ -60,14 +62,16 @@ class HttpApp:
         limits: Limits | None = None,
         proxies: Proxies | None = None,
         recorder: Recorder | None = None,
+        load: Load | None = None,
     ) -> None:
-        """Prepare all endpoints; `proxies` are those in front. Raises ValueError or TypeError for
-        what cannot be served."""
+        """Prepare all endpoints; `proxies` are those in front, and `load` is what the backend knows
+        of its queues. Raises ValueError or TypeError for what cannot be served."""
         self.backend = backend
         self.limits = limits or Limits()
         self.gate = Gate(self.limits)
         self.quotas = Quotas()
         self.proxies = proxies or Proxies()
+        self.load = load or Load()
         self.draining = False
         self.inner: Inner | None = None
         self.metrics: Callable[[], bytes] | None = None
@@ -144,7 +148,7 @@ class HttpApp:
         the answer has to tell, whatever it is."""
         started = machine.monotonic()
         gate = self.gate
-        gate.enter()
+        gate.enter(KEPT_FREE)
         site = None
         held = 0
         try:
@@ -166,14 +170,16 @@ class HttpApp:
             if not named and "hansa-site" in request.headers:
                 raise Invalid("The Hansa-Site header is empty or not ASCII.", slug="invalid-site")
             caller = await self.backend.authenticate(authorization, request.host, named)
-            writes_as_visitor = not endpoint.reads and caller.principal.kind == "public"
-            address = self.proxies.address_of(request) if writes_as_visitor else ""
-            self.quotas.take(caller, address, started, told)
-            gate.enter_site(caller.site, caller.limits.at_once)
+            vital = caller.principal.is_engineer
+            gate.enter_site(caller.site, caller.limits.at_once, vital)
             site = caller.site
             if segment is not None:
                 segment.site = site
                 segment.principal = caller.principal.id
+            self.load.admit(Priority.VITAL if vital else endpoint.priority, site)
+            writes_as_visitor = not endpoint.reads and caller.principal.kind == "public"
+            address = self.proxies.address_of(request) if writes_as_visitor else ""
+            self.quotas.take(caller, address, started, told)
             if operation.needs is not PUBLIC:  # who may not learns no names and sends no bodies
                 admit(operation, caller.principal)
             arguments = endpoint.binding.arguments(values, request.query)

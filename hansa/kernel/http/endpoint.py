@@ -11,6 +11,7 @@ from hansa.kernel.http.binding import Binding
 from hansa.kernel.http.limits import Limits
 from hansa.kernel.http.replies import Header
 from hansa.kernel.operation import DENIED, INTERNAL, Operation
+from hansa.kernel.shedding import Priority
 
 BARE_BODY_BYTES_MAX: Final = 1024
 """What an operation without a body reads, to tell an empty object from more."""
@@ -26,13 +27,23 @@ def is_served(operation: Operation[..., Any]) -> bool:
 class Endpoint:
     """One operation at its public path, ``/commerce/products/{handle}``."""
 
-    __slots__ = ("binding", "body_bytes_max", "decoder", "headers", "operation", "path", "reads")
+    __slots__ = (
+        "binding",
+        "body_bytes_max",
+        "decoder",
+        "headers",
+        "operation",
+        "path",
+        "priority",
+        "reads",
+    )
 
     def __init__(self, operation: Operation[..., Any], limits: Limits) -> None:
         """Prepare it. Raises TypeError or ValueError for a declaration that cannot be served."""
         self.operation = operation
         self.path = f"/{operation.service}{operation.path.rstrip('/')}"
         self.reads = operation.kind == "query"
+        self.priority = Priority.READ if self.reads else Priority.COMMAND
         self.binding = Binding(operation, limits)
         self.decoder: msgspec.json.Decoder[Any] | None = None
         self.body_bytes_max = BARE_BODY_BYTES_MAX

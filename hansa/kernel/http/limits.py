@@ -8,6 +8,7 @@ one site never takes it all.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from hansa.kernel.problems import Overloaded
 
@@ -31,6 +32,10 @@ class Limits:
     """The largest body that a mounted application gets."""
 
 
+KEPT_FREE: Final = 64
+"""Places beside those for everybody: an engineer gets in when the process is full."""
+
+
 class Gate:
     """Counts requests in flight and bytes held, and refuses what is over a limit."""
 
@@ -42,19 +47,22 @@ class Gate:
         self.buffered = 0
         self.sites: dict[str, int] = {}
 
-    def enter(self) -> None:
-        """Count a request. Raises Overloaded; only after a return `leave` is due."""
-        if self.inside >= self.limits.process_requests_max:
-            raise Overloaded("Too many requests at once here.", retry_after_s=1)
+    def enter(self, more: int = 0) -> None:
+        """Count a request; `more` may be under way than the limit says, for as long as it is not
+        known who sends it. Raises Overloaded; only after a return `leave` is due."""
+        if self.inside >= self.limits.process_requests_max + more:
+            raise _full()
         self.inside += 1
 
     def leave(self) -> None:
         """Take back what `enter` counted."""
         self.inside -= 1
 
-    def enter_site(self, site: str, at_once: int) -> None:
-        """Count a request of a site that may have `at_once` under way. Raises Overloaded; only
-        after a return `leave_site` is due."""
+    def enter_site(self, site: str, at_once: int, vital: bool = False) -> None:
+        """Count a request of a site that may have `at_once` under way. A vital one also takes the
+        places that are kept free. Raises Overloaded; only after a return `leave_site` is due."""
+        if self.inside > self.limits.process_requests_max and not vital:
+            raise _full()
         count = self.sites.get(site, 0)
         if count >= at_once or count >= self.limits.site_requests_max:
             raise Overloaded("Too many requests at once for this site.", retry_after_s=1)
@@ -77,3 +85,7 @@ class Gate:
     def release(self, size: int) -> None:
         """Take back what `hold` counted."""
         self.buffered -= size
+
+
+def _full() -> Overloaded:
+    return Overloaded("Too many requests at once here.", retry_after_s=1)

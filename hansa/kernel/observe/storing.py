@@ -126,6 +126,8 @@ class ObservedStorage:
         self.dialect: Dialect = storage.dialect
         self.poll_s = storage.poll_s
         self.cell = storage.cell
+        self.reading = storage.reading
+        self.writing = storage.writing
 
     async def open(self) -> None:
         """See `storage.Storage`."""

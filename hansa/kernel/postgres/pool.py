@@ -11,6 +11,7 @@ import time
 from hansa.kernel.postgres.errors import Lost, is_late, is_lost, late
 from hansa.kernel.postgres.link import CONNECT_S, NOWHERE, Address, Link, State
 from hansa.kernel.problems import Overloaded, StorageFailed
+from hansa.kernel.shedding import Pressure
 from hansa.kernel.turns import Turns
 
 
@@ -21,7 +22,8 @@ class Pool:
     waited in line too, all could wait for each other.
     """
 
-    def __init__(self, address: Address, size: int) -> None:
+    def __init__(self, address: Address, size: int, pressure: Pressure) -> None:
+        self._pressure = pressure
         self._address = address
         self._size = size
         self._free: list[Link] = []  # the longest unused first
@@ -58,11 +60,14 @@ class Pool:
         return link
 
     async def _wait(self, site: str, deadline: float) -> None:
+        began = time.monotonic()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.put(site, turn)
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 await turn
+            now = time.monotonic()
+            self._pressure.waited(now - began, now)
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 self._release()  # the room came with the cancelling; it goes to the next

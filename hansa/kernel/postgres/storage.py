@@ -15,6 +15,7 @@ from hansa.kernel.postgres.sessions import Again, ReadSession, holding
 from hansa.kernel.postgres.transactions import Retry, transact
 from hansa.kernel.problems import Overloaded, Problem, StorageFailed
 from hansa.kernel.row_security import ROLE_FAULTS
+from hansa.kernel.shedding import Pressure
 from hansa.kernel.storage import PLATFORM, Body, Committed, Dialect, Session
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class PostgresStorage:
         self._pool_max = pool_max
         self._chance = chance or random.Random()
         self._queues = Queues()
+        self.reading = self.writing = Pressure()
         self._several: set[str] = set()
         self._wakes: list[Callable[[], None]] = []
         self._pool: Pool
@@ -62,7 +64,7 @@ class PostgresStorage:
 
     async def open(self) -> None:
         """Connect and check the role. Raises StorageFailed when row security would not hold."""
-        self._pool = Pool(self._address, self._pool_max)
+        self._pool = Pool(self._address, self._pool_max, self.reading)
         self._sequencing = asyncio.Lock()
         first = await self._pool.check()
         try:

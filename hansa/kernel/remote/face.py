@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from hansa.kernel import codec
+from hansa.kernel.admission import priority_of
 from hansa.kernel.answer import Answer
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
@@ -75,6 +76,7 @@ class Face:
         if operation is None or not runtime.serves(operation.service):
             raise NotFound(f"{name} is not served here.", slug="not-served-here")
         header = request.headers.get
+        runtime.load.admit(priority_of(operation, passport.principal()), passport.site)
         body = await _body(request)
         try:
             arguments = runtime.stored.operation_arguments(operation, body)

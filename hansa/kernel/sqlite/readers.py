@@ -13,6 +13,7 @@ import apsw
 
 from hansa.kernel import machine
 from hansa.kernel.problems import Overloaded
+from hansa.kernel.shedding import Pressure
 from hansa.kernel.sqlite.errors import late, translate
 from hansa.kernel.sqlite.pace import INLINE_S, NOTE_S, SLOW_S, Pace
 from hansa.kernel.sqlite.thread import Worker, Workers
@@ -68,7 +69,9 @@ class Readers:
         pace: Pace,
         warm: int,
         most: int,
+        pressure: Pressure,
     ) -> None:
+        self._pressure = pressure
         self._connect = connect
         self._loop = loop
         self._workers = workers
@@ -105,11 +108,14 @@ class Readers:
         becomes free."""
         if self._empty is not None:
             raise Overloaded("This process is shutting down.", retry_after_s=1)
+        began = machine.monotonic()
         turn: asyncio.Future[Reader] = self._loop.create_future()
         self._waiting.put(site, turn)
         alarm = self._loop.call_later(max(0.0, deadline - machine.monotonic()), _give_up, turn)
         try:
             reader = await turn
+            now = machine.monotonic()
+            self._pressure.waited(now - began, now)
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.give_back(turn.result())

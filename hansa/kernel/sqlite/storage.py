@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import apsw
 
 from hansa.kernel.problems import StorageFailed
+from hansa.kernel.shedding import Pressure
 from hansa.kernel.sqlite.checkpoints import Checkpoints
 from hansa.kernel.sqlite.connection import FileLock, Synchronous, connect
 from hansa.kernel.sqlite.errors import translate
@@ -67,6 +68,8 @@ class SqliteStorage:
         self._queue_max = queue_max
         self._cache_kb = cache_kb
         self._workers = workers
+        self.reading = Pressure()
+        self.writing = Pressure()
         self._several: set[str] = set()
         self._wakes: list[Callable[[], None]] = []
         self._lock: FileLock | None = None
@@ -85,7 +88,9 @@ class SqliteStorage:
         self._lock = await worker.run(lambda: FileLock(self.path))
         try:
             connection: apsw.Connection = await worker.run(self._connect_writer)
-            self._writer = Writer(connection, loop, worker, pace, self._queue_max, self._committed)
+            self._writer = Writer(
+                connection, loop, worker, pace, self._queue_max, self._committed, self.writing
+            )
             self._readers = Readers(
                 lambda: self._connect(self._cache_kb // 4, writes=False),
                 loop,
@@ -93,6 +98,7 @@ class SqliteStorage:
                 pace,
                 self._readers_warm,
                 self._readers_max,
+                self.reading,
             )
             await worker.run(self._readers.warm_up)
             behind: apsw.Connection = await worker.run(lambda: self._connect(256, writes=True))

@@ -21,6 +21,7 @@ import apsw
 
 from hansa.kernel import machine
 from hansa.kernel.problems import Overloaded, StorageFailed
+from hansa.kernel.shedding import Pressure
 from hansa.kernel.sqlite.errors import late, translate
 from hansa.kernel.sqlite.pace import NOTE_S, SLOW_S, Pace
 from hansa.kernel.sqlite.thread import Worker
@@ -49,7 +50,8 @@ class Job:
         self, site: str, body: Body[Any], deadline: float, future: "asyncio.Future[Committed[Any]]"
     ) -> None:
         self.site = site
-        self.began = 0.0
+        self.began = machine.monotonic()
+        """When it began to wait, and from then on when it began to run."""
         self.body = body
         self.deadline = deadline
         self.future = future
@@ -179,7 +181,9 @@ class Writer:
         pace: Pace,
         queue_max: int,
         committed: Callable[[], None],
+        pressure: Pressure,
     ) -> None:
+        self._pressure = pressure
         self.connection = connection
         self.execute: Callable[..., Any] = connection.cursor().execute
         self.worker = worker
@@ -288,8 +292,10 @@ class Writer:
                 return None
             if job.future.done():
                 continue  # its caller has gone
-            job.began = machine.monotonic()
-            if job.began > job.deadline:
+            now = machine.monotonic()
+            self._pressure.waited(now - job.began, now)
+            job.began = now
+            if now > job.deadline:
                 job.refuse(job.doubt or late())
                 continue
             return job

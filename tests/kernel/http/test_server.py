@@ -14,6 +14,7 @@ from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.limits import Limits
 from hansa.kernel.http.mounts import AsgiApp, Message, Receive, Send
 from hansa.kernel.http.server import HEAD_BYTES_MAX, AddressTaken, serve
+from hansa.kernel.load import Load
 from tests.kernel.http.backend import EchoBackend
 
 HOST = b"Host: shop.example\r\n"
@@ -67,10 +68,11 @@ async def serving(
     backend: EchoBackend,
     *,
     limits: Limits | None = None,
+    load: Load | None = None,
     apps: dict[str, AsgiApp] | None = None,
     drain_s: float = 20.0,
 ) -> AsyncIterator[Served]:
-    app = HttpApp(backend, limits=limits)
+    app = HttpApp(backend, limits=limits, load=load)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
