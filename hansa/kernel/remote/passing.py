@@ -6,15 +6,13 @@ complete, or a request that goes around because two processes each think that th
 
 import asyncio
 import logging
-import random
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httptools
 
-from hansa.kernel import codec
+from hansa.kernel import codec, machine
 from hansa.kernel.http.mounts import ClientGone, Message, Receive, Send
 from hansa.kernel.problems import NotFound, Problem
 from hansa.kernel.remote.calls import PAUSE_S, Group, Unreachable
@@ -60,7 +58,7 @@ class Passing:
 
     async def _pass(self, exchange: "_Exchange") -> None:
         """Raises Unreachable; what broke in the midst of its answer ends in the midst."""
-        end = time.monotonic() + REACH_S
+        end = machine.monotonic() + REACH_S
         pause_s = PAUSE_S[0]
         while True:
             try:
@@ -71,18 +69,18 @@ class Passing:
                 again = not broken.sent or (
                     exchange.may_repeat and not exchange.begun and self._group.budget.take()
                 )
-                if not again or time.monotonic() > end:
+                if not again or machine.monotonic() > end:
                     logger.warning("%s: %s", self._group.entry.name, broken)
                     where = f"{self._group.entry.name} could not be reached: {broken}"
                     raise Unreachable(where, retry_after_s=1) from None
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1))
+            await asyncio.sleep(pause_s * machine.uniform(0.5, 1))
             pause_s = min(PAUSE_S[1], pause_s * 2)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Connect to one of the processes. Raises Broken."""
         group = self._group
-        target = choose(group.targets, time.monotonic(), group.turn)
+        target = choose(group.targets, machine.monotonic(), group.turn)
         group.turn += 1
         if target is None:
             raise Broken("none of its processes answers", sent=False)
@@ -95,7 +93,7 @@ class Passing:
             finally:
                 writer.transport.abort()
         except Broken:
-            target.failed(time.monotonic())
+            target.failed(machine.monotonic())
             raise
         else:
             target.answered()
