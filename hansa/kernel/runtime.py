@@ -354,11 +354,12 @@ class Runtime:
         if self.recorder is not None and operation.service != context.run.service:
             self.recorder.edge(context.run.service, operation.service, operation.id)
         if operation.service not in self._hosted:
-            answer = await self._way(operation).invoke(
+            way = self._way(operation)
+            answer = await way.invoke(
                 operation, context.site, context.principal, arguments, inside=True,
                 deadline=context.run.deadline, trace=context.run.trace,
             )  # fmt: skip
-            there: R = codec.decode(answer.body, operation.returns)
+            there: R = way.value(answer, operation.returns)
             return there
         if self.as_if_remote:
             arguments = self.stored.operation_arguments(operation, codec.encode(arguments))
@@ -390,7 +391,7 @@ class Runtime:
             answer = await self.invoke(operation, caller, arguments, key=key, deadline=deadline)
             if answer.status == 202:
                 raise Unknown("the attempt is still open")
-            there: R = codec.decode(answer.body or b"null", operation.returns)
+            there: R = self._way(operation).value(answer, operation.returns)
             return there
         site = await self._admit(operation, caller)
         run = self._run(operation, site, caller.principal, deadline, "", arguments)

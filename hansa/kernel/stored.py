@@ -10,6 +10,7 @@ import msgspec
 
 from hansa.kernel import codec, contracts
 from hansa.kernel.actions import Action
+from hansa.kernel.contracts import ContractUnknown
 from hansa.kernel.log import LogEvent
 from hansa.kernel.operation import Operation
 from hansa.kernel.sealing import Sealer
@@ -68,8 +69,17 @@ class Stored:
         return _typed(work.parameters, values)
 
     def operation_arguments(self, operation: Operation[..., Any], data: bytes) -> dict[str, Any]:
-        """Return encoded arguments as an operation's handler takes them."""
-        return _typed(operation.parameters, msgspec.json.decode(data))
+        """Return encoded arguments as an operation's handler takes them. Raises ContractUnknown
+        for those that only another release takes."""
+        values = msgspec.json.decode(data)
+        if unknown := values.keys() - {one.name for one in operation.parameters}:
+            raise ContractUnknown(f"{operation.id} takes no {', '.join(sorted(unknown))} here")
+        try:
+            return _typed(operation.parameters, values)
+        except msgspec.ValidationError as error:
+            if "unknown field" in str(error):
+                raise ContractUnknown(f"{operation.id}: {error}") from None
+            raise
 
 
 def _typed(parameters: Any, values: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -64,8 +64,8 @@ class Process:
     def __init__(self, command: list[str], environment: dict[str, str], port: int) -> None:
         self.port = port
         self.said = ""
+        self.environment = environment
         self._command = [sys.executable, "-m", "hansa.cli", "serve", *command, "--port", str(port)]
-        self._environment = environment
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._started = threading.Event()
@@ -74,7 +74,7 @@ class Process:
         """Start, and return when it serves."""
         self._started.clear()
         self._process = subprocess.Popen(
-            self._command, cwd=ROOT, env=self._environment, text=True, stdout=subprocess.PIPE,
+            self._command, cwd=ROOT, env=self.environment, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
@@ -92,19 +92,30 @@ class Process:
 
     def stop(self) -> None:
         """Ask it to stop, and return when it has, in good order."""
+        if self._process is not None:
+            self._process.terminate()
+            assert self._end() == 0, self.said
+
+    def kill(self) -> None:
+        """End it where it stands."""
+        assert self._process is not None
+        self._process.kill()
+        self._end()
+
+    def _end(self) -> int:
+        """Wait until it has ended, and return its status."""
         process = self._process
-        if process is None:
-            return
-        process.terminate()
+        assert process is not None
         try:
-            status = process.wait(STOP_S)
+            return process.wait(STOP_S)
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
             assert self._reader is not None
             self._reader.join()
-        self._process = None
-        assert status == 0, self.said
+            assert process.stdout is not None
+            process.stdout.close()
+            self._process = None
 
 
 @dataclass(frozen=True)
@@ -133,10 +144,14 @@ class Fleet:
     operator_key: str = ""
 
     @property
+    def every(self) -> list[Process]:
+        """All processes."""
+        return [one for several in self.processes.values() for one in several]
+
+    @property
     def urls(self) -> list[str]:
         """Where the processes are; every one of them takes every request."""
-        every = [one for several in self.processes.values() for one in several]
-        return [f"http://127.0.0.1:{one.port}" for one in every]
+        return [f"http://127.0.0.1:{one.port}" for one in self.every]
 
     @property
     def faults(self) -> Counter[str]:
@@ -150,14 +165,11 @@ class Fleet:
 
     def start(self) -> None:
         """Make the cells, and start everything."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        named = ", ".join(f'"{one}"' for one in self.services)
-        (self.folder / "pyproject.toml").write_text(f"[tool.hansa]\nservices = [{named}]\n")
         self.environment = {
-            **os.environ, OUTWARD_ENV: "127.0.0.0/8",
-            project.PROJECT_ENV: str(self.folder), "PYTHONPATH": str(ROOT),
+            **os.environ, OUTWARD_ENV: "127.0.0.0/8", "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1", **self.environment,
         }  # fmt: skip
+        self.release("first", self.services)
         asyncio.run(self._make())
         ports = {part.name: [free_port() for _ in range(part.processes)] for part in self.parts}
         self._place(ports)
@@ -165,23 +177,48 @@ class Fleet:
             self.processes[part.name] = [
                 Process(self._command(part), self.environment, port) for port in ports[part.name]
             ]
-        every = [one for several in self.processes.values() for one in several]
-        with ThreadPoolExecutor(len(every)) as pool:
-            list(pool.map(Process.start, every))
+        self.at_once(Process.start, self.every)
+
+    def release(self, name: str, services: Sequence[str]) -> None:
+        """Make a project of these services; it is what starts from now on."""
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        named = ", ".join(f'"{one}"' for one in services)
+        (folder / "pyproject.toml").write_text(f"[tool.hansa]\nservices = [{named}]\n")
+        self.environment = {**self.environment, project.PROJECT_ENV: str(folder)}
+        for one in self.every:
+            one.environment = self.environment
+
+    def migrate(self, part: Part, *options: str) -> None:
+        """Run `hansa migrate` on a cell: before and after a release on PostgreSQL, in between on a
+        SQLite file, which one process owns."""
+        place = self._location(part)
+        command = ["--folder", str(place.folder)]
+        if place.database:
+            command += ["--database", place.database, "--owner-database", place.owner_database]
+        done = subprocess.run(
+            [sys.executable, "-m", "hansa.cli", "migrate", *command, *options], cwd=ROOT,
+            env=self.environment, text=True, capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    @staticmethod
+    def at_once(work: Callable[[Process], None], processes: Sequence[Process]) -> None:
+        """Do the same with several processes."""
+        with ThreadPoolExecutor(max(1, len(processes))) as pool:
+            list(pool.map(work, processes))
 
     def stop(self) -> None:
         """Stop everything; each process ends in good order."""
-        every = [one for several in self.processes.values() for one in several]
         try:
-            with ThreadPoolExecutor(max(1, len(every))) as pool:
-                list(pool.map(Process.stop, every))
+            self.at_once(Process.stop, self.every)
         finally:
             for wire in self.wires:
                 self.world.loop.call_soon_threadsafe(wire.close)
 
     async def _make(self) -> None:
         """Make the tables of each part, and the operator's key where the sites are."""
-        services = project.find_project(self.folder).load()
+        services = project.find_project(self.folder / "first").load()
         master = new_master_key()
         for part in self.parts:
             place = self._location(part)
@@ -228,7 +265,6 @@ class Fleet:
         return command
 
 
-Made = Callable[[], Fleet]
 EVERYTHING: Final = ("sites", "webhooks", "mail", "blobs", "commerce", "steward")
 
 

@@ -25,6 +25,7 @@ from hansa.kernel.remote.connection import Broken, Line, Reply
 from hansa.kernel.remote.health import Target, choose
 from hansa.kernel.remote.passport import GOOD_S, Seal
 from hansa.kernel.remote.placement import Entry, Placement
+from hansa.kernel.remote.releases import heard, spoken
 
 logger = logging.getLogger("hansa.remote")
 
@@ -37,8 +38,9 @@ _PASSED: Final[tuple[str, ...]] = (
     "location",
     "retry-after",
 )
-ELSEWHERE: Final = frozenset({"not-ready", "not-served-here"})
-"""Refusals by which a process says that it has done nothing and another should be asked."""
+STOPPING: Final = "not-ready"
+OLDER: Final = frozenset({"not-served-here", "other-release"})
+"""Refusals by which a process says that its release knows nothing of what it is asked."""
 
 
 class Unreachable(Overloaded):
@@ -46,6 +48,10 @@ class Unreachable(Overloaded):
 
     slug = "service-unreachable"
     title = "A service cannot be reached"
+
+
+class _Elsewhere(Exception):
+    """A process has done nothing, and another one of its group should be asked."""
 
 
 class Group:
@@ -124,7 +130,7 @@ class Remote:
             more += f"hansa-request: {request}\r\n"
         if token:
             more += f"hansa-position: {token}\r\n"
-        body = codec.encode(arguments)
+        body = codec.encode(spoken(operation, arguments))
         with Inside("remote", operation.id) as span:
             if trace := span.traceparent(trace):
                 more += f"traceparent: {trace}\r\n"
@@ -164,8 +170,10 @@ class Remote:
         group = self._groups[entry.name]
         group.budget.sent()
         pause_s, why = PAUSE_S[0], "none of its processes answers"
+        older: list[Target[Line]] = []
         while (left_s := deadline - machine.monotonic()) > 0:
-            target = choose(group.targets, machine.monotonic(), group.turn)
+            able = [one for one in group.targets if one not in older]
+            target = choose(able, machine.monotonic(), group.turn)
             group.turn += 1
             if target is not None:
                 request = (
@@ -180,12 +188,18 @@ class Remote:
                     if broken.sent and not group.budget.take():
                         raise Unreachable(f"{entry.name}: {why}", retry_after_s=1) from None
                     continue  # each failure shuts its target for a while, so this ends
+                except _Elsewhere as elsewhere:
+                    older.append(target)
+                    why = str(elsewhere)
+                    continue
+            older.clear()  # perhaps its successor has come meanwhile
             await asyncio.sleep(min(left_s, pause_s * machine.uniform(0.5, 1)))
             pause_s = min(PAUSE_S[1], pause_s * 2)
         raise Unreachable(f"{entry.name} could not be reached in time: {why}", retry_after_s=1)
 
     async def _one(self, target: Target[Line], request: bytes, left_s: float) -> Reply:
-        """Ask one process. Raises Broken, the Problem it answers, and DeadlineExceeded."""
+        """Ask one process. Raises Broken, _Elsewhere, DeadlineExceeded, and the Problem that it
+        answers."""
         target.under_way += 1
         try:
             reply = await target.what.ask(request, left_s)
@@ -200,11 +214,18 @@ class Remote:
             target.answered()
             return reply
         problem = _problem(reply)
-        if problem.slug in ELSEWHERE:
+        if problem.slug == STOPPING:
             target.failed(machine.monotonic())
             raise Broken(f"{target.what.address} says {problem.slug}", sent=False)
         target.answered()
+        if problem.slug in OLDER:
+            raise _Elsewhere(f"{target.what.address} says {problem.slug}: {problem.detail}")
         raise problem
+
+    @staticmethod
+    def value(answer: Answer, wanted: Any) -> Any:
+        """Return what another process has answered, which may be of another release."""
+        return heard(answer.body or b"null", wanted)
 
     def passport(self, principal: Principal, site: str, operation: str, inside: bool) -> str:
         """Return a passport, one that was signed a moment ago if there is one."""

@@ -13,6 +13,7 @@ from hansa.kernel.admission import priority_of
 from hansa.kernel.answer import Answer
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
+from hansa.kernel.contracts import ContractUnknown
 from hansa.kernel.due import run_keyed
 from hansa.kernel.http.message import Request, Response
 from hansa.kernel.observe.recorder import work
@@ -80,8 +81,9 @@ class Face:
         body = await _body(request)
         try:
             arguments = runtime.stored.operation_arguments(operation, body)
-        except (msgspec.MsgspecError, TypeError, ValueError) as error:
-            raise Invalid(f"The arguments of {name} are of another release: {error}.") from None
+        except (ContractUnknown, msgspec.MsgspecError, TypeError, ValueError) as error:
+            why = f"The arguments are of another release: {error}."
+            raise Invalid(why, slug="other-release") from None
         trace = header("traceparent", "")
         with work(
             runtime.recorder, "call", name, operation.service, passport.site, trace
@@ -103,7 +105,7 @@ class Face:
         header = request.headers.get
         deadline = deadline_in(seconds(header("hansa-deadline-ms", "")))
         if passport.inside and operation.kind != "query":
-            await self._scheduled(request, passport, operation, arguments, deadline)
+            await self._scheduled(request, passport, operation, arguments, deadline, trace)
             return Answer(200, b"null")
         if passport.inside:
             value = await runtime.answer_inside(
@@ -129,15 +131,15 @@ class Face:
         operation: Operation[..., Any],
         arguments: dict[str, Any],
         deadline: float,
+        trace: str,
     ) -> None:
         """Run what a command of another cell has scheduled. Raises Problem."""
-        header = request.headers.get
-        key = header("idempotency-key", "")
+        key = request.headers.get("idempotency-key", "")
         if not key or passport.principal() != SYSTEM:
             raise Denied("What was scheduled comes from the system, under a key.")
         run = Run(
             await self._runtime.site(passport.site), SYSTEM, operation.id, operation.service,
-            header("traceparent", ""), deadline,
+            trace, deadline,
         )  # fmt: skip
         await run_keyed(self._runtime, operation, run, arguments, key)
 

@@ -21,6 +21,7 @@ from hansa.kernel.relations import sql
 from hansa.kernel.remote import feed
 from hansa.kernel.remote.feed import Ask, Piece
 from hansa.kernel.remote.placement import Entry
+from hansa.kernel.remote.releases import heard, terse
 from hansa.kernel.storage import PLATFORM, Session
 
 if TYPE_CHECKING:
@@ -109,9 +110,9 @@ class Follower:
         ask = Ask(f"{own.cell}/{own.name}", step.after, step.types, step.until)
         more = f"hansa-passport: {self._remote.passport(SYSTEM, PLATFORM, feed.PATH, True)}\r\n"
         reply = await self._remote.ask(
-            self._entry, feed.PATH, more, codec.encode(ask), machine.monotonic() + ANSWER_S
+            self._entry, feed.PATH, more, codec.encode(terse(ask)), machine.monotonic() + ANSWER_S
         )
-        piece: Piece = codec.decode(reply.body, Piece)
+        piece: Piece = heard(reply.body, Piece)
         return piece
 
     async def _reached(self, session: Session) -> dict[str, int]:

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from hansa.kernel import codec
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import Operation
@@ -75,7 +74,7 @@ class AskedRows:
             if kept is None or kept[0] < time.monotonic():
                 raise
             return kept[1]
-        value = codec.decode(answer.body, operation.returns)
+        value = self._remote.value(answer, operation.returns)
         self._kept[name] = (time.monotonic() + STALE_S, value)
         self._kept.move_to_end(name)
         if len(self._kept) > KEPT_MAX:

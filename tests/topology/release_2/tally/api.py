@@ -1,0 +1,72 @@
+"""What may be asked of the tally, in release 2."""
+
+from hansa.kernel.compiler import param, select, upsert
+from hansa.kernel.context import Context
+from hansa.kernel.operation import PUBLIC
+from hansa.kernel.problems import Conflict
+from hansa.kernel.structs import Struct
+from tests.topology.release_2.porter.api import LaneWeighed, ParcelTaken, get_lane
+from tests.topology.release_2.tally import tally
+from tests.topology.release_2.tally.tables import sums
+
+_last = select(sums.c.last).where(sums.c.lane == param("lane"))
+_count = upsert(
+    sums, key=("lane",), values={"lane": param("lane"), "parcels": 1, "last": param("number")},
+    change={"parcels": sums.c.parcels + 1, "last": param("number")},
+)  # fmt: skip
+_sum = select(sums.c.lane, sums.c.parcels, sums.c.last).where(sums.c.lane == param("lane"))
+_weigh = upsert(
+    sums, key=("lane",),
+    values={"lane": param("lane"), "parcels": 0, "last": 0, "weight_g": param("weight_g")},
+    change={"weight_g": param("weight_g")},
+)  # fmt: skip
+_weight = select(sums.c.weight_g).where(sums.c.lane == param("lane"))
+
+
+class Sum(Struct):
+    """A lane: how many of its parcels were heard of, and the number of the last one."""
+
+    lane: str
+    parcels: int
+    last: int
+
+
+class Both(Struct):
+    """How many parcels the porter has taken, and how many the tally has heard of."""
+
+    taken: int
+    heard: int
+
+
+@tally.on(ParcelTaken)
+async def count_parcel(ctx: Context, event: ParcelTaken) -> None:
+    """Count a parcel. Raises Conflict for one that is out of its order."""
+    if event.number != 1 + (await ctx.db.first(_last, int, lane=event.lane) or 0):
+        raise Conflict(f"{event.lane}: {event.number} is not the next")
+    await ctx.db.run(_count, lane=event.lane, number=event.number)
+
+
+@tally.on(LaneWeighed)
+async def note_weight(ctx: Context, event: LaneWeighed) -> None:
+    """Keep what a lane weighs."""
+    await ctx.db.run(_weigh, lane=event.lane, weight_g=event.weight_g)
+
+
+@tally.query("GET /lanes/{lane}/weight", needs=PUBLIC)
+async def get_weight(ctx: Context, lane: str) -> int:
+    """Return what a lane was last told to weigh. Raises NotFound."""
+    return await ctx.db.one(_weight, int, lane=lane)
+
+
+@tally.query("GET /lanes/{lane}", needs=PUBLIC)
+async def get_sum(ctx: Context, lane: str) -> Sum:
+    """Return what was heard of a lane. Raises NotFound."""
+    return await ctx.db.one(_sum, Sum, lane=lane)
+
+
+@tally.query("GET /both/{lane}", needs=PUBLIC)
+async def compare(ctx: Context, lane: str) -> Both:
+    """Return what was taken, and what was heard of it. Raises NotFound."""
+    heard = await ctx.db.first(_sum, Sum, lane=lane)
+    taken = await ctx.call(get_lane, lane=lane)
+    return Both(taken.parcels, heard.parcels if heard else 0)

@@ -1,0 +1,1 @@
+"""Revisions of what the tally keeps."""
