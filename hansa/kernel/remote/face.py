@@ -101,7 +101,7 @@ class Face:
         header = request.headers.get
         deadline = deadline_in(seconds(header("hansa-deadline-ms", "")))
         if passport.inside and operation.kind != "query":
-            await self._scheduled(request, passport, operation, arguments, deadline)
+            await self._scheduled(request, passport, operation, arguments, deadline, trace)
             return Answer(200, b"null")
         if passport.inside:
             value = await runtime.answer_inside(
@@ -127,6 +127,7 @@ class Face:
         operation: Operation[..., Any],
         arguments: dict[str, Any],
         deadline: float,
+        trace: str,
     ) -> None:
         """Run what a command of another cell has scheduled. Raises Problem."""
         header = request.headers.get
@@ -135,7 +136,7 @@ class Face:
             raise Denied("What was scheduled comes from the system, under a key.")
         run = Run(
             await self._runtime.site(passport.site), SYSTEM, operation.id, operation.service,
-            header("traceparent", ""), deadline,
+            trace, deadline,
         )  # fmt: skip
         await run_keyed(self._runtime, operation, run, arguments, key)
 
