@@ -10,7 +10,7 @@ from typing import Final
 
 import hansa
 from hansa.assembly import Place
-from hansa.cli import keeping_arguments
+from hansa.cli import keeping_arguments, traces_arguments
 from hansa.cli.values import lazily, whole
 from hansa.project import ProjectInvalid
 
@@ -214,6 +214,7 @@ def _working(
     hand.add_argument("site")
     hand.add_argument("id")
     one.set_defaults(run=lazily("log"))
+    traces_arguments.arguments(commands, where, later)
     keeping_arguments.arguments(commands, where)
     one = commands.add_parser("torture", help="kill it at random under load, and check everything")
     torture.arguments(one)

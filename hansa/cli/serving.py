@@ -16,7 +16,8 @@ from hansa.assembly import SHOP, Cell, Place
 from hansa.kernel import migrating
 from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
-from hansa.kernel.observe.options import OptionInvalid, read_options
+from hansa.kernel.observe.logs import JsonHandler, TextHandler
+from hansa.kernel.observe.options import OptionInvalid, read_log_format, read_options
 from hansa.kernel.problems import Problem, StorageFailed
 from hansa.kernel.remote.placement import PlacementInvalid, read_placement
 from hansa.kernel.sealing import MasterKeyInvalid
@@ -39,9 +40,10 @@ def run(options: argparse.Namespace) -> int:
 
 def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> int:
     """Open a cell, serve it until SIGTERM or SIGINT, drain, and close it."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
+        handler = JsonHandler() if read_log_format(os.environ) == "json" else TextHandler()
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         check_address(options.host, options.port)
         cell = _cell(options)
         uvloop.run(_serve(cell, options, ready, migrate))

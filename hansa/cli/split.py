@@ -21,12 +21,18 @@ import uvloop
 
 from hansa import project
 from hansa.assembly import Cell, Place
+from hansa.kernel.observe.options import FILE
 from hansa.kernel.runtime import EVERYWHERE
 from hansa.kernel.sealing import MASTER_KEY_ENV, load_sealer
 
 FRONT: Final = "platform"
 AGAIN_S: Final = 0.2
 STOP_S: Final = 30.0
+_OBSERVING: Final = {
+    "HANSA_TRACE_FILE": "",
+    "HANSA_TRACE_SAMPLE": "1",
+    "HANSA_TRACE_PAYLOADS": "on",
+}
 
 
 class Child:
@@ -69,6 +75,8 @@ def running(options: argparse.Namespace) -> Iterator[None]:
     if not os.environ.get(MASTER_KEY_ENV):
         load_sealer(folder / "master.key", None)  # which makes it
         os.environ[MASTER_KEY_ENV] = (folder / "master.key").read_text().strip()
+    for name, value in _OBSERVING.items():  # one file for all, and in it everything, as in one
+        os.environ.setdefault(name, value or str(folder.parent / FILE))
     services = [one for one in project.services() if one.name != EVERYWHERE]
     platform = [one.name for one in services if one.package.startswith("hansa.platform.")]
     entries = {FRONT: (options.port, platform)}

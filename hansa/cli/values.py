@@ -38,3 +38,22 @@ def seconds(text: str) -> float:
     if not 0.1 <= value <= 100_000:
         raise argparse.ArgumentTypeError("it is a number from 0.1 to 100000")
     return value
+
+
+def ago(text: str) -> float:
+    """Return the seconds of a length of time such as 90s, 15m, 2h or 3d."""
+    unit = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}.get(text[-1:])
+    if unit is None or not text[:-1].isdecimal() or len(text) > 7:
+        raise argparse.ArgumentTypeError("it is a length of time such as 90s, 15m, 2h or 3d")
+    return float(int(text[:-1]) * unit)
+
+
+def milliseconds(text: str) -> float:
+    """Return a number from 0 to 3,600,000; argparse tells the bounds in one line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 3_600_000:
+        raise argparse.ArgumentTypeError("it is a number from 0 to 3600000")
+    return value

@@ -5,6 +5,7 @@ HANSA_TRACE_SAMPLE        the share of requests that is kept in any case: 0 to 1
 HANSA_TRACE_PAYLOADS      "on" keeps arguments and answers, secrets hidden
 HANSA_TRACE_FILE          where; observed.db in the folder of the cell
 HANSA_TRACE_MB            how large it may be, and HANSA_TRACE_DAYS how old
+HANSA_LOG                 "json" writes the log as JSON objects, one a line; else as text
 HANSA_METRICS             host:port of a port of its own where /metrics needs no key
 OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, _TIMEOUT, and OTEL_SERVICE_NAME, as OpenTelemetry has them
 """
@@ -12,7 +13,10 @@ OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, _TIMEOUT, and OTEL_SERVICE_NAME, as OpenT
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
+
+FILE: Final = "observed.db"
 
 
 class OptionInvalid(ValueError):
@@ -48,7 +52,7 @@ def read_options(environment: Mapping[str, str], folder: Path, *, developing: bo
     if endpoint and not _is_address(endpoint):
         raise OptionInvalid("OTEL_EXPORTER_OTLP_ENDPOINT is an address such as http://host:4318")
     return Options(
-        Path(get("HANSA_TRACE_FILE") or folder / "observed.db"),
+        Path(get("HANSA_TRACE_FILE") or folder / FILE),
         _switch(environment, "HANSA_OBSERVE", default=True),
         _number(environment, "HANSA_TRACE_SAMPLE", 1.0 if developing else 0.01, 0, 1),
         _switch(environment, "HANSA_TRACE_PAYLOADS", default=developing),
@@ -60,6 +64,14 @@ def read_options(environment: Mapping[str, str], folder: Path, *, developing: bo
         _number(environment, "OTEL_EXPORTER_OTLP_TIMEOUT", 10_000, 1, 600_000) / 1000,
         get("OTEL_SERVICE_NAME", "hansa"),
     )
+
+
+def read_log_format(environment: Mapping[str, str]) -> Literal["text", "json"]:
+    """Return how the log is written. Raises OptionInvalid."""
+    text = environment.get("HANSA_LOG", "").lower() or "text"
+    if text not in ("text", "json"):
+        raise OptionInvalid("HANSA_LOG is text or json")
+    return "json" if text == "json" else "text"
 
 
 def _is_address(text: str) -> bool:

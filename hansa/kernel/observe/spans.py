@@ -8,13 +8,14 @@ values. Where the code that runs belongs is in a context variable, so it is righ
 from contextvars import ContextVar
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
 from hansa.kernel.observe.traceparent import Trace, new_span
 
 Kind = Literal["request", "call", "delivery", "due"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 SPANS_MAX: Final = 400
 """Spans of one segment; of more only their number is kept."""

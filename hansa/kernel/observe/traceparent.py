@@ -6,17 +6,19 @@ OpenTelemetry's consistent probability sampling have it, so all processes agree 
 """
 
 import re
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
 from msgspec import Struct
+
+from hansa.kernel import machine
 
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 )
 SPACE: Final = 1 << 56
 _LOW: Final = SPACE - 1
-_bits = Random().getrandbits
 _KNOWN: Final = ("00", "01", "02", "03")
 """The flags that have a meaning: sampled, and (level 2) that the trace's name is random."""
 
@@ -46,10 +48,11 @@ class Trace(Struct, gc=False):
 class Tracer:
     """Names pieces of work. The names are unique, not secret."""
 
-    __slots__ = ("_rejected",)
+    __slots__ = ("_bits", "_rejected")
 
     def __init__(self, rate: float = 1.0) -> None:
         """Sample new traces at a `rate` from 0 to 1; for others their caller has decided."""
+        self._bits = Random(machine.random_bytes(32)).getrandbits
         self._rejected = round((1.0 - rate) * SPACE)
 
     def trace(self, traceparent: str) -> Trace:
@@ -59,10 +62,10 @@ class Tracer:
             match = _read(traceparent)
             if match is not None:
                 # What is reserved is not passed on (section 3.2.2.5).
-                trace, span, flags = match[1], new_span(), _KNOWN[int(match[3], 16) & 3]
+                trace, span, flags = match[1], new_span(self._bits), _KNOWN[int(match[3], 16) & 3]
                 name = f"{trace}-{span}"
                 return Trace(trace, span, match[2], flags, f"00-{name}-{flags}", name)
-        noise = _bits(192)
+        noise = self._bits(192)
         digits = noise.to_bytes(24, "big").hex()
         flags = "01" if noise & _LOW >= self._rejected else "00"
         span, trace = digits[:16], digits[16:]
@@ -70,9 +73,9 @@ class Tracer:
         return Trace(trace, span, "", flags, f"00-{name}-{flags}", name)
 
 
-def new_span() -> str:
+def new_span(bits: Callable[[int], int] = Random().getrandbits) -> str:
     """Return a name for a span: 16 hexadecimal digits."""
-    return f"{_bits(64) or 1:016x}"
+    return f"{bits(64) or 1:016x}"
 
 
 def _read(traceparent: str) -> re.Match[str] | None:

@@ -1,6 +1,5 @@
 """What is kept is in a file of its own, bounded, and read along its indexes."""
 
-import logging
 import os
 import sqlite3
 import threading
@@ -16,9 +15,9 @@ from hypothesis import strategies as st
 
 from hansa.kernel.observe import archive as archives
 from hansa.kernel.observe.archive import Archive, KeptSpan
-from hansa.kernel.observe.logs import Line, LineHandler
+from hansa.kernel.observe.logs import Line
 from hansa.kernel.observe.reading import CursorInvalid, Reader, Row, Wanted
-from hansa.kernel.observe.spans import Kind, Segment, current
+from hansa.kernel.observe.spans import Kind, Segment
 from tests.kernel.cells import HandClock
 from tests.kernel.observe.making import segment
 
@@ -280,23 +279,3 @@ def test_two_processes_write_one_file(tmp_path: Path) -> None:
         rows = reader.segments(Wanted(), 100).rows
         assert sorted(one.process for one in rows) == ["a"] * 20 + ["b"] * 20
         assert all(reader.trace(one.trace)[0].detail.spans[0].name == "SELECT 1" for one in rows)
-
-
-def test_lines_of_the_log_are_kept_with_their_trace(tmp_path: Path) -> None:
-    file = tmp_path / "observed.db"
-    logger = logging.getLogger("tests.observe.lines")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    one = segment()
-    with writing(file) as archive:
-        handler = LineHandler(archive.keep_line)
-        logger.addHandler(handler)
-        token = current.set((one, 0))
-        logger.info("sold %s", "a mug")
-        current.reset(token)
-        logger.warning("outside %s", "of all", "wrong")
-        logger.removeHandler(handler)
-    with reading(file) as reader:
-        assert [line.text for line in reader.lines(trace=one.trace.id)] == ["sold a mug"]
-        (line,) = reader.lines(level=logging.WARNING)
-        assert "cannot be formatted" in line.text and not line.trace
