@@ -12,7 +12,7 @@ SETUP := PYTHON="$(PYTHON)" scripts/setup
 HERE := $(shell pwd -P)
 STALE := $(if $(filter-out $(HERE),$(shell cat $(VENV)/.installed-run 2>/dev/null)),stale)
 
-.PHONY: help up test check bench format lock postgres stale clean
+.PHONY: help up test check docs bench format lock postgres stale clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -31,6 +31,9 @@ check: $(VENV)/.installed-dev ## format, lint, types, layers
 	$(BIN)/python -m mypy
 	$(BIN)/basedpyright --warnings
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-dev ## build the documentation as a site, build/site/index.html
+	$(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
 
 format: $(VENV)/.installed-dev ## format the code and fix what can be fixed
 	$(BIN)/python -m ruff check --fix-only .

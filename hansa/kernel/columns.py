@@ -15,6 +15,7 @@ What must never happen here: a key that two sites share, or a reference out of a
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypedDict, Unpack
 from weakref import WeakSet
 
@@ -36,7 +37,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy import text as sql_text
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.elements import ColumnElement, quoted_name
 
 from hansa.kernel.operation import Scope
 
@@ -47,6 +48,7 @@ Condition = str | Callable[[Any], ColumnElement[bool]]
 table: from its columns, ``lambda c: c.reserved <= c.on_hand``) to an expression."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_NOTHING: Final[frozenset[str]] = frozenset()
 _declared: Final["WeakSet[Table]"] = WeakSet()
 
 
@@ -72,6 +74,40 @@ class Json(Text):
     """JSON text, kept as it was written; in Python what the field's type says."""
 
     cache_ok = True
+
+
+_TEXT: Final = Text()
+_WHOLE: Final = BigInteger()
+_REAL: Final[Double[float]] = Double()
+_TRUTH: Final = Boolean(create_constraint=False)
+_INSTANT: Final = Instant()
+_POSITION: Final = LogPosition()
+_DAY: Final = Day()
+_JSON: Final = Json()
+_BINARY: Final = LargeBinary()
+"""One object for all columns of a kind: a process may have tens of thousands of them."""
+
+
+@lru_cache(maxsize=4096)
+def _quoted(name: str) -> quoted_name:
+    """Return the name of a column as SQLAlchemy keeps it, one object for all that are so named."""
+    return quoted_name(name, None)
+
+
+class DeclaredColumn(Column[Any]):
+    """A column that makes what compares it each time it is asked for: kept, it would take as much
+    memory as the column itself."""
+
+    inherit_cache = True
+
+    @property
+    def comparator(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the operators of the column's type are."""
+        return self.type.comparator_factory(self)
+
+
+COLUMNS: Final = (DeclaredColumn, Column)
+"""What may stand as a column in a statement: these themselves, and no kinds of them."""
 
 
 class Options(TypedDict, total=False):
@@ -107,8 +143,11 @@ def _part(name: str, kind: Any, options: Options, values: Sequence[str] = ()) ->
     nullable, primary = options.get("nullable", False), options.get("primary", False)
     if nullable and primary:
         raise ValueError(f"{name}: a key cannot be nullable")
-    column: Column[Any] = Column(
-        name, kind, nullable=nullable, server_default=_default(name, kind, options.get("default"))
+    column = DeclaredColumn(
+        _quoted(name),
+        kind,
+        nullable=nullable,
+        server_default=_default(name, kind, options.get("default")),
     )
     checks: list[ColumnElement[bool]] = [column.in_(values)] if values else []
     condition = options.get("check")
@@ -139,62 +178,62 @@ def _check_name(name: str) -> None:
 
 def text(name: str, **options: Unpack[Options]) -> Part:
     """Declare a text (options: see `Options`)."""
-    return _part(name, Text(), options)
+    return _part(name, _TEXT, options)
 
 
 def integer(name: str, **options: Unpack[Options]) -> Part:
     """Declare a whole number of 64 bits."""
-    return _part(name, BigInteger(), options)
+    return _part(name, _WHOLE, options)
 
 
 def real(name: str, **options: Unpack[Options]) -> Part:
     """Declare a floating-point number; never for money."""
-    return _part(name, Double(), options)
+    return _part(name, _REAL, options)
 
 
 def boolean(name: str, **options: Unpack[Options]) -> Part:
     """Declare a truth value."""
-    return _part(name, Boolean(create_constraint=False), options)
+    return _part(name, _TRUTH, options)
 
 
 def instant(name: str, **options: Unpack[Options]) -> Part:
     """Declare a point in time, exact to the microsecond."""
-    return _part(name, Instant(), options)
+    return _part(name, _INSTANT, options)
 
 
 def position(name: str, **options: Unpack[Options]) -> Part:
     """Declare a position in the log, or 0 for none. It is translated when a site is copied to
     another cell; a whole number that is not declared as one would mean something else there."""
-    return _part(name, LogPosition(), options)
+    return _part(name, _POSITION, options)
 
 
 def date(name: str, **options: Unpack[Options]) -> Part:
     """Declare a calendar day."""
-    return _part(name, Day(), options)
+    return _part(name, _DAY, options)
 
 
 def json(name: str, **options: Unpack[Options]) -> Part:
     """Declare a value of any JSON form, typed by the Struct it is read into."""
-    return _part(name, Json(), options)
+    return _part(name, _JSON, options)
 
 
 def binary(name: str, **options: Unpack[Options]) -> Part:
     """Declare bytes."""
-    return _part(name, LargeBinary(), options)
+    return _part(name, _BINARY, options)
 
 
 def enum(name: str, values: Sequence[str], **options: Unpack[Options]) -> Part:
     """Declare a text that is one of `values`; the database refuses any other."""
     if isinstance(values, str) or not values:
         raise TypeError(f"{name}: the values of an enum are a list of texts")
-    return _part(name, Text(), options, values)
+    return _part(name, _TEXT, options, values)
 
 
 def money(name: str, *, nullable: bool = False) -> Part:
     """Declare an amount: minor units and currency; a Money in Python."""
     _check_name(name)
-    minor: Column[Any] = Column(f"{name}_minor", BigInteger(), nullable=nullable)
-    currency: Column[Any] = Column(f"{name}_currency", Text(), nullable=nullable)
+    minor = DeclaredColumn(_quoted(f"{name}_minor"), _WHOLE, nullable=nullable)
+    currency = DeclaredColumn(_quoted(f"{name}_currency"), _TEXT, nullable=nullable)
     both = (minor.is_(None) == currency.is_(None),) if nullable else ()
     return Part(name, (minor, currency), checks=both)
 
@@ -244,20 +283,35 @@ def build_table(
         for part in declared
         for place, check in enumerate(part.checks)
     ]
+    amounts = [part.name for part in declared if len(part.columns) == 2]
     info = {
         "service": service,
         "scope": scope,
         "prefix": prefix or name[:4].strip("_"),
         "key": tuple(key or ["id"]),
         "of_site": SITE if scope == "site" else of_site,
-        "money": frozenset(part.name for part in declared if len(part.columns) == 2),
+        "money": frozenset(amounts) if amounts else _NOTHING,
     }
     table = Table(full, metadata, *columns, *rules, info=info)
     for place, check in enumerate(checks):
         condition = check if isinstance(check, str) else check(table.c)
         table.append_constraint(CheckConstraint(condition, name=f"{full}_check_{place}"))
+    _slim(table)
     _declared.add(table)
     return table
+
+
+def _slim(table: Table) -> None:
+    """Let go of what a finished table has for changes that never come: a third of its memory.
+
+    Empty sets become one that all share; SQLAlchemy makes dispatchers anew where it wants them.
+    """
+    for one in (table, *table.c, *table.constraints, table.metadata):
+        attributes = vars(one)
+        attributes.pop("dispatch", None)
+        for name in ("foreign_keys", "constraints", "indexes"):
+            if not attributes.get(name, True):
+                attributes[name] = _NOTHING
 
 
 def is_declared(table: Table) -> bool:
@@ -272,9 +326,9 @@ def _list(names: Sequence[str] | str) -> list[str]:
 def _columns(full: str, parts: Sequence[Part], key: Sequence[str], scope: Scope) -> list[Any]:
     columns = [column for part in parts for column in part.columns]
     if not key:
-        columns.insert(0, Column("id", Text(), nullable=False))
+        columns.insert(0, DeclaredColumn(_quoted("id"), _TEXT, nullable=False))
     if scope == "site":
-        columns.insert(0, Column(SITE, Text(), nullable=False))
+        columns.insert(0, DeclaredColumn(_quoted(SITE), _TEXT, nullable=False))
     names = [column.name for column in columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -31,7 +31,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as insert_postgres
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import PrimaryKeyConstraint, UniqueConstraint
@@ -112,6 +111,15 @@ def upsert(
     return Upsert(table, tuple(key), dict(values), dict(change or {}), tuple(returning))
 
 
+def _insert(engine: Dialect) -> Any:
+    """Return what makes an INSERT that knows ON CONFLICT, as an engine has it."""
+    if engine == "sqlite":
+        return insert_sqlite
+    from sqlalchemy.dialects.postgresql import insert as insert_postgres
+
+    return insert_postgres
+
+
 def _render_upsert(wanted: Upsert, walk: Walk, engine: Dialect) -> Any:
     table = wanted.table
     walk.statement(insert(table).values(dict(wanted.values)))
@@ -119,8 +127,7 @@ def _render_upsert(wanted: Upsert, walk: Walk, engine: Dialect) -> Any:
         walk.statement(update(table).values(dict(wanted.change)))
     for column in wanted.returning:
         walk.returned(table, column)
-    make: Any = insert_sqlite if engine == "sqlite" else insert_postgres
-    statement = make(table).values(dict(wanted.values))
+    statement = _insert(engine)(table).values(dict(wanted.values))
     head = [SITE] if table.info["scope"] == "site" else []
     target = [table.c[name] for name in (*head, *wanted.key)]
     if wanted.change:

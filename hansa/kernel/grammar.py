@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Table
 from sqlalchemy import types as sqltypes
 from sqlalchemy.sql import dml, elements, functions, operators, selectable
 
-from hansa.kernel.columns import SITE, Day, Instant, Json, LogPosition, is_declared
+from hansa.kernel.columns import COLUMNS, SITE, Day, Instant, Json, LogPosition, is_declared
 from hansa.kernel.scoping import SITE_PARAMETER, StatementRefused
 
 FUNCTIONS: Final = {
@@ -124,7 +124,7 @@ class Walk:
         kind = type(node)
         if kind is Table:
             self._table(node)
-        elif kind is Column:
+        elif kind in COLUMNS:
             if node.table is None:
                 raise StatementRefused(f"the column {node.name} belongs to no table")
             self.node(node.table)
@@ -266,7 +266,7 @@ class Walk:
 
     def returned(self, table: Table, column: Any) -> None:
         """Check what a write returns: columns of its table, or the table."""
-        if column is not table and not (type(column) is Column and column.table is table):
+        if column is not table and not (type(column) in COLUMNS and column.table is table):
             raise StatementRefused(f"returning() gives columns of {table.name} only")
 
     def values(self, table: Table, values: Any) -> None:

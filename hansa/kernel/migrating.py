@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import Table
 
 from hansa.kernel import machine, row_security
 from hansa.kernel import tables as kernel_tables
@@ -64,9 +64,7 @@ class KernelSchema:
 
 def _kernel_tables(dialect: Dialect) -> dict[str, Table]:
     """Only the log differs between the engines; the runner makes `hansa_migrations` itself."""
-    found = dict(kernel_tables.metadata.tables)
-    found["hansa_events"] = kernel_tables.events_table(dialect, MetaData())
-    return found
+    return {table.name: table for table in kernel_tables.all_tables(dialect)}
 
 
 Applied = dict[str, dict[str, Phase]]

@@ -2,8 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
 P = ParamSpec("P")
@@ -70,10 +69,13 @@ class Operation(Generic[P, R]):
     returns: Any = None
     deprecated: str = ""
 
-    @cached_property
-    def serial_names(self) -> tuple[str, ...]:
-        """The names of the arguments that `serial_by` takes."""
-        return tuple(inspect.signature(self.serial_by).parameters) if self.serial_by else ()
+    serial_names: tuple[str, ...] = field(init=False)
+    """The names of the arguments that `serial_by` takes."""
+
+    def __post_init__(self) -> None:
+        """Look at what orders its calls."""
+        asks = self.serial_by
+        self.serial_names = tuple(inspect.signature(asks).parameters) if asks else ()
 
     @property
     def id(self) -> str:

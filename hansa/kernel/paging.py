@@ -34,7 +34,7 @@ from sqlalchemy.schema import PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import ColumnElement, UnaryExpression
 
-from hansa.kernel.columns import SITE, Json
+from hansa.kernel.columns import COLUMNS, SITE, Json
 from hansa.kernel.problems import Invalid
 from hansa.kernel.scoping import StatementRefused
 
@@ -122,11 +122,12 @@ def _direction(one: Any) -> tuple[Column[Any], bool]:
     if isinstance(one, UnaryExpression) and one.modifier in (operators.asc_op, operators.desc_op):
         down = one.modifier is operators.desc_op
         one = one.element
-    if type(one) is not Column or isinstance(one.type, (Json, LargeBinary, BooleanKind)):
-        raise StatementRefused(f"pages in the order of {one}; use columns, or their desc()")
-    if one.nullable:
-        raise StatementRefused(f"pages in the order of {one.name}, which may be null")
-    return one, down
+    column: Any = one
+    if type(column) not in COLUMNS or isinstance(column.type, (Json, LargeBinary, BooleanKind)):
+        raise StatementRefused(f"pages in the order of {column}; use columns, or their desc()")
+    if column.nullable:
+        raise StatementRefused(f"pages in the order of {column.name}, which may be null")
+    return column, down
 
 
 def _unique(wanted: list[tuple[Column[Any], bool]]) -> list[tuple[Column[Any], bool]]:

@@ -9,10 +9,10 @@ a value, at the moment they are rendered. Which statements get here at all is sa
 What must never happen here: a site's table rendered bare because of where it stands.
 """
 
+from functools import cache
 from typing import Any, Final, NoReturn
 
 from sqlalchemy import Table, Text, bindparam
-from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.sql import operators
@@ -38,7 +38,7 @@ def _is_scoped(table: Any) -> bool:
     return isinstance(table, Table) and table.info.get("scope", "site") == "site"
 
 
-class _Scoped(SQLCompiler):
+class Scoped(SQLCompiler):
     """What keeps a statement to the site, on both engines."""
 
     def visit_table(self, table: Any, *args: Any, **kwargs: Any) -> str:
@@ -127,7 +127,7 @@ _OWN: Final = ("override_operator", "eager_grouping")
 """Arguments of a comparison that are not meant for its sides."""
 
 
-class _Portable(SQLCompiler):
+class Portable(SQLCompiler):
     """What has one meaning on both engines, and one text whatever the values are."""
 
     find_function: str
@@ -186,10 +186,10 @@ class _Portable(SQLCompiler):
         return f"(NOT ({found}))" if negated else f"({found})"
 
 
-# ---- the engines
+# ---- SQLite; the other engine is in `scoping_postgres`
 
 
-class _SqliteOpen(_Portable, SQLiteCompiler):
+class _SqliteOpen(Portable, SQLiteCompiler):
     """SQLite, across all sites."""
 
     find_function = "instr"
@@ -203,38 +203,22 @@ class _SqliteOpen(_Portable, SQLiteCompiler):
         _above(super())._process_numeric()
 
 
-class _PostgresOpen(_Portable, PGCompiler_asyncpg):
-    """PostgreSQL, across all sites."""
-
-    find_function = "strpos"
-    list_shapes = (  # over an array: `bound` ends in a cast to the element's type
-        "{left} = ANY ({bound}[])",
-        "{left} <> ALL ({bound}[])",
-    )
-
-
-class _SqliteScoped(_Scoped, _SqliteOpen):
+class _SqliteScoped(Scoped, _SqliteOpen):
     """SQLite, kept to the site."""
 
 
-class _PostgresScoped(_Scoped, _PostgresOpen):
-    """PostgreSQL, kept to the site."""
-
-
-def _dialect(kind: Any, compiler: type[SQLCompiler]) -> Any:
+def made_dialect(kind: Any, compiler: type[SQLCompiler]) -> Any:
+    """Return a dialect of SQLAlchemy's, without its driver, that renders by a compiler."""
     made = kind(paramstyle="numeric_dollar")
     made.statement_compiler = compiler
     return made
 
 
-_DIALECTS: Final[dict[tuple[Dialect, bool], Any]] = {
-    ("sqlite", True): _dialect(SQLiteDialect_pysqlite, _SqliteScoped),
-    ("sqlite", False): _dialect(SQLiteDialect_pysqlite, _SqliteOpen),
-    ("postgresql", True): _dialect(PGDialect_asyncpg, _PostgresScoped),
-    ("postgresql", False): _dialect(PGDialect_asyncpg, _PostgresOpen),
-}
-
-
+@cache
 def dialect_of(engine: Dialect, *, scoped: bool = True) -> Any:
     """Return SQLAlchemy's dialect that renders for an engine, kept to the site or across sites."""
-    return _DIALECTS[engine, scoped]
+    if engine == "sqlite":
+        return made_dialect(SQLiteDialect_pysqlite, _SqliteScoped if scoped else _SqliteOpen)
+    from hansa.kernel import scoping_postgres  # 3 MB that a process on SQLite does without
+
+    return scoping_postgres.dialect(scoped=scoped)

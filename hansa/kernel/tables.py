@@ -21,8 +21,7 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
-"""The kernel's tables as on PostgreSQL. On SQLite `hansa_events.position` is itself the key, an
-AUTOINCREMENT, because one writer's order of insertion is its order of commit; there is no `row`."""
+"""The kernel's tables that are the same on both engines: all but the log (see `all_tables`)."""
 
 
 def _text(name: str, nullable: bool = False, default: str | None = None) -> Column[str]:
@@ -45,7 +44,11 @@ def _table(
 
 
 def events_table(dialect: str, into: MetaData) -> Table:
-    """Return `hansa_events` as it is on `dialect` (module log)."""
+    """Return `hansa_events` as it is on `dialect` (module log).
+
+    On SQLite its position is itself the key, an AUTOINCREMENT, because one writer's order of
+    insertion is its order of commit; there is no `row`.
+    """
     if dialect == "sqlite":
         head: tuple[Column[int], ...] = (
             Column("position", Integer, primary_key=True, autoincrement=True),
@@ -56,7 +59,7 @@ def events_table(dialect: str, into: MetaData) -> Table:
             Column("row", BigInteger, Identity(always=True), primary_key=True),
             Column("position", BigInteger, nullable=True, unique=True),
         )
-        last = (
+        last = (  # SQLAlchemy's PostgreSQL, 3 MB, is imported with the second one
             Index("hansa_events_slot", "slot", "position"),
             Index("hansa_events_new", "row", postgresql_where=text("position IS NULL")),
         )
@@ -85,7 +88,11 @@ def events_table(dialect: str, into: MetaData) -> Table:
     )
 
 
-events = events_table("postgresql", metadata)
+def all_tables(dialect: str) -> list[Table]:
+    """Return the kernel's tables as they are on `dialect`, by name."""
+    found = [events_table(dialect, MetaData()), *metadata.tables.values()]
+    return sorted(found, key=lambda table: table.name)
+
 
 aggregates = _table(
     "hansa_aggregates",

@@ -17,6 +17,8 @@ from hansa.kernel.structs import PageRequest
 
 PAGE_LIMIT_MAX: Final = 100
 _LIMIT = re.compile(r"[0-9]{1,3}")
+_NOTHING: Final[dict[str, Any]] = {}
+"""What operations without parameters share; nobody writes to it."""
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -29,9 +31,9 @@ class Binding:
         """Prepare what each request needs. Raises TypeError for a type that no text can give."""
         self._limits = limits
         self._page = ""
-        self._path: list[tuple[str, Convert | None]] = []
-        self._query: dict[str, tuple[Convert, bool]] = {}
-        self._defaults: dict[str, Any] = {}
+        path: list[tuple[str, Convert | None]] = []
+        query: dict[str, tuple[Convert, bool]] = {}
+        defaults: dict[str, Any] = {}
         self.body: Parameter | None = None
         self.raw = ""
         by_name = {parameter.name: parameter for parameter in operation.parameters}
@@ -39,18 +41,21 @@ class Binding:
             if part.startswith("{"):
                 wanted = by_name[part[1:-1]].type
                 convert = None if is_text(wanted) else converter(wanted)
-                self._path.append((part[1:-1], convert))
+                path.append((part[1:-1], convert))
         for parameter in operation.parameters:
             if not parameter.required:
-                self._defaults[parameter.name] = parameter.default
+                defaults[parameter.name] = parameter.default
             if parameter.source == "query":
-                self._query[parameter.name] = optional_converter(parameter.type), parameter.required
+                query[parameter.name] = optional_converter(parameter.type), parameter.required
             elif parameter.source == "page":
                 self._page = parameter.name
             elif parameter.source == "raw":
                 self.raw = parameter.name
             elif parameter.source == "body":
                 self.body = parameter
+        self._path = tuple(path)
+        self._query = query or _NOTHING
+        self._defaults = defaults or _NOTHING
         if self._page and self._query.keys() & {"limit", "cursor"}:
             raise TypeError(f"{operation.id}: limit and cursor belong to the page")
 

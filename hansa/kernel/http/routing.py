@@ -6,21 +6,33 @@ A path is one resource, whatever the method: one that its template lacks is not 
 templates that fit less well (OpenAPI 3.1.1, section 4.8.8.2, matches paths in the same way).
 """
 
-from typing import Generic, TypeVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Generic, TypeVar
 
 from hansa.kernel.http.refusals import MethodNotAllowed
 from hansa.kernel.problems import NotFound
 
 E = TypeVar("E")
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+"""What lies below a node where nothing does: most nodes are the last of their path."""
+
 
 class _Node(Generic[E]):
     __slots__ = ("literals", "methods", "parameter")
 
     def __init__(self) -> None:
-        self.literals: dict[str, _Node[E]] = {}
+        self.literals: Mapping[str, _Node[E]] = _NOTHING
         self.parameter: _Node[E] | None = None
         self.methods: dict[str, E] = {}
+
+    def below(self, part: str) -> "_Node[E]":
+        """Return the node that a literal leads to, made where there is none."""
+        if not isinstance(self.literals, dict):
+            self.literals = {}
+        found: _Node[E] = self.literals.setdefault(part, _Node())
+        return found
 
 
 class Router(Generic[E]):
@@ -46,7 +58,7 @@ class Router(Generic[E]):
             elif "{" in part or "}" in part:
                 raise ValueError(f"route {template!r}: {part!r} must be a parameter as a whole")
             else:
-                node = node.literals.setdefault(part, _Node())
+                node = node.below(part)
         if method in node.methods:
             raise ValueError(f"route {method} {template} is taken by another operation")
         node.methods[method] = endpoint

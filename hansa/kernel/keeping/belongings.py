@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Column, Double, Integer, LargeBinary, MetaData, Table
+from sqlalchemy import Boolean, Column, Double, Integer, LargeBinary, Table
 
 from hansa.kernel import tables as kernel
 from hansa.kernel.columns import LogPosition
@@ -81,12 +81,8 @@ def belongings(services: Iterable[Service], *, platform: bool = True) -> list[Be
     makes the site live at the end. Without `platform` only what a site's own cell has."""
     every = list(services)
     declared = [table for one in every for table in one.metadata.sorted_tables]
-    own = [table for table in kernel.metadata.sorted_tables if table.info["scope"] == "site"]
     # On PostgreSQL the log has a column more, which is not copied.
-    rows = [
-        kernel.events_table("sqlite", MetaData()) if table.name == EVENTS else table
-        for table in own
-    ]
+    rows = [table for table in kernel.all_tables("sqlite") if table.info["scope"] == "site"]
     quiet = [_of(one) for one in (*_of_sites(declared), *rows) if one.name not in _LAST]
     home = [_of(one, live=True) for one in declared if _is_home(one)]
     live = sorted((one for one in rows if one.name in _LAST), key=lambda one: _LAST.index(one.name))

@@ -41,7 +41,7 @@ def names_a_site(column: str) -> bool:
 
 def uncovered(services: Any) -> set[str]:
     tables = [table for one in services for table in one.tables.values()]
-    tables += kernel.metadata.tables.values()
+    tables += kernel.all_tables("sqlite")
     suspects = {t.name for t in tables if any(names_a_site(column.name) for column in t.columns)}
     suspects |= {table.name for table in tables if table.info["scope"] == "site"}
     return suspects - {one.name for one in belongings(services)} - NOT_A_SITES.keys()
