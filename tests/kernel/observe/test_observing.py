@@ -223,3 +223,31 @@ def test_a_trace_goes_on_in_another_process(tmp_path: Path) -> None:
         assert recorders[1].edges == {("hearer", "teller", "teller.get_told"): 1}
 
     asyncio.run(run())
+
+
+def test_a_trace_goes_on_with_what_is_scheduled_elsewhere(tmp_path: Path) -> None:
+    async def run() -> None:
+        segments: dict[str, list[Segment]] = {"teller": [], "hearer": []}
+        recorders = [Recorder(sample=1.0, keep=one.append) for one in segments.values()]
+        telling = SqliteStorage(tmp_path / "telling.db", synchronous="OFF")
+        hearing = SqliteStorage(tmp_path / "hearing.db", synchronous="OFF")
+        async with league(telling, hearing, recorders=recorders) as (_, hearer):
+            client = AsgiClient(hearer.app)
+            plan = "/hearer/plan-telling?name=one"
+            assert (await client.send("POST", plan, b"", SENT)).status == 200
+
+            async def is_heard() -> bool:
+                for one in recorders:
+                    one.settle()
+                return any(one.kind == "delivery" for one in segments["hearer"])
+
+            await hearer.cell.until(is_heard)
+        (due,) = [one for one in segments["hearer"] if one.kind == "due"]
+        (told,) = [one for one in segments["teller"] if one.kind == "call"]
+        (heard,) = [one for one in segments["hearer"] if one.kind == "delivery"]
+        (remote,) = [one for one in due.spans if one is not None and one[1] == "remote"]
+        assert (told.name, told.trace.above) == ("teller.publish", remote[5])
+        assert (heard.name, heard.trace.above) == ("hearer.hear", told.trace.span)
+        assert {due.trace.id, told.trace.id, heard.trace.id} == {TRACE}
+
+    asyncio.run(run())

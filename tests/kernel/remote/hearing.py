@@ -5,7 +5,7 @@ from hansa.kernel.compiler import param, upsert
 from hansa.kernel.context import Context
 from hansa.kernel.operation import PUBLIC
 from hansa.kernel.service import Service
-from tests.kernel.remote.telling import Count, Told, get_locked, get_told, whisper
+from tests.kernel.remote.telling import Count, Told, get_locked, get_told, publish, whisper
 
 hearer = Service("hearer", owner="kernel", package=__name__)
 
@@ -47,3 +47,8 @@ async def note(ctx: Context, name: str) -> None:
 @hearer.command("POST /plan", needs=PUBLIC)
 async def plan(ctx: Context, name: str) -> None:
     ctx.schedule(note, at=ctx.now, name=name)
+
+
+@hearer.command("POST /plan-telling", needs=PUBLIC)
+async def plan_telling(ctx: Context, name: str) -> None:
+    ctx.schedule(publish, at=ctx.now, name=name)
