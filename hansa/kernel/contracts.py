@@ -383,6 +383,11 @@ class Reader:
         except msgspec.DecodeError as error:
             raise Unliftable(f"{name} version {version} is not JSON: {error}") from error
 
+    def is_newer(self, name: str, version: int) -> bool:
+        """Tell whether what is stored so is only for a newer release."""
+        contract = self._contracts.get(name)
+        return contract is None or version > contract.version
+
     def _find(self, name: str, version: int) -> Contract:
         contract = self._contracts.get(name)
         if contract is None:

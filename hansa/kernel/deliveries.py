@@ -240,7 +240,10 @@ async def _put_aside(
     runtime: "Runtime", subscription: "Subscription", event: LogEvent, error: BaseException
 ) -> None:
     run = await _run_for(runtime, subscription, event)
-    verdict = after_failure(error, 0, runtime.clock.now_us(), subscription.backoff_s)
+    now_us = runtime.clock.now_us()
+    verdict = after_failure(error, 0, now_us, subscription.backoff_s)
+    if is_of_newer_release(error):
+        verdict = delivery.postponed(0, now_us, 0)  # a process of that release takes it at once
     text = error_text(error)
     name = subscription.name
 
@@ -261,15 +264,18 @@ async def _put_aside(
 
 async def retry(
     runtime: "Runtime", subscription: "Subscription", position: int, attempt: int
-) -> None:
+) -> bool:
     """Try the event at a position again, which waits at the head of its aggregate and has failed
-    `attempt` times. Of several processes that try it at once only one counts."""
+    `attempt` times. Of several processes that try it at once only one counts. Return False where it
+    is left to a newer release."""
     event = await runtime.storage.read(
         lambda session: log.at(session, position),
         site="platform", deadline=deadline_in(DEADLINE_S), across=True,
     )  # fmt: skip
     if event is None:
         raise NotFound(f"The log has nothing at {position} any more.")
+    if subscription.event is not None and runtime.stored.is_newer(event):
+        return False
     run = await _run_for(runtime, subscription, event)
     name = subscription.name
 
@@ -287,6 +293,7 @@ async def retry(
     except Exception as error:
         await _fail_again(runtime, subscription, run, event, attempt, error)
     runtime.retry_pending(0)
+    return True
 
 
 async def _promote(

@@ -34,6 +34,9 @@ FLOOR_EVERY = 4_096
 GATHER_S = 0.01
 TRYING_MAX = 16
 """Second tries at once."""
+WAITING_MAX = 256
+BEYOND_MAX = 16_384
+"""Deliveries in mind that only a newer release can make; of more it is found out again."""
 TROUBLE_S = (0.05, 0.2, 1.0, 5.0)
 
 _FLOORS = "SELECT subscriber, floor FROM hansa_subscribers"
@@ -42,7 +45,7 @@ _FLOOR = """UPDATE hansa_subscribers SET floor = ?2 WHERE subscriber = ?1"""
 _SEEN = """INSERT INTO hansa_subscribers (subscriber, floor, seen_at_us) VALUES (?1, 0, ?2)
 ON CONFLICT (subscriber) DO UPDATE SET seen_at_us = excluded.seen_at_us"""
 _READY = """SELECT subscriber, position, ready_at_us, attempt FROM hansa_deliveries
-WHERE state = 'waiting' AND subscriber IN (%s) ORDER BY ready_at_us LIMIT 256"""
+WHERE state = 'waiting' AND subscriber IN (%s) ORDER BY ready_at_us LIMIT %d"""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +76,7 @@ class Dispatcher:
         self._moved = asyncio.Event()
         self._retry_awake = asyncio.Event()
         self._trying = asyncio.Semaphore(TRYING_MAX)
+        self._beyond: set[tuple[str, int]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -287,15 +291,17 @@ class Dispatcher:
     async def _retry_ready(self) -> float | None:
         """Try all that is ready; return in how many seconds to look again, None if when woken."""
         known = self._known
+        limit = WAITING_MAX + len(self._beyond)
         try:
-            rows = await self._runtime.storage.read(
-                lambda session: _waiting(session, sorted(known)),
+            found = await self._runtime.storage.read(
+                lambda session: _waiting(session, sorted(known), limit),
                 site=PLATFORM, deadline=deadline_in(30), across=True, shape="retry",
             )  # fmt: skip
         except Exception:
             logger.exception("deliveries cannot be tried again; trying later")
             return TROUBLE_S[-1]
         now_us = self._runtime.clock.now_us()
+        rows = [row for row in found if (row[0], row[1]) not in self._beyond]
         ready = [row for row in rows if row[2] <= now_us]
         # Each is the head of its aggregate, so none of them must wait for another.
         done = [self._try_again(known[name], position, tried) for name, position, _, tried in ready]
@@ -311,11 +317,18 @@ class Dispatcher:
         """Try one; tell whether at least what came of it could be noted."""
         try:
             async with self._trying:
-                await deliveries.retry(self._runtime, subscription, position, tried)
+                if not await deliveries.retry(self._runtime, subscription, position, tried):
+                    self._leave(subscription.name, position)
         except Exception:
             logger.exception("%s cannot be tried again at %d", subscription.name, position)
             return False
         return True
+
+    def _leave(self, subscriber: str, position: int) -> None:
+        """Leave a delivery to the processes of a newer release."""
+        if len(self._beyond) >= BEYOND_MAX:
+            self._beyond.clear()
+        self._beyond.add((subscriber, position))
 
 
 async def _standing(
@@ -326,10 +339,12 @@ async def _standing(
     return floors, cursors
 
 
-async def _waiting(session: Session, names: list[str]) -> list[tuple[str, int, int, int]]:
+async def _waiting(
+    session: Session, names: list[str], limit: int
+) -> list[tuple[str, int, int, int]]:
     """Return what waits at the subscribers of this process, the soonest first."""
     marks = ", ".join(f"?{number}" for number in range(1, len(names) + 1))
-    rows = await session.fetch(sql(session, _READY % marks), names)
+    rows = await session.fetch(sql(session, _READY % (marks, limit)), names)
     return [(row[0], row[1], row[2], row[3]) for row in rows]
 
 

@@ -57,6 +57,10 @@ class Stored:
         """Return a kept answer as it was given."""
         return self._sealer.open("answer", site, answer) if codec.holds_secret(returns) else answer
 
+    def is_newer(self, event: LogEvent) -> bool:
+        """Tell whether an event is only for the subscribers of a newer release."""
+        return self._reader.is_newer(event.type, event.version)
+
     def event_value(self, event: LogEvent) -> Any:
         """Return an event as its subscribers know it, lifted to today's version."""
         return self._reader.read(event.type, event.version, event.data)

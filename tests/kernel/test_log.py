@@ -267,10 +267,10 @@ def test_events_of_a_newer_release_wait_for_it(storage: Storage) -> None:
         async with opened(storage, shelf, clock=clock) as cell:
             await _store_event(cell, "e1", 3, {"name": "a", "floor": 2})
             await cell.runtime.dispatcher.rest()
-            ready = "SELECT state, attempt, ready_at_us FROM hansa_deliveries"
+            state = "SELECT state, attempt, ready_at_us FROM hansa_deliveries"
+            waits = [("waiting", 0, clock.at_us)]  # ready at once, for whoever knows it
             for _ in range(4):
-                wanted = ("waiting", 0, clock.at_us + 60_000_000)
-                await cell.until_rows([wanted], ready)
+                assert await cell.rows(state) == waits
                 await later(cell, clock, 60)
             assert lifted.SEEN == []
 

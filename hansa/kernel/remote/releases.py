@@ -11,9 +11,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
-from msgspec import inspect
 
-from hansa.kernel import codec
+from hansa.kernel import codec, shapes
 from hansa.kernel.operation import Operation
 
 _MISSING: Final = object()
@@ -73,46 +72,7 @@ def heard(body: bytes, wanted: Any) -> Any:
     try:
         return codec.decode(body, wanted)
     except msgspec.ValidationError:
-        return codec.convert(_known(msgspec.json.decode(body), _info(wanted)), wanted)
+        return codec.convert(shapes.prune(msgspec.json.decode(body), _shape_of(wanted)), wanted)
 
 
-@lru_cache(maxsize=4_096)
-def _info(wanted: Any) -> inspect.Type:
-    return inspect.type_info(wanted)
-
-
-def _known(value: Any, info: inspect.Type) -> Any:
-    """Return builtin values without the fields that a type does not have."""
-    if isinstance(info, inspect.StructType) and isinstance(value, dict):
-        types = {field.encode_name: field.type for field in info.fields}
-        kept = {name: _known(one, types[name]) for name, one in value.items() if name in types}
-        if info.tag_field is not None and info.tag_field in value:
-            kept[info.tag_field] = value[info.tag_field]
-        return kept
-    if isinstance(info, inspect.UnionType):
-        return _known(value, _chosen(value, info))
-    if isinstance(info, inspect.CollectionType | inspect.VarTupleType) and isinstance(value, list):
-        return [_known(one, info.item_type) for one in value]
-    if isinstance(info, inspect.TupleType) and isinstance(value, list):
-        items = (*info.item_types, *[inspect.AnyType()] * len(value))
-        return [_known(one, item) for one, item in zip(value, items, strict=False)]
-    if isinstance(info, inspect.DictType) and isinstance(value, dict):
-        return {name: _known(one, info.value_type) for name, one in value.items()}
-    if isinstance(info, inspect.Metadata):
-        return _known(value, info.type)
-    return value
-
-
-def _chosen(value: Any, union: inspect.UnionType) -> inspect.Type:
-    """Return the member of a union that a value is meant for."""
-    for one in union.types:
-        if isinstance(value, dict) and isinstance(one, inspect.StructType):
-            if one.tag_field is None or value.get(one.tag_field) == one.tag:
-                return one
-        elif isinstance(value, dict) and isinstance(one, inspect.DictType):
-            return one
-        elif isinstance(value, list) and isinstance(
-            one, inspect.CollectionType | inspect.TupleType
-        ):
-            return one
-    return inspect.AnyType()
+_shape_of = lru_cache(maxsize=4_096)(shapes.shape_of)
