@@ -134,6 +134,8 @@ class Cell:
     _followers: "list[Follower]" = field(default_factory=list, init=False)
     mounts: dict[str, AsgiApp] = field(init=False)
     """The applications beside the operations, by prefix."""
+    pages: bool = False
+    """Whether the engineers' pages are served beside the operations."""
     mail_tls: ssl.SSLContext | None = None
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
@@ -180,6 +182,11 @@ class Cell:
             self.app.inner = Face(self.runtime, self.seal)
             self._followers = followers(self.runtime, self.remote)
         self.mounts = self._mounts(hosted)
+        if self.pages:
+            from hansa.console import MOUNT as PAGES  # who has no pages pays nothing for them
+            from hansa.console import Pages
+
+            self.mounts[PAGES] = Pages(self.runtime, self.app, self.directory)
         await self.runtime.start(background=self.background)
         if self.background:
             for one in self._followers:
