@@ -19,6 +19,7 @@ from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.mounts import AsgiApp
 from hansa.kernel.http.proxies import PROXIES_ENV, Proxies, parse_proxies
+from hansa.kernel.interventions import interventions
 from hansa.kernel.migrating import Step
 from hansa.kernel.problems import Problem
 from hansa.kernel.runtime import EVERYWHERE, Runtime
@@ -73,7 +74,7 @@ def __getattr__(name: str) -> tuple[Service, ...]:
     from hansa.platform.webhooks import webhooks
 
     assert all((commerce_api, blobs_api, mail_api, webhooks_api))  # they declare the handlers
-    return (attempts, sites, webhooks, mail, blobs, commerce)
+    return (attempts, interventions, sites, webhooks, mail, blobs, commerce)
 
 
 def _all_services() -> tuple[Service, ...]:
@@ -206,7 +207,7 @@ class Cell:
         self.seal = Seal(lambda: sealer.derived("hansa/link"))
         own = self.placement.own(self.hosted)
         self.remote = Remote(self.placement, own, self.seal, self.clock)
-        return frozenset({*own.services, EVERYWHERE})
+        return frozenset({*own.services, EVERYWHERE, interventions.name})
 
     def _process_name(self) -> str:
         """Return what tells this process from others in the same traces."""
