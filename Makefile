@@ -48,7 +48,7 @@ chromium: $(VENV)/.installed-dev
 	@$(BIN)/python -m hansa.testing.chromium || test -z "$$HANSA_REQUIRE_ALL"
 
 pictures: chromium ## make the pictures of the engineers' pages anew, in docs/pictures
-	$(BIN)/python scripts/pictures
+	$(BIN)/python -m tests.console.pictures
 
 lock: ## resolve the dependencies anew and write requirements.lock
 	scripts/lock

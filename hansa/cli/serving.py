@@ -78,7 +78,12 @@ def _cell(options: argparse.Namespace) -> Cell:
     hosted = tuple(options.services.split(","))
     placement.own(hosted)
     return Cell(
-        place, services, placement=placement, hosted=hosted, testpay=testpay, observe=observe,
+        place,
+        services,
+        placement=placement,
+        hosted=hosted,
+        testpay=testpay,
+        observe=observe,
         pages=options.pages,
     )
 

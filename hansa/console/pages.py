@@ -124,18 +124,27 @@ class Pages:
                 return RedirectResponse(f"{MOUNT}/login?next={way}", 303)
             session, principal = who
             token = sessions.form_token(self._keys, session)
-            visit = Visit(request, self._runtime, self._app, principal, token, {})
+            visit = self._visit(request, principal, token, {})
             try:
                 if change:
                     form = await _form_of(request)
                     self._check_form(request, session, form)
-                    visit = Visit(request, self._runtime, self._app, principal, token, form)
+                    visit = self._visit(request, principal, token, form)
                     logger.info("%s: %s by %s", request.method, request.url.path, principal.id)
                 return await view(visit)
             except Problem as problem:
                 return visit.page("problem.html", problem.status, problem=problem.document())
+            except Exception:
+                logger.exception("%s failed", request.url.path)
+                failed = Problem("The page failed here; the log of the process says why.")
+                return visit.page("problem.html", failed.status, problem=failed.document())
 
         return answer
+
+    def _visit(
+        self, request: Request, principal: Principal, token: str, form: dict[str, str]
+    ) -> Visit:
+        return Visit(request, self._runtime, self._app, self._directory, principal, token, form)
 
     def _check_form(self, request: Request, session: Session, form: dict[str, str]) -> None:
         """Raise Denied for a form that does not come from a page of this session."""

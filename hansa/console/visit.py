@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
@@ -13,22 +14,22 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hansa.console import wording
 from hansa.console.files import VERSION
+from hansa.kernel import interventions
 from hansa.kernel.caller import Caller, Principal
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.operation import Operation
-from hansa.kernel.problems import Denied, Invalid
+from hansa.kernel.problems import Invalid, NotFound
 from hansa.kernel.relations import sql
 from hansa.kernel.runtime import Runtime
 from hansa.kernel.storage import PLATFORM, Row, Session
+from hansa.platform.sites.api import Directory
 
 T = TypeVar("T")
 
 MOUNT: Final = "/hansa"
 READ: Final = "platform.sites:across"
 """What it takes to see these pages: they show rows of all sites."""
-WRITE: Final = "platform.log:write"
-"""What it takes to skip, replay and edit by hand."""
 READ_S: Final = 5.0
 
 templates: Final = Environment(
@@ -40,7 +41,10 @@ templates: Final = Environment(
     auto_reload=False,
 )
 templates.filters.update(
-    {name: getattr(wording, name) for name in ("span", "count", "size", "pretty", "last_line")}
+    {
+        name: getattr(wording, name)
+        for name in ("span", "count", "upto", "size", "pretty", "json", "last_line")
+    }
 )
 _SHARED: Final[dict[str, Any]] = {"plural": wording.plural, "mount": MOUNT, "version": VERSION}
 
@@ -52,6 +56,7 @@ class Visit:
     request: Request
     runtime: Runtime
     app: HttpApp
+    directory: Directory
     principal: Principal
     token: str
     """What the forms of this session carry."""
@@ -66,12 +71,7 @@ class Visit:
     @property
     def may_write(self) -> bool:
         """Whether who is logged in may change things by hand."""
-        return self.principal.allows(WRITE)
-
-    def must_write(self) -> None:
-        """Raise Denied for who may look but not change."""
-        if not self.may_write:
-            raise Denied(f"To change things by hand the key needs the permission {WRITE}.")
+        return self.principal.allows(interventions.WRITE)
 
     def asked(self, name: str, default: str = "", *, letters_max: int = 200) -> str:
         """Return a value of the query. Raises Invalid for one that is too long."""
@@ -91,6 +91,20 @@ class Visit:
         """Return a part of the path."""
         return str(self.request.path_params[name])
 
+    def place_number(self, name: str) -> int:
+        """Return a part of the path that is a whole number. Raises NotFound for another."""
+        value = self.place(name)
+        if not (value.isascii() and value.isdecimal() and len(value) <= 18):
+            raise NotFound(f"{value[:40]} is no number.")
+        return int(value)
+
+    def sent(self, name: str) -> str:
+        """Return a field of the form. Raises Invalid where it is missing."""
+        value = self.form.get(name)
+        if value is None:
+            raise Invalid(f"The form has no {name}.")
+        return value
+
     async def rows(self, statement: str, *arguments: Any) -> Sequence[Row]:
         """Return the rows of a statement over all sites; places are ``?1``."""
 
@@ -105,9 +119,32 @@ class Visit:
             body, site=PLATFORM, deadline=deadline_in(READ_S), across=True
         )
 
-    async def do(self, operation: Operation[..., T], site: str, **arguments: Any) -> T:
+    async def do(self, operation: Operation[..., T], site: str, /, **arguments: Any) -> T:
         """Run an operation as who is logged in, with their permissions. Raises Problem."""
         return await self.runtime.do(operation, Caller(site, self.principal), arguments)
+
+    async def ask(self, name: str, site: str, /, **arguments: Any) -> Any:
+        """Run an operation by its name, as `do`: of a service that may not be there. A body is
+        given as plain values. Raises NotFound where it is not, and Problem."""
+        operation = self.runtime.by_id.get(name)
+        if operation is None:
+            raise NotFound(f"The service {name.partition('.')[0]} does not run here.")
+        for one in operation.parameters:
+            if one.source == "body":
+                arguments["body"] = msgspec.convert(arguments["body"], one.type)
+        return await self.do(operation, site, **arguments)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is an operation of a name."""
+        return name in self.runtime.by_id
+
+    async def intervene(
+        self, operation: Operation[..., None], site: str, /, **arguments: str
+    ) -> None:
+        """Carry out what is done by hand, with the permissions of who is logged in. Raises
+        Problem."""
+        caller = Caller(site, self.principal)
+        await interventions.carry_out(self.runtime, operation, caller, **arguments)
 
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
         """Return a page."""

@@ -6,8 +6,11 @@ from typing import Any, Final
 import msgspec
 from markupsafe import Markup
 
+from hansa.kernel import codec
+
 _STEPS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 TEXT_MAX: Final = 20_000
+LINE_MAX: Final = 300
 
 
 def span(us: int) -> str:
@@ -49,6 +52,11 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
+def upto(number: int, most: int) -> str:
+    """Return a count that was given up above `most`."""
+    return count(number) if number <= most else f"{count(most)}+"
+
+
 def size(bytes_: int) -> str:
     """Return an amount of bytes: ``3.4 MiB``."""
     amount = float(bytes_)
@@ -67,6 +75,12 @@ def pretty(data: Any) -> str:
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
         shown = data.decode(errors="replace") if isinstance(data, bytes) else str(data)
     return shown if len(shown) <= TEXT_MAX else shown[:TEXT_MAX] + "\n… (cut)"
+
+
+def json(value: Any) -> str:
+    """Return a value as JSON in one line, cut where it is long."""
+    shown = codec.encode(value).decode()
+    return shown if len(shown) <= LINE_MAX else shown[:LINE_MAX] + "…"
 
 
 def last_line(error: str) -> str:

@@ -1,4 +1,4 @@
-"""Where the pages are in these tests: on all services that Hansa brings."""
+"""Where the pages are in these tests: on all services that Hansa brings, and a harbour."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,9 @@ import pytest
 
 from hansa.assembly import SERVICES
 from hansa.kernel.service import Service
+from tests.console.harbour import harbour
 
 
 @pytest.fixture
 def services() -> Sequence[Service]:
-    return SERVICES
+    return (*SERVICES, harbour)

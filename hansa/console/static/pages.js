@@ -50,6 +50,13 @@ if (live.length) {
   addEventListener("pagehide", () => stream.close());
 }
 
+// ---- forms marked data-ask ask first
+
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.ask;
+  if (question && !confirm(question)) event.preventDefault();
+});
+
 // ---- forms marked data-answer show what the server answers in the part of that name
 
 document.addEventListener("submit", async (event) => {
@@ -65,8 +72,8 @@ document.addEventListener("submit", async (event) => {
     const fresh = page.getElementById(name);
     if (fresh) document.getElementById(name).replaceWith(fresh);
   } catch {
-    form.removeAttribute("data-answer");
-    form.requestSubmit(button);
+    // Not sent again by itself: it may have had its effect.
+    document.getElementById(name).textContent = "There was no answer: the server is away.";
   } finally {
     if (button) button.disabled = false;
   }
