@@ -12,7 +12,7 @@ SETUP := PYTHON="$(PYTHON)" scripts/setup
 HERE := $(shell pwd -P)
 STALE := $(if $(filter-out $(HERE),$(shell cat $(VENV)/.installed-run 2>/dev/null)),stale)
 
-.PHONY: help up test check docs bench format lock postgres stale clean
+.PHONY: help up test check docs bench format pictures lock postgres chromium stale clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -22,7 +22,7 @@ help: ## tell what there is
 up: $(VENV)/.installed-run ## start Hansa with a demo shop, and say where (ARGS="--port 9000")
 	@exec $(BIN)/hansa up $(ARGS)
 
-test: check postgres ## check, then run every test (ARGS="-k stock")
+test: check postgres chromium ## check, then run every test (ARGS="-k stock")
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint, types, layers
@@ -45,6 +45,13 @@ bench: $(VENV)/.installed-bench postgres ## compare with peers, side by side (AR
 # Without HANSA_REQUIRE_ALL, tests that need PostgreSQL skip where it cannot be had.
 postgres: $(VENV)/.installed-dev
 	@$(BIN)/python -m hansa.testing.postgres_install || test -z "$$HANSA_REQUIRE_ALL"
+
+# The same for Chromium, which looks at the pages.
+chromium: $(VENV)/.installed-dev
+	@$(BIN)/python -m hansa.testing.chromium || test -z "$$HANSA_REQUIRE_ALL"
+
+pictures: chromium ## make the pictures of the engineers' pages anew, in docs/pictures
+	$(BIN)/python -m tests.console.pictures
 
 lock: ## resolve the dependencies anew and write requirements.lock
 	scripts/lock

@@ -19,6 +19,7 @@ from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.mounts import AsgiApp
 from hansa.kernel.http.proxies import PROXIES_ENV, Proxies, parse_proxies
+from hansa.kernel.interventions import interventions
 from hansa.kernel.migrating import Step
 from hansa.kernel.problems import Problem
 from hansa.kernel.runtime import EVERYWHERE, Runtime
@@ -73,7 +74,7 @@ def __getattr__(name: str) -> tuple[Service, ...]:
     from hansa.platform.webhooks import webhooks
 
     assert all((commerce_api, blobs_api, mail_api, webhooks_api))  # they declare the handlers
-    return (attempts, sites, webhooks, mail, blobs, commerce)
+    return (attempts, interventions, sites, webhooks, mail, blobs, commerce)
 
 
 def _all_services() -> tuple[Service, ...]:
@@ -134,6 +135,8 @@ class Cell:
     _followers: "list[Follower]" = field(default_factory=list, init=False)
     mounts: dict[str, AsgiApp] = field(init=False)
     """The applications beside the operations, by prefix."""
+    pages: bool = False
+    """Whether the engineers' pages are served beside the operations."""
     mail_tls: ssl.SSLContext | None = None
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
@@ -180,6 +183,11 @@ class Cell:
             self.app.inner = Face(self.runtime, self.seal)
             self._followers = followers(self.runtime, self.remote)
         self.mounts = self._mounts(hosted)
+        if self.pages:
+            from hansa.console import MOUNT as PAGES  # who has no pages pays nothing for them
+            from hansa.console import Pages
+
+            self.mounts[PAGES] = Pages(self.runtime, self.app, self.directory)
         await self.runtime.start(background=self.background)
         if self.background:
             for one in self._followers:
@@ -199,7 +207,7 @@ class Cell:
         self.seal = Seal(lambda: sealer.derived("hansa/link"))
         own = self.placement.own(self.hosted)
         self.remote = Remote(self.placement, own, self.seal, self.clock)
-        return frozenset({*own.services, EVERYWHERE})
+        return frozenset({*own.services, EVERYWHERE, interventions.name})
 
     def _process_name(self) -> str:
         """Return what tells this process from others in the same traces."""

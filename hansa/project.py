@@ -23,10 +23,11 @@ import hansa
 from hansa import assembly
 from hansa.kernel import catalog, contracts
 from hansa.kernel.attempts import attempts
+from hansa.kernel.interventions import interventions
 from hansa.kernel.service import Service
 from hansa.platform.sites import sites
 
-EVERYWHERE: Final[tuple[Service, ...]] = (attempts, sites)
+EVERYWHERE: Final[tuple[Service, ...]] = (attempts, interventions, sites)
 PROJECT_ENV: Final = "HANSA_PROJECT"
 HANDLERS: Final = "api"
 """The room of a service whose import declares its handlers."""

@@ -13,8 +13,9 @@ import uvloop
 
 from hansa.assembly import Cell
 from hansa.cli.serving import check_exists, failed, told
-from hansa.kernel import deliveries, due
+from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
+from hansa.kernel.interventions import carry_out, replay_delivery, retry_due, skip_delivery
 from hansa.kernel.problems import Problem, StorageFailed
 from hansa.kernel.storage import PLATFORM, Session
 from hansa.project import services
@@ -53,13 +54,14 @@ async def _run(options: argparse.Namespace) -> int:
     check_exists(place)
     cell = Cell(place, services(), background=False)
     await cell.open(migrate=False)
+    caller = Caller(options.site, SYSTEM)
     try:
         if options.verb == "replay-due":
-            await due.replay(cell.runtime, options.site, options.id)
+            await carry_out(cell.runtime, retry_due, caller, id=options.id)
         else:
-            await deliveries.by_hand(
-                cell.runtime, options.site, options.subscriber, options.event, options.verb
-            )
+            operation = skip_delivery if options.verb == "skip" else replay_delivery
+            named = {"subscriber": options.subscriber, "event": options.event}
+            await carry_out(cell.runtime, operation, caller, **named)
     finally:
         await cell.close()
     print("done")

@@ -130,7 +130,7 @@ def _serving(
     one.add_argument(
         "--split", action="store_true", help="run each service in a process of its own"
     )
-    one.set_defaults(run=lazily("up"), testpay=True, placement="", services="")
+    one.set_defaults(run=lazily("up"), testpay=True, placement="", services="", pages=True)
     one = commands.add_parser("serve", parents=[where, listen], help="serve what is there")
     one.add_argument(
         "--testpay", action="store_true", help="have the test provider take the payments"
@@ -143,6 +143,10 @@ def _serving(
     one.add_argument(
         "--services", default="", metavar="NAMES",
         help="the services of this process, as one entry of the placement has them: sites,mail",
+    )  # fmt: skip
+    one.add_argument(
+        "--pages", action="store_true",
+        help="serve the engineers' pages on /hansa too; they ask for a key of the platform",
     )  # fmt: skip
     one = commands.add_parser("migrate", parents=[where], help="bring the schema up to date")
     one.add_argument("--plan", action="store_true", help="show what would be applied")

@@ -73,12 +73,18 @@ def _cell(options: argparse.Namespace) -> Cell:
     if not options.placement:
         if options.services:
             raise PlacementInvalid("--services needs a --placement that says where the others are")
-        return Cell(place, services, testpay=testpay, observe=observe)
+        return Cell(place, services, testpay=testpay, observe=observe, pages=options.pages)
     placement = read_placement(Path(options.placement).read_text())
     hosted = tuple(options.services.split(","))
     placement.own(hosted)
     return Cell(
-        place, services, placement=placement, hosted=hosted, testpay=testpay, observe=observe
+        place,
+        services,
+        placement=placement,
+        hosted=hosted,
+        testpay=testpay,
+        observe=observe,
+        pages=options.pages,
     )
 
 

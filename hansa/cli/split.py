@@ -21,6 +21,7 @@ import uvloop
 
 from hansa import project
 from hansa.assembly import Cell, Place
+from hansa.kernel.interventions import interventions
 from hansa.kernel.observe.options import FILE
 from hansa.kernel.runtime import EVERYWHERE
 from hansa.kernel.sealing import MASTER_KEY_ENV, load_sealer
@@ -77,7 +78,8 @@ def running(options: argparse.Namespace) -> Iterator[None]:
         os.environ[MASTER_KEY_ENV] = (folder / "master.key").read_text().strip()
     for name, value in _OBSERVING.items():  # one file for all, and in it everything, as in one
         os.environ.setdefault(name, value or str(folder.parent / FILE))
-    services = [one for one in project.services() if one.name != EVERYWHERE]
+    in_each = (EVERYWHERE, interventions.name)
+    services = [one for one in project.services() if one.name not in in_each]
     platform = [one.name for one in services if one.package.startswith("hansa.platform.")]
     entries = {FRONT: (options.port, platform)}
     for service in services:

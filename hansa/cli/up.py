@@ -14,6 +14,7 @@ from typing import Final
 import hansa
 from hansa import project
 from hansa.assembly import OPERATOR, SHOP, Cell
+from hansa.console import MOUNT as PAGES
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.ids import ID
 from hansa.kernel.storage import PLATFORM
@@ -108,7 +109,8 @@ def _welcome(options: argparse.Namespace, key: str) -> list[str]:
         "",
         f"  Hansa serves a demo shop on {shop}/products",
         f"  The API is described on     {root}/openapi.json",
-        f"  Its key, in {options.folder}/demo.key: {key}",
+        f"  What happens here is on     {root}{PAGES}/ (its key: {options.folder}/operator.key)",
+        f"  The shop's key, in {options.folder}/demo.key: {key}",
         "",
         "  Try:",
         f"    curl '{shop}/products?limit=3'",
@@ -125,6 +127,8 @@ def _short_welcome(options: argparse.Namespace, key: str) -> list[str]:
         "",
         f"  Hansa serves the project's services on {_root(options)}",
         f"  The API is described on {_root(options)}/openapi.json",
+        f"  What happens here is on {_root(options)}{PAGES}/"
+        f" (its key: {options.folder}/operator.key)",
         f"  The key of the demo site, in {options.folder}/demo.key: {key}",
         "",
         f"  Ctrl-C stops it; what is in {options.folder} stays.",

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from hansa.kernel import delivery, log
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in, submit, work_in
@@ -58,16 +60,13 @@ _FAIL = """INSERT INTO hansa_deliveries (subscriber, event, site, aggregate, pos
 attempt, ready_at_us, error, trace, failed_at_us)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"""
 _TAKE = """DELETE FROM hansa_deliveries
-WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting' AND attempt = ?3"""
+WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting' AND attempt = ?3 RETURNING data"""
 _AGAIN = """UPDATE hansa_deliveries SET state = ?3, attempt = ?4, ready_at_us = ?5, error = ?6,
 failed_at_us = ?7 WHERE subscriber = ?1 AND event = ?2 AND state = 'waiting' AND attempt = ?8"""
 _PROMOTE = """UPDATE hansa_deliveries SET state = 'waiting', ready_at_us = ?4
 WHERE subscriber = ?1 AND site = ?2 AND aggregate = ?3 AND state = 'queued' AND position = (
   SELECT min(position) FROM hansa_deliveries
   WHERE subscriber = ?1 AND site = ?2 AND aggregate = ?3 AND state <> 'skipped')"""
-_BY_HAND = """UPDATE hansa_deliveries SET state = ?4, attempt = 0, ready_at_us = ?5
-WHERE subscriber = ?1 AND event = ?2 AND site = ?3 AND state IN ('parked', 'waiting')"""
-_WHOSE = "SELECT aggregate FROM hansa_deliveries WHERE subscriber = ?1 AND event = ?2"
 
 
 class LaneBusy(Exception):
@@ -280,11 +279,14 @@ async def retry(
     name = subscription.name
 
     async def body(session: Session) -> None:
-        if not await session.run(sql(session, _TAKE), (name, event.id, attempt)):
+        taken = await session.fetch(sql(session, _TAKE), (name, event.id, attempt))
+        if not taken:
             return
         if await _receive(session, runtime, name, event):
-            await effect(runtime, subscription, event, run, session)
-        await _promote(session, runtime, name, event.site, event.aggregate)
+            edited = taken[0][0]  # by hand, and for this subscriber alone
+            own = event if edited is None else msgspec.structs.replace(event, data=edited)
+            await effect(runtime, subscription, own, run, session)
+        await promote(session, runtime, name, event.site, event.aggregate)
 
     try:
         await submit(runtime, run, body)
@@ -296,7 +298,7 @@ async def retry(
     return True
 
 
-async def _promote(
+async def promote(
     session: Session, runtime: "Runtime", name: str, site: str, aggregate: str
 ) -> None:
     """Let the next event of an aggregate be tried, now that what it queued behind is gone."""
@@ -325,25 +327,6 @@ async def _fail_again(
 
     committed = await submit(runtime, run, body)
     runtime.retry_pending(committed.value)
-
-
-async def by_hand(runtime: "Runtime", site: str, subscriber: str, event: str, verb: str) -> None:
-    """Skip (`skip`) or try anew (`replay`) an event that waits or is parked. Raises NotFound."""
-    info = await runtime.site(site)
-    run = Run(info, SYSTEM, f"kernel.{verb}", "kernel", "", deadline_in(DEADLINE_S))
-    state = "skipped" if verb == "skip" else "waiting"
-
-    async def body(session: Session) -> None:
-        now_us = runtime.clock.now_us()
-        arguments = (subscriber, event, site, state, now_us)
-        if not await session.run(sql(session, _BY_HAND), arguments):
-            raise NotFound(f"{subscriber} has no open delivery of {event} at the head of its line.")
-        if state == "skipped":
-            rows = await session.fetch(sql(session, _WHOSE), (subscriber, event))
-            await _promote(session, runtime, subscriber, site, rows[0][0])
-
-    await submit(runtime, run, body)
-    runtime.retry_pending(0)
 
 
 async def _run_for(runtime: "Runtime", subscription: "Subscription", event: LogEvent) -> Run:

@@ -20,7 +20,6 @@ from hansa.kernel.contracts import ContractUnknown
 from hansa.kernel.deliveries import MACHINE_TROUBLE, after_failure, error_text
 from hansa.kernel.observe.recorder import work
 from hansa.kernel.operation import Operation
-from hansa.kernel.problems import NotFound
 from hansa.kernel.relations import sql
 from hansa.kernel.run import Run
 from hansa.kernel.storage import PLATFORM, Session
@@ -67,8 +66,6 @@ lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND holder = ?3"""
 _ORPHANS = """UPDATE hansa_due SET holder = '', lease_until_us = 0,
 ready_at_us = min(ready_at_us, ?2)
 WHERE state = 'waiting' AND (lease_until_us > 0 OR substr(name, 1, length(?1)) = ?1)"""
-_REPLAY = """UPDATE hansa_due SET state = 'waiting', attempt = 0, ready_at_us = ?3, holder = '',
-lease_until_us = 0 WHERE site = ?1 AND id = ?2 AND state = 'parked'"""
 
 
 class DueRow(Struct):
@@ -359,18 +356,3 @@ async def fail(runtime: "Runtime", row: DueRow, holder: str, error: BaseExceptio
     await submit(runtime, run, body)
     if state == "parked":
         logger.error("due work %s %s is parked after %d tries", row.name, row.id, attempt)
-
-
-async def replay(runtime: "Runtime", site: str, id: str) -> None:
-    """Have parked due work tried again now. Raises NotFound when there is none of that name."""
-    run = Run(
-        await runtime.site(site), SYSTEM, "kernel.replay", "kernel", "", deadline_in(DEADLINE_S)
-    )
-
-    async def body(session: Session) -> None:
-        now_us = runtime.clock.now_us()
-        if not await session.run(sql(session, _REPLAY), (site, id, now_us)):
-            raise NotFound(f"There is no parked due work {id} on this site.")
-
-    await submit(runtime, run, body)
-    runtime.due.wake()

@@ -41,6 +41,8 @@ BACKOFF_S = (1.0, 5.0, 30.0, 300.0, 3600.0)
 
 _ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/(?:[a-z0-9_.{}/-]*))")
 _NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
+_RESERVED = "hansa"
+"""The first part of the paths of the engineers' pages."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Service:
         `owner` is the team; `package` (found by itself) is where its events are declared."""
         if _NAME.fullmatch(name) is None:
             raise ValueError(f"service name {name!r}: 2 to 31 lower-case letters and digits")
+        if name == _RESERVED:
+            raise ValueError(f"the name {name!r} is Hansa's own")
         self.name = name
         self.owner = owner
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]

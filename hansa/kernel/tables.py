@@ -149,6 +149,7 @@ deliveries = _table(
     _text("error"),
     _text("trace"),
     _int("failed_at_us"),
+    Column("data", LargeBinary),  # edited by hand, in place of what the log has
     PrimaryKeyConstraint("subscriber", "event"),
     CheckConstraint(
         "state IN ('waiting', 'queued', 'parked', 'skipped')", name="hansa_deliveries_state"

@@ -84,7 +84,7 @@ def write_revision(service: Service, name: str) -> Path:
 
 
 def _check_name(folder: Path, name: str) -> None:
-    if _NAME.fullmatch(name) is None or keyword.iskeyword(name):
+    if _NAME.fullmatch(name) is None or keyword.iskeyword(name) or name == "hansa":
         raise CannotWrite(f"{name!r}: name a service in 2 to 31 lower-case letters and digits")
     try:
         there = importlib.util.find_spec(name)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hansa.kernel import due
+from hansa.kernel.interventions import carry_out, interventions, retry_due
 from hansa.kernel.problems import NotFound
 from hansa.kernel.storage import Storage
 from tests.kernel import ledger as L
@@ -26,7 +27,7 @@ def _no_trouble() -> None:
 @asynccontextmanager
 async def by_hand(storage: Storage) -> AsyncIterator[tuple[TestCell, HandClock]]:
     clock = HandClock()
-    async with opened(storage, ledger, clock=clock) as cell:
+    async with opened(storage, ledger, interventions, clock=clock) as cell:
         yield cell, clock
 
 
@@ -119,8 +120,8 @@ def test_a_failing_row_is_tried_again_parked_and_replayed(storage: Storage) -> N
             assert await value(cell, "a") == 0
             Trouble.failing = set()
             with pytest.raises(NotFound):
-                await due.replay(cell.runtime, REAL.id, "unknown")
-            await due.replay(cell.runtime, REAL.id, "r")
+                await carry_out(cell.runtime, retry_due, OWNER, id="unknown")
+            await carry_out(cell.runtime, retry_due, OWNER, id="r")
             await cell.until_rows([], STATES)
             assert await value(cell, "a") == 1
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hansa.kernel import deliveries
-from hansa.kernel.caller import Caller
+from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.context import Context
+from hansa.kernel.interventions import carry_out, interventions, replay_delivery, skip_delivery
 from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.problems import Conflict, NotFound
 from hansa.kernel.pruning import LOG_KEPT_S
@@ -23,6 +23,7 @@ from tests.kernel.ledger import Step, Stepped, Trouble, ledger
 from tests.kernel.lifted import shelf
 
 OF = "SELECT value FROM ledger_notes WHERE subscriber = ?1 AND name = ?2 AND site = ?3"
+ELSEWHERE = Caller(OTHER.id, SYSTEM)
 STATES = "SELECT state, attempt FROM hansa_deliveries ORDER BY position"
 
 
@@ -48,8 +49,18 @@ async def steps(cell: TestCell, name: str, count: int) -> None:
 async def by_hand(storage: Storage) -> AsyncIterator[tuple[TestCell, HandClock]]:
     """Open a cell of the ledger whose machine's time the test moves."""
     clock = HandClock()
-    async with opened(storage, ledger, clock=clock) as cell:
+    async with opened(storage, ledger, interventions, clock=clock) as cell:
         yield cell, clock
+
+
+async def replay(cell: TestCell, caller: Caller, event: str) -> None:
+    named = {"subscriber": "ledger.stumble", "event": event}
+    await carry_out(cell.runtime, replay_delivery, caller, **named)
+
+
+async def skip(cell: TestCell, caller: Caller, event: str) -> None:
+    named = {"subscriber": "ledger.stumble", "event": event}
+    await carry_out(cell.runtime, skip_delivery, caller, **named)
 
 
 async def later(cell: TestCell, clock: HandClock, seconds: float) -> None:
@@ -160,11 +171,11 @@ def test_a_parked_event_is_replayed_by_hand(storage: Storage) -> None:
         async with by_hand(storage) as (cell, clock):
             event = await _park(cell, clock)
             Trouble.failing = set()
-            await deliveries.by_hand(cell.runtime, REAL.id, "ledger.stumble", event, "replay")
+            await replay(cell, OWNER, event)
             await cell.until_rows([], STATES)
             assert sorted(await seen(cell)) == [1, 2]
             with pytest.raises(NotFound):
-                await deliveries.by_hand(cell.runtime, REAL.id, "ledger.stumble", event, "replay")
+                await replay(cell, OWNER, event)
 
     asyncio.run(go())
 
@@ -174,8 +185,8 @@ def test_a_parked_event_is_skipped_by_hand(storage: Storage) -> None:
         async with by_hand(storage) as (cell, clock):
             event = await _park(cell, clock)
             with pytest.raises(NotFound):
-                await deliveries.by_hand(cell.runtime, OTHER.id, "ledger.stumble", event, "skip")
-            await deliveries.by_hand(cell.runtime, REAL.id, "ledger.stumble", event, "skip")
+                await skip(cell, ELSEWHERE, event)
+            await skip(cell, OWNER, event)
             await cell.until_rows([("skipped", 0)], STATES)
             assert await seen(cell) == [2]
 
@@ -360,7 +371,7 @@ def test_a_skipped_delivery_is_kept_as_long_as_the_log(storage: Storage) -> None
     async def go() -> None:
         async with by_hand(storage) as (cell, clock):
             event = await _park(cell, clock)
-            await deliveries.by_hand(cell.runtime, REAL.id, "ledger.stumble", event, "skip")
+            await skip(cell, OWNER, event)
             clock.add(LOG_KEPT_S - 10)
             assert (await cell.runtime.pruner.prune())["hansa_deliveries"] == 0
             clock.add(20)

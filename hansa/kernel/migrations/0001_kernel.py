@@ -127,6 +127,7 @@ def subscribing() -> None:
         text("error"),
         text("trace"),
         number("failed_at_us"),
+        sa.Column("data", sa.LargeBinary()),  # edited by hand, in place of what the log has
         sa.PrimaryKeyConstraint("subscriber", "event"),
         sa.CheckConstraint(
             "state IN ('waiting', 'queued', 'parked', 'skipped')", name="hansa_deliveries_state"

@@ -104,6 +104,18 @@ class Directory:
         entry = await self._keys.get(parsed[0]) if parsed is not None else None
         if parsed is None or entry is None or not is_secret_of(parsed[1], entry.row.hash):
             raise Unauthenticated("The API key is not known here.")
+        return self._good(entry)
+
+    async def holder_of(self, key: ID) -> Principal:
+        """Return who a key stands for that has proved itself before. Raises Unauthenticated once
+        it has ended."""
+        entry = await self._keys.get(key)
+        if entry is None:
+            raise Unauthenticated("The API key is not known here.")
+        return self._good(entry)
+
+    def _good(self, entry: _Entry) -> Principal:
+        """Return the principal of a key that has not ended. Raises Unauthenticated."""
         row = entry.row
         now = from_us(self._clock.now_us())
         if not is_live(now, row.expires_at, row.revoked_at):

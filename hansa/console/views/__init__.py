@@ -1,0 +1,56 @@
+"""Views: what each page shows. A view reads, makes plain values of it, and names a template.
+
+What must never happen here: a read without an end to its rows, text that is marked as safe to show,
+or a change of something in a view that answers GET.
+"""
+
+from typing import Final
+
+from hansa.console.views import (
+    api,
+    cells,
+    deliveries,
+    due,
+    log,
+    mail,
+    overview,
+    services,
+    sites,
+    webhooks,
+)
+from hansa.console.visit import View
+
+_SENT = "/webhooks/{site}/{endpoint}/{number}"
+
+ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
+    ("/", overview.show, "GET"),
+    ("/services", services.every, "GET"),
+    ("/services/{name}", services.one, "GET"),
+    ("/api", api.every, "GET"),
+    ("/api/{operation}", api.one, "GET"),
+    ("/api/{operation}", api.attempt, "POST"),
+    ("/log", log.every, "GET"),
+    ("/log/{position}", log.one, "GET"),
+    ("/deliveries", deliveries.every, "GET"),
+    ("/deliveries/one", deliveries.one, "GET"),
+    ("/deliveries/replay", deliveries.replay, "POST"),
+    ("/deliveries/skip", deliveries.skip, "POST"),
+    ("/due", due.every, "GET"),
+    ("/due/one", due.one, "GET"),
+    ("/due/retry", due.retry, "POST"),
+    ("/due/cancel", due.cancel, "POST"),
+    ("/sites", sites.every, "GET"),
+    ("/sites/{site}", sites.one, "GET"),
+    ("/sites/{site}/clock", sites.advance, "POST"),
+    ("/webhooks", webhooks.every, "GET"),
+    ("/webhooks/{site}/{endpoint}", webhooks.endpoint, "GET"),
+    (_SENT, webhooks.delivery, "GET"),
+    (_SENT + "/replay", webhooks.replay, "POST"),
+    (_SENT + "/skip", webhooks.skip, "POST"),
+    ("/mail", mail.every, "GET"),
+    ("/mail/{site}/{id}", mail.one, "GET"),
+    ("/mail/{site}/{id}/html", mail.html, "GET"),
+    ("/mail/{site}/{id}/retry", mail.retry, "POST"),
+    ("/cells", cells.show, "GET"),
+)
+"""The path of each view below the mount, and its method."""

@@ -1,0 +1,14 @@
+"""Where the pages are in these tests: on all services that Hansa brings, and a harbour."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from hansa.assembly import SERVICES
+from hansa.kernel.service import Service
+from tests.console.harbour import harbour
+
+
+@pytest.fixture
+def services() -> Sequence[Service]:
+    return (*SERVICES, harbour)
