@@ -11,6 +11,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from hansa.testing.postgres import Cluster
 from tests.conftest import SEED
+from tests.platform.webhooks.receiver import Receiver
 from tests.topology.fleet import Background, Fleet, apart, smtp_environment, together
 from tests.topology.person import Person
 from tests.topology.shopping import Shop
@@ -50,6 +51,20 @@ def post_office(world: Background) -> Iterator[tuple[PostOffice, int]]:
 
     server = world.run(listen())
     yield office, server.sockets[0].getsockname()[1]
+    world.loop.call_soon_threadsafe(server.close)
+
+
+@pytest.fixture(scope="session")
+def hooks(world: Background) -> Iterator[Receiver]:
+    """A server that webhooks are sent to; it takes everything."""
+    receiver = Receiver()
+
+    async def listen() -> asyncio.Server:
+        return await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+
+    server = world.run(listen())
+    receiver.port = server.sockets[0].getsockname()[1]
+    yield receiver
     world.loop.call_soon_threadsafe(server.close)
 
 

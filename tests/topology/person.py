@@ -1,5 +1,6 @@
 """Persons: who works through HTTP, as a good client does: a key for each command, and patience."""
 
+import http.client
 import itertools
 import json
 import secrets
@@ -14,13 +15,14 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 WAIT_S: Final = 30.0
+NO_ANSWER: Final = 0
 AGAIN: Final = (503, 507)
 """What a client is told that may send the same request again."""
 
 
 @dataclass
 class Reply:
-    """What a request was answered."""
+    """What a request was answered; the status is NO_ANSWER where nothing came back."""
 
     status: int
     headers: dict[str, str]
@@ -44,6 +46,8 @@ class Person:
     urls: list[str]
     site: str = ""
     key: str = ""
+    again_at: tuple[int, ...] = AGAIN
+    """At which status a request is sent again."""
     again: int = 0
     """How often a request was sent again, because it was told to."""
     _turn: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -65,7 +69,8 @@ class Person:
         while True:
             url = self.urls[next(self._turn) % len(self.urls)] + path
             reply = _once(urllib.request.Request(url, data, sent, method=method))
-            if reply.status not in AGAIN or time.monotonic() > end:
+            if reply.status not in self.again_at or time.monotonic() > end:
+                assert reply.status != NO_ANSWER, f"{method} {url}: {reply.body.decode()}"
                 return reply
             self.again += 1
             _pause()
@@ -92,6 +97,14 @@ def _once(request: urllib.request.Request) -> Reply:
     except urllib.error.HTTPError as refused:
         headers = {name.lower(): value for name, value in refused.headers.items()}
         return Reply(refused.code, headers, refused.read())
+    except (OSError, http.client.HTTPException) as lost:
+        return Reply(NO_ANSWER, {}, repr(lost).encode())
+
+
+def undaunted(person: Person) -> Person:
+    """Have somebody send again also what was not answered at all."""
+    person.again_at = (*AGAIN, NO_ANSWER)
+    return person
 
 
 def until(check: Callable[[], T | None]) -> T:

@@ -1,10 +1,14 @@
 """Services work with each other in the same way wherever each is: calls, events, mail, files."""
 
 import hashlib
+import json
+from typing import Any
 
 import pytest
 
-from tests.topology.person import until
+from hansa.platform.webhooks.signing import signature
+from tests.platform.webhooks.receiver import Receiver
+from tests.topology.person import Person, until
 from tests.topology.shopping import Shop
 
 DATA = bytes(range(256)) * 4_096  # 1 MiB
@@ -46,6 +50,47 @@ def test_mail_goes_with_its_command_or_not_at_all(
     until(lambda: shop.keeper.get(f"/mail/messages/{id}")["message"]["state"] == "sent")
     assert letters[to] == ["yes"]
     assert [one["id"] for one in shop.keeper.get("/mail/messages")["items"]] == [id]
+
+
+def test_who_wants_to_know_is_told_of_each_order_in_its_order(shop: Shop, hooks: Receiver) -> None:
+    path = f"/{shop.site}"
+    endpoint = {
+        "url": f"http://127.0.0.1:{hooks.port}{path}",
+        "events": ["commerce.order_placed", "commerce.order_cancelled"],
+    }
+    key = shop.keeper.post("/webhooks/endpoints", endpoint)["key"]
+    orders = [shop.buy()["id"] for _ in range(3)]
+    for order in orders:
+        shop.keeper.post(f"/commerce/orders/{order}/cancel")
+
+    def told() -> dict[str, Any]:
+        """Return what has come, by the name of the message: one may come twice."""
+        received = [one for one in list(hooks.received) if one.path == path]
+        for one in received:
+            id, at = one.headers["webhook-id"], int(one.headers["webhook-timestamp"])
+            assert one.headers["webhook-signature"] == signature(key, id, at, one.body)
+        return {one.headers["webhook-id"]: json.loads(one.body) for one in received}
+
+    until(lambda: len(told()) >= 2 * len(orders))
+    messages = list(told().values())
+    assert len(messages) == 2 * len(orders)
+    for order in orders:
+        of = [one["type"] for one in messages if one["data"]["id"] == order]
+        assert of == ["commerce.order_placed", "commerce.order_cancelled"]
+
+
+def test_a_host_leads_a_visitor_to_the_site(shop: Shop) -> None:
+    host = f"{shop.handle}.example"
+    shop.operator.post(f"/sites/{shop.site}/hosts", {"host": host})
+    stranger = Person(shop.operator.urls)
+    for _ in shop.operator.urls:  # each process is asked once
+        found = stranger.ask("GET", f"/commerce/products/{shop.handle}", Host=f"{host}:80")
+        assert (found.status, found.value["product"]["handle"]) == (200, shop.handle)
+    cart = stranger.ask("POST", "/commerce/carts", {"lines": []}, Host=host)
+    assert cart.status == 201
+    assert shop.visitor.get(f"/commerce/carts/{cart.value['id']}")["id"] == cart.value["id"]
+    nowhere = stranger.ask("GET", f"/commerce/products/{shop.handle}", Host="nowhere.example")
+    assert (nowhere.status, nowhere.slug) == (400, "site-missing")
 
 
 @pytest.mark.parametrize("size", [0, 1_000, len(DATA)])
