@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hansa.kernel import actions, codec, delivery
+from hansa.kernel import actions, codec, delivery, due_turns, machine
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in, execute, submit, work_in
 from hansa.kernel.contracts import ContractUnknown
 from hansa.kernel.deliveries import MACHINE_TROUBLE, after_failure, error_text
+from hansa.kernel.due_turns import DueTurns, Place
 from hansa.kernel.observe.recorder import work
 from hansa.kernel.operation import Operation
 from hansa.kernel.relations import sql
@@ -48,9 +49,17 @@ COLUMNS = "id, site, name, version, arguments, run_at_us, attempt, principal, tr
 # A claimed row is ready again when its lease is over, so that one index tells what comes next.
 _CLAIM = f"""UPDATE hansa_due SET holder = ?1, lease_until_us = ?2, ready_at_us = ?2
 WHERE (site, id) IN (SELECT site, id FROM hansa_due
-  WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3 {{mine}} {{no_world}}
-  ORDER BY ready_at_us LIMIT ?4 {{skip}})
+  WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3 {{which}} {{skip}})
 RETURNING {COLUMNS}"""
+_SOONEST_FIRST = "{mine} {no_world} ORDER BY ready_at_us LIMIT ?4"
+_NAMED = {
+    "sqlite": """AND (site, id) IN (
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?4))""",
+    "postgresql": "AND (site, id) IN (SELECT * FROM unnest(?4::text[], ?5::text[]))",
+}
+_LOOK = f"""SELECT ready_at_us, site, id FROM hansa_due
+WHERE state = 'waiting' AND ready_at_us <= ?1 AND (ready_at_us, site, id) > (?2, ?3, ?4)
+{{mine}} {{no_world}} ORDER BY ready_at_us, site, id LIMIT {due_turns.LOOK_MAX}"""
 _SOONEST = """SELECT ready_at_us FROM hansa_due
 WHERE state = 'waiting' AND ready_at_us IS NOT NULL {mine} {no_world}
 ORDER BY ready_at_us LIMIT 1"""
@@ -99,6 +108,8 @@ class DueRunner:
         self._no_world = f"AND name NOT IN ({names})"  # the names of operations have no quotes
         self._full = False
         """Whether there is no room for another row, until one of those in hand has ended."""
+        self._backlog: DueTurns | None = None
+        """What is known of it while more is due than can be taken in hand."""
         self._stopping = False
 
     async def start(self) -> None:
@@ -175,17 +186,61 @@ class DueRunner:
         return self._no_world if len(self._asking) >= WORLD_MAX else ""
 
     async def _claim(self, count: int) -> list[DueRow]:
-        runtime = self._runtime
-        now_us = runtime.clock.now_us()
+        """Take rows in hand: the soonest, or by turns of the sites when that was not all."""
+        if self._backlog is not None:
+            rows = await self._claim_by_turns(self._backlog, count)
+            if rows:
+                return rows
+            self._backlog = None
+        now_us = self._runtime.clock.now_us()
         if await self._soonest() > now_us:
             return []
-        skip = "FOR UPDATE SKIP LOCKED" if runtime.storage.dialect == "postgresql" else ""
         mine, names = self._mine(5)
-        claim = _CLAIM.format(mine=mine, skip=skip, no_world=self._without_world())
+        which = _SOONEST_FIRST.format(mine=mine, no_world=self._without_world())
+        rows = await self._claim_those(which, now_us, (count, *names))
+        if len(rows) == count:
+            self._backlog = DueTurns()
+        return rows
+
+    async def _claim_by_turns(self, backlog: DueTurns, count: int) -> list[DueRow]:
+        now_us = self._runtime.clock.now_us()
+        if len(backlog) < count:
+            backlog.saw(await self._look(now_us, due_turns.FIRST))
+        now = machine.monotonic()
+        if (beyond := backlog.beyond(now)) is not None:
+            backlog.saw_beyond(await self._look(now_us, beyond), now)
+        taken = backlog.take(count)
+        if not taken:
+            return []
+        dialect = self._runtime.storage.dialect
+        if dialect == "sqlite":
+            named: tuple[Any, ...] = (codec.encode(taken).decode(),)
+        else:
+            named = tuple(zip(*taken, strict=True))
+        return await self._claim_those(_NAMED[dialect], now_us, named)
+
+    async def _look(self, now_us: int, after: Place) -> list[Place]:
+        mine, names = self._mine(5)
+        look = _LOOK.format(mine=mine, no_world=self._without_world())
+
+        async def body(session: Session) -> list[Place]:
+            rows = await session.fetch(sql(session, look), (now_us, *after, *names))
+            return [(row[0], row[1], row[2]) for row in rows]
+
+        return await self._runtime.storage.read(
+            body, site=PLATFORM, deadline=deadline_in(DEADLINE_S), across=True, shape="due.look"
+        )
+
+    async def _claim_those(
+        self, which: str, now_us: int, arguments: tuple[Any, ...]
+    ) -> list[DueRow]:
+        runtime = self._runtime
+        skip = "FOR UPDATE SKIP LOCKED" if runtime.storage.dialect == "postgresql" else ""
+        claim = _CLAIM.format(which=which, skip=skip)
         until_us = now_us + int(LEASE_S * 1_000_000)
 
         async def body(session: Session) -> list[DueRow]:
-            given = (runtime.holder, until_us, now_us, count, *names)
+            given = (runtime.holder, until_us, now_us, *arguments)
             rows = await session.fetch(sql(session, claim), given)
             return [DueRow(*row) for row in rows]
 

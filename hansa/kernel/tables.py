@@ -178,7 +178,7 @@ due = _table(
     _text("trace"),
     PrimaryKeyConstraint("site", "id"),
     CheckConstraint("state IN ('waiting', 'parked')", name="hansa_due_state"),
-    Index("hansa_due_ready", "state", "ready_at_us"),
+    Index("hansa_due_ready", "state", "ready_at_us", "site", "id"),
     Index("hansa_due_clock", "site", "run_at_us", "id"),
     scope="site",
 )

@@ -7,12 +7,22 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hansa.kernel import due
+from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.interventions import carry_out, interventions, retry_due
 from hansa.kernel.problems import NotFound
 from hansa.kernel.storage import Storage
 from tests.kernel import ledger as L
 from tests.kernel import lifted
-from tests.kernel.cells import ANYBODY, OWNER, REAL, HandClock, TestCell, opened, runtime_on
+from tests.kernel.cells import (
+    ANYBODY,
+    OTHER,
+    OWNER,
+    REAL,
+    HandClock,
+    TestCell,
+    opened,
+    runtime_on,
+)
 from tests.kernel.ledger import Plan, Step, Trouble, ledger
 from tests.kernel.lifted import shelf
 
@@ -236,6 +246,23 @@ def test_two_runtimes_do_each_row_once(storage: Storage) -> None:
             await twin.stop()
 
     asyncio.run(go())
+
+
+def test_a_site_does_not_wait_for_all_that_is_due_of_another(storage: Storage) -> None:
+    rows = 4 * due.RUNNING_MAX
+
+    async def go() -> None:
+        async with by_hand(storage) as (cell, clock):
+            await asyncio.gather(*(plan(cell, f"flood{n % 50}", 5) for n in range(rows)))
+            late = {"body": Plan("quiet", 6)}
+            await cell.runtime.do(L.plan, Caller(OTHER.id, SYSTEM), late)
+            await later(cell, clock, 10)
+            await cell.until_rows([], STATES)
+
+    asyncio.run(go())
+    done = [call for call in Trouble.calls if call == "ring:quiet" or call.startswith("ring:flood")]
+    assert len(done) >= rows + 1
+    assert done.index("ring:quiet") < 2.5 * due.RUNNING_MAX
 
 
 def test_what_fell_due_while_nothing_ran_is_done_at_the_start(storage: Storage) -> None:

@@ -163,7 +163,7 @@ def due_work() -> None:
         sa.PrimaryKeyConstraint("site", "id"),
         sa.CheckConstraint("state IN ('waiting', 'parked')", name="hansa_due_state"),
     )
-    op.create_index("hansa_due_ready", "hansa_due", ["state", "ready_at_us"])
+    op.create_index("hansa_due_ready", "hansa_due", ["state", "ready_at_us", "site", "id"])
     op.create_index("hansa_due_clock", "hansa_due", ["site", "run_at_us", "id"])
 
 
