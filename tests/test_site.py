@@ -1,4 +1,4 @@
-"""The documentation becomes a site: no link is broken, nothing comes from elsewhere, all is there."""
+"""The documentation becomes a site: no link is broken, nothing is fetched, all is there."""
 
 import re
 import subprocess

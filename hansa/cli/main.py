@@ -144,6 +144,10 @@ def _serving(
         "--services", default="", metavar="NAMES",
         help="the services of this process, as one entry of the placement has them: sites,mail",
     )  # fmt: skip
+    one.add_argument(
+        "--process", default="", metavar="NAME",
+        help="the name of that entry, where several cells serve the same",
+    )  # fmt: skip
     one = commands.add_parser("migrate", parents=[where], help="bring the schema up to date")
     one.add_argument("--plan", action="store_true", help="show what would be applied")
     one.add_argument(

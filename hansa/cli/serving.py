@@ -75,11 +75,13 @@ def _cell(options: argparse.Namespace) -> Cell:
             raise PlacementInvalid("--services needs a --placement that says where the others are")
         return Cell(place, services, testpay=testpay, observe=observe)
     placement = read_placement(Path(options.placement).read_text())
+    process = getattr(options, "process", "")
     hosted = tuple(options.services.split(","))
-    placement.own(hosted)
+    own = placement.own(hosted, process)
     return Cell(
-        place, services, placement=placement, hosted=hosted, testpay=testpay, observe=observe
-    )
+        place, services, placement=placement, hosted=own.services, process=own.name,
+        testpay=testpay, observe=observe,
+    )  # fmt: skip
 
 
 def told(error: Exception) -> str:

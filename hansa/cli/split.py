@@ -21,8 +21,8 @@ import uvloop
 
 from hansa import project
 from hansa.assembly import Cell, Place
+from hansa.kernel.calling import EVERYWHERE
 from hansa.kernel.observe.options import FILE
-from hansa.kernel.runtime import EVERYWHERE
 from hansa.kernel.sealing import MASTER_KEY_ENV, load_sealer
 
 FRONT: Final = "platform"
