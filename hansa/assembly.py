@@ -6,6 +6,7 @@ The command line, the tests and the torture all start from here, so that they ru
 import asyncio
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hansa.kernel import migrating
 from hansa.kernel.attempts import attempts
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
+from hansa.kernel.calling import EVERYWHERE
 from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.mounts import AsgiApp
@@ -22,7 +24,7 @@ from hansa.kernel.http.proxies import PROXIES_ENV, Proxies, parse_proxies
 from hansa.kernel.interventions import interventions
 from hansa.kernel.migrating import Step
 from hansa.kernel.problems import Problem
-from hansa.kernel.runtime import EVERYWHERE, Runtime
+from hansa.kernel.runtime import Runtime
 from hansa.kernel.sealing import MASTER_KEY_ENV, Sealer, load_sealer
 from hansa.kernel.service import Service
 from hansa.kernel.sqlite import SqliteStorage
@@ -34,6 +36,8 @@ from hansa.platform.sites.rows import CellRows, Rows
 
 if TYPE_CHECKING:
     from hansa.business.commerce.testpay import Testpay
+    from hansa.kernel.moving.face import MovingFace
+    from hansa.kernel.moving.lookout import Lookout
     from hansa.kernel.observe.observer import Observer
     from hansa.kernel.observe.options import Options
     from hansa.kernel.remote.calls import Remote
@@ -53,6 +57,8 @@ SMTP_ENV: Final = "HANSA_SMTP"
 """The server that takes the mail of sites that have none of their own (`mail.parse_server`)."""
 BLOBS_ENV: Final = "HANSA_BLOBS"
 """Where blobs are (`blobs.parse_store`); without it in the folder of the cell."""
+BYTES_TABLES: Final = ("blobs_blobs", "blobs_loose")
+"""The tables whose rows stand for bytes in the store of blobs."""
 OPERATOR: Final = Caller(PLATFORM, SYSTEM)
 
 if TYPE_CHECKING:
@@ -79,6 +85,15 @@ def __getattr__(name: str) -> tuple[Service, ...]:
 
 def _all_services() -> tuple[Service, ...]:
     return __getattr__("SERVICES")
+
+
+def of_platform(services: Sequence[Service]) -> list[str]:
+    """Return the names of the services that keep rows of the platform."""
+    return [
+        one.name
+        for one in services
+        if any(table.info["scope"] == "platform" for table in one.tables.values())
+    ]
 
 
 @dataclass(frozen=True)
@@ -117,6 +132,8 @@ class Cell:
     """Where the services are that do not run here; without it all do."""
     hosted: Sequence[str] = ()
     """The services that run here, as one entry of the placement has them."""
+    process: str = ""
+    """The name of that entry, where several serve the same."""
     testpay: bool = False
     """Whether the test provider takes the shop's payments; without it there is none."""
     observe: "Options | None" = None
@@ -133,6 +150,8 @@ class Cell:
     remote: "Remote | None" = field(default=None, init=False)
     seal: "Seal | None" = field(default=None, init=False)
     _followers: "list[Follower]" = field(default_factory=list, init=False)
+    _moving: "MovingFace | None" = field(default=None, init=False)
+    _lookout: "Lookout | None" = field(default=None, init=False)
     mounts: dict[str, AsgiApp] = field(init=False)
     """The applications beside the operations, by prefix."""
     pages: bool = False
@@ -177,10 +196,14 @@ class Cell:
         self.app = HttpApp(self.runtime, proxies=proxies, load=self.runtime.load, recorder=recorder)
         self.app.metrics = None if self.observer is None else self.observer.metrics
         if self.remote is not None and self.seal is not None:
+            from hansa.kernel.moving.face import MovingFace
+            from hansa.kernel.moving.lookout import Lookout
             from hansa.kernel.remote.face import Face
             from hansa.kernel.remote.following import followers
 
-            self.app.inner = Face(self.runtime, self.seal)
+            self._moving = MovingFace(self.runtime, dict.fromkeys(BYTES_TABLES, self._bytes()))
+            self.app.inner = Face(self.runtime, self.seal, self._moving)
+            self._lookout = Lookout(self.runtime)
             self._followers = followers(self.runtime, self.remote)
         self.mounts = self._mounts(hosted)
         if self.pages:
@@ -192,6 +215,8 @@ class Cell:
         if self.background:
             for one in self._followers:
                 await one.start()
+            if self._lookout is not None:
+                await self._lookout.start()
         if self.provider is not None and self.background:
             pump = self.provider.pump(self._deliver)
             self._pump = asyncio.create_task(pump, name="hansa-testpay")
@@ -205,7 +230,8 @@ class Cell:
         from hansa.kernel.remote.passport import Seal
 
         self.seal = Seal(lambda: sealer.derived("hansa/link"))
-        own = self.placement.own(self.hosted)
+        own = self.placement.own(self.hosted, self.process)
+        self.placement.check_platform(of_platform(self.services))
         self.remote = Remote(self.placement, own, self.seal, self.clock)
         return frozenset({*own.services, EVERYWHERE, interventions.name})
 
@@ -213,6 +239,11 @@ class Cell:
         """Return what tells this process from others in the same traces."""
         own = "hansa" if self.remote is None else self.remote.own.name
         return f"{own}-{os.getpid()}"
+
+    def _bytes(self) -> str:
+        """Return where the blobs of this cell are, to tell it from where those of others are."""
+        folder = f"{socket.gethostname()}:{(self.place.folder / 'blobs').resolve()}"
+        return os.environ.get(BLOBS_ENV, "") or folder
 
     def _rows(self, hosted: frozenset[str]) -> Rows:
         if sites.name in hosted or self.remote is None:
@@ -293,6 +324,10 @@ class Cell:
             await asyncio.gather(self._pump, return_exceptions=True)
         for one in self._followers:
             await one.stop()
+        if self._lookout is not None:
+            await self._lookout.stop()
+        if self._moving is not None:
+            await self._moving.stop()
         await self.runtime.stop()
         if self.remote is not None:
             self.remote.close()

@@ -80,6 +80,15 @@ def site_arguments(
     )
     one.add_argument("file", help="what `hansa sites export` wrote")
     one.set_defaults(run=lazily("site_files"))
+    one = verbs.add_parser(
+        "move", parents=parents, help="bring a site into another cell of a league, while it serves"
+    )
+    one.add_argument("site", help="the site's id")
+    one.add_argument("--to", required=True, metavar="CELL", help="a cell of the placement")
+    one.add_argument(
+        "--placement", default="", metavar="FILE", help="which process serves which service"
+    )
+    one.set_defaults(run=lazily("moving"))
     one = verbs.add_parser("erase", parents=parents, help="erase a site for good, with its log")
     one.add_argument("site", help="the site's id")
     one.add_argument("--yes", action="store_true", help="do not ask")

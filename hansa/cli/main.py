@@ -145,8 +145,13 @@ def _serving(
         help="the services of this process, as one entry of the placement has them: sites,mail",
     )  # fmt: skip
     one.add_argument(
-        "--pages", action="store_true",
+        "--pages",
+        action="store_true",
         help="serve the engineers' pages on /hansa too; they ask for a key of the platform",
+    )
+    one.add_argument(
+        "--process", default="", metavar="NAME",
+        help="the name of that entry, where several cells serve the same",
     )  # fmt: skip
     one = commands.add_parser("migrate", parents=[where], help="bring the schema up to date")
     one.add_argument("--plan", action="store_true", help="show what would be applied")

@@ -75,13 +75,15 @@ def _cell(options: argparse.Namespace) -> Cell:
             raise PlacementInvalid("--services needs a --placement that says where the others are")
         return Cell(place, services, testpay=testpay, observe=observe, pages=options.pages)
     placement = read_placement(Path(options.placement).read_text())
+    process = getattr(options, "process", "")
     hosted = tuple(options.services.split(","))
-    placement.own(hosted)
+    own = placement.own(hosted, process)
     return Cell(
         place,
         services,
         placement=placement,
-        hosted=hosted,
+        hosted=own.services,
+        process=own.name,
         testpay=testpay,
         observe=observe,
         pages=options.pages,

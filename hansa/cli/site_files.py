@@ -9,7 +9,7 @@ from typing import Final
 
 import uvloop
 
-from hansa.assembly import BLOBS_ENV, Place
+from hansa.assembly import BLOBS_ENV, BYTES_TABLES, Place
 from hansa.cli.keeping import TROUBLE, key_names
 from hansa.cli.secrets import SETTLE_S
 from hansa.cli.serving import check_exists, check_migrated, failed, told
@@ -27,8 +27,6 @@ from hansa.project import services
 
 CELL: Final = "local"
 READ_S: Final = 30.0
-BYTES: Final = ("blobs_blobs", "blobs_loose")
-"""The tables whose rows stand for bytes in the store of blobs."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,7 +68,7 @@ async def _export(
         )  # fmt: skip
     print(f"{file} has {sum(end.rows.values())} rows of {site}, as of one instant.")
     print("What is sealed in it opens only with the master key, which is not in it.")
-    if blobs := sum(end.rows.get(name, 0) for name in BYTES[:1]):
+    if blobs := sum(end.rows.get(name, 0) for name in BYTES_TABLES[:1]):
         print(f"Not in it: the bytes of {blobs} blobs; copy {_store(place)}/{site} as well.")
     return 0
 
@@ -86,7 +84,7 @@ async def _import(storage: Storage, rows: list[Belonging], file: Path, place: Pl
             f"What is sealed in them opens with the master key {keys[0]} alone. Put it behind the"
             " one of this cell in HANSA_MASTER_KEY, and run `hansa secrets rotate`."
         )
-    if blobs := sum(end.rows.get(name, 0) for name in BYTES[:1]):
+    if blobs := sum(end.rows.get(name, 0) for name in BYTES_TABLES[:1]):
         print(f"The bytes of {blobs} blobs belong into {_store(place)}/{source.head.site}.")
     return 0
 
@@ -115,7 +113,7 @@ async def _erase(
 async def _erase_bytes(storage: Storage, site: str, place: Place) -> None:
     """Take the bytes of a site's blobs away while there still are rows that tell of them."""
     store = parse_store(os.environ.get(BLOBS_ENV, ""), place.folder)
-    for table in BYTES:
+    for table in BYTES_TABLES:
         after: str | None = ""
         while after is not None:
             names = await _blobs(storage, table, site, after)

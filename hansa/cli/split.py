@@ -21,9 +21,9 @@ import uvloop
 
 from hansa import project
 from hansa.assembly import Cell, Place
+from hansa.kernel.calling import EVERYWHERE
 from hansa.kernel.interventions import interventions
 from hansa.kernel.observe.options import FILE
-from hansa.kernel.runtime import EVERYWHERE
 from hansa.kernel.sealing import MASTER_KEY_ENV, load_sealer
 
 FRONT: Final = "platform"

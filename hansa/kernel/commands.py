@@ -13,6 +13,7 @@ from hansa.kernel import codec, idempotency, machine
 from hansa.kernel.answer import bounded
 from hansa.kernel.clock import site_now_us
 from hansa.kernel.context import Context
+from hansa.kernel.fence import guarded
 from hansa.kernel.idempotency import Known
 from hansa.kernel.operation import Operation
 from hansa.kernel.outbox import Kept, Outbox, Stamp, flush
@@ -87,6 +88,7 @@ async def commit(runtime: "Runtime", run: Run, work: Work[T]) -> Committed[T]:
 async def submit(runtime: "Runtime", run: Run, body: Callable[[Session], Any]) -> Committed[Any]:
     """Hand a body to the storage. Raises ConstraintRefused where a constraint refused a row, and
     KeyTaken where another process took the same key or sequence first."""
+    body = guarded(runtime.storage, run.site.id, body)
     try:
         committed: Committed[Any] = await runtime.storage.write(
             body, site=run.site.id, deadline=run.deadline, serial_by=run.serial_by

@@ -16,6 +16,7 @@ from hansa.kernel import delivery, log
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in, submit, work_in
 from hansa.kernel.contracts import ContractUnknown, VersionUnknown
+from hansa.kernel.fence import CLOSED
 from hansa.kernel.log import LogEvent
 from hansa.kernel.observe.recorder import work
 from hansa.kernel.problems import (
@@ -159,7 +160,7 @@ async def _deliver_batch(
 
     try:
         await submit(runtime, run, body)
-    except (*MACHINE_TROUBLE, LaneBusy):
+    except (*MACHINE_TROUBLE, *CLOSED, LaneBusy):
         raise
     except Exception as error:
         raise HandlerFailed(reached, error) from error
@@ -290,7 +291,7 @@ async def retry(
 
     try:
         await submit(runtime, run, body)
-    except MACHINE_TROUBLE:
+    except (*MACHINE_TROUBLE, *CLOSED):
         raise
     except Exception as error:
         await _fail_again(runtime, subscription, run, event, attempt, error)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from hansa.kernel import deliveries, log
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in, submit
+from hansa.kernel.fence import CLOSED, LEFT, SiteMoving
 from hansa.kernel.listening import Listening
 from hansa.kernel.log import LogEvent
 from hansa.kernel.relations import sql
+from hansa.kernel.residence import NOT_AWAY
 from hansa.kernel.run import Run
 from hansa.kernel.site import PLATFORM_SITE
 from hansa.kernel.storage import PLATFORM, Session
@@ -44,8 +46,13 @@ _CURSORS = "SELECT subscriber, slot, position FROM hansa_cursors"
 _FLOOR = """UPDATE hansa_subscribers SET floor = ?2 WHERE subscriber = ?1"""
 _SEEN = """INSERT INTO hansa_subscribers (subscriber, floor, seen_at_us) VALUES (?1, 0, ?2)
 ON CONFLICT (subscriber) DO UPDATE SET seen_at_us = excluded.seen_at_us"""
-_READY = """SELECT subscriber, position, ready_at_us, attempt FROM hansa_deliveries
-WHERE state = 'waiting' AND subscriber IN (%s) ORDER BY ready_at_us LIMIT %d"""
+_READY = (
+    """SELECT subscriber, position, ready_at_us, attempt FROM hansa_deliveries
+WHERE state = 'waiting' AND subscriber IN (%s)
+"""
+    + NOT_AWAY.format(table="hansa_deliveries")
+    + " ORDER BY ready_at_us LIMIT %d"
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -210,9 +217,13 @@ class Dispatcher:
             try:
                 await self._deliver(lane.subscription, batch)
                 trouble = 0
-            except deliveries.LaneBusy:
+            except (deliveries.LaneBusy, SiteMoving):
                 await asyncio.sleep(TROUBLE_S[0])
                 continue
+            except LEFT:
+                if not await self._runtime.has_left(batch[0].site):
+                    continue
+                # Where the site is now, they are in the log as well.
             except Exception:
                 logger.exception("%s cannot take events; trying again", lane.subscription.name)
                 await asyncio.sleep(TROUBLE_S[min(trouble, len(TROUBLE_S) - 1)])
@@ -319,6 +330,8 @@ class Dispatcher:
             async with self._trying:
                 if not await deliveries.retry(self._runtime, subscription, position, tried):
                     self._leave(subscription.name, position)
+        except CLOSED:
+            return False
         except Exception:
             logger.exception("%s cannot be tried again at %d", subscription.name, position)
             return False

@@ -19,12 +19,15 @@ from hansa.kernel.commands import deadline_in, execute, submit, work_in
 from hansa.kernel.contracts import ContractUnknown
 from hansa.kernel.deliveries import MACHINE_TROUBLE, after_failure, error_text
 from hansa.kernel.due_turns import DueTurns, Place
+from hansa.kernel.fence import CLOSED
 from hansa.kernel.observe.recorder import work
 from hansa.kernel.operation import Operation
 from hansa.kernel.relations import sql
+from hansa.kernel.residence import NOT_AWAY
 from hansa.kernel.run import Run
 from hansa.kernel.storage import PLATFORM, Session
 from hansa.kernel.structs import Struct
+from hansa.kernel.whereabouts import settled
 
 if TYPE_CHECKING:
     from hansa.kernel.runtime import Runtime
@@ -42,6 +45,8 @@ LEASE_S = 20.0
 DEADLINE_S = 12.0
 """Shorter than the lease, so that a row is never in two hands."""
 TROUBLE_S = 1.0
+CLOSED_S = 0.05
+"""How long to wait for a site that is closed for a moment."""
 NEVER_US = 2**62
 
 COLUMNS = "id, site, name, version, arguments, run_at_us, attempt, principal, trace"
@@ -49,7 +54,8 @@ COLUMNS = "id, site, name, version, arguments, run_at_us, attempt, principal, tr
 # A claimed row is ready again when its lease is over, so that one index tells what comes next.
 _CLAIM = f"""UPDATE hansa_due SET holder = ?1, lease_until_us = ?2, ready_at_us = ?2
 WHERE (site, id) IN (SELECT site, id FROM hansa_due
-  WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3 {{which}} {{skip}})
+  WHERE state = 'waiting' AND ready_at_us <= ?3 AND lease_until_us <= ?3
+  {NOT_AWAY.format(table="hansa_due")} {{which}} {{skip}})
 RETURNING {COLUMNS}"""
 _SOONEST_FIRST = "{mine} {no_world} ORDER BY ready_at_us LIMIT ?4"
 _NAMED = {
@@ -59,9 +65,11 @@ _NAMED = {
 }
 _LOOK = f"""SELECT ready_at_us, site, id FROM hansa_due
 WHERE state = 'waiting' AND ready_at_us <= ?1 AND (ready_at_us, site, id) > (?2, ?3, ?4)
-{{mine}} {{no_world}} ORDER BY ready_at_us, site, id LIMIT {due_turns.LOOK_MAX}"""
-_SOONEST = """SELECT ready_at_us FROM hansa_due
-WHERE state = 'waiting' AND ready_at_us IS NOT NULL {mine} {no_world}
+{NOT_AWAY.format(table="hansa_due")} {{mine}} {{no_world}}
+ORDER BY ready_at_us, site, id LIMIT {due_turns.LOOK_MAX}"""
+_SOONEST = f"""SELECT ready_at_us FROM hansa_due
+WHERE state = 'waiting' AND ready_at_us IS NOT NULL {{mine}} {{no_world}}
+{NOT_AWAY.format(table="hansa_due")}
 ORDER BY ready_at_us LIMIT 1"""
 # Of several processes on a database each does the due work of the services that run there.
 _MINE = {
@@ -282,15 +290,28 @@ class DueRunner:
     async def run(self, row: DueRow, holder: str) -> None:
         """Do a claimed row, or note why it failed. Where not even that can be noted the lease
         runs out, and the row is taken up again."""
+        end = deadline_in(DEADLINE_S)
+        while not await self._try(row, holder):
+            if machine.monotonic() > end:
+                break
+            await asyncio.sleep(CLOSED_S)
+
+    async def _try(self, row: DueRow, holder: str) -> bool:
+        """Do a row once; tell whether that is all, or its site is closed for a moment."""
         try:
             await do(self._runtime, row, holder)
+        except CLOSED:
+            return await self._runtime.has_left(row.site)  # it is done where the site is
         except Exception as error:
             if not isinstance(error, actions.Unknown):
                 logger.warning("due work %s %s failed: %r", row.name, row.id, error)
             try:
                 await fail(self._runtime, row, holder, error)
+            except CLOSED:
+                return await self._runtime.has_left(row.site)
             except Exception:
                 logger.exception("the failure of due work %s %s cannot be noted", row.name, row.id)
+        return True
 
 
 def _is_sent(runtime: "Runtime", operation: Operation[..., Any]) -> bool:
@@ -349,10 +370,14 @@ async def _do_operation(runtime: "Runtime", row: DueRow, holder: str) -> None:
         raise ContractUnknown(f"No service here declares {row.name}")
     run = await run_of(runtime, row, operation.service)
     arguments = runtime.stored.operation_arguments(operation, row.arguments)
-    if runtime.remote is not None and runtime.remote.is_beyond(operation.service):
-        await runtime.remote.invoke(
-            operation, row.site, SYSTEM, arguments, inside=True, key=key_of(row),
-            deadline=run.deadline, trace=row.trace,
+    way = runtime.remote
+    if way is not None and way.is_beyond(operation.service):
+        await settled(
+            runtime, row.site, run.deadline,
+            lambda cell: way.invoke(
+                operation, row.site, SYSTEM, arguments, inside=True, key=key_of(row),
+                deadline=run.deadline, trace=row.trace, cell=cell,
+            ),
         )  # fmt: skip
     else:
         await run_keyed(runtime, operation, run, arguments, key_of(row))

@@ -156,7 +156,8 @@ kept AS (
   SELECT $1::text, $22::text, $23::text, $24::bigint, $25::bytea, $26::bigint, $27::text,
     $5::bigint
   WHERE $22::text <> '')
-SELECT pg_current_xact_id()::text::bigint"""
+SELECT pg_current_xact_id()::text::bigint,
+  coalesce((SELECT state FROM hansa_sites WHERE site = $1::text), '')"""
 
 _NO_KEY = ("", "", 0, b"", 0, "")
 
@@ -184,4 +185,4 @@ async def _flush_postgres(session: Session, outbox: Outbox, stamp: Stamp) -> Non
             [d.ready_at_us for d in due], *key,
         ),
     )  # fmt: skip
-    session.position = rows[0][0]
+    session.position, session.residence = rows[0][0], rows[0][1]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
 
-from hansa.kernel import actions, advance, codec, commands, contracts, machine, pruning
+from hansa.kernel import actions, advance, calling, codec, commands, contracts, machine, pruning
 from hansa.kernel.actions import Action, Settled, Unknown
 from hansa.kernel.admission import admit, site_of
 from hansa.kernel.answer import Answer, bounded
@@ -22,13 +22,12 @@ from hansa.kernel.clock import Clock, MachineClock, site_now_us
 from hansa.kernel.commands import Commanded, deadline_in, execute
 from hansa.kernel.compiler import Statements
 from hansa.kernel.context import Context
-from hansa.kernel.database import Db
 from hansa.kernel.dispatch import Dispatcher
 from hansa.kernel.due import NEVER_US, DueRow, DueRunner
+from hansa.kernel.fence import STATES
 from hansa.kernel.finishing import Finisher
 from hansa.kernel.load import Background, Load
 from hansa.kernel.observe.recorder import Recorder
-from hansa.kernel.observe.spans import Inside
 from hansa.kernel.operation import INTERNAL, PUBLIC, Operation
 from hansa.kernel.problems import Denied, Invalid, NotFound, problem_of
 from hansa.kernel.relations import Authorizer, RelationAuthorizer
@@ -48,10 +47,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 logger = logging.getLogger("hansa")
-
-EVERYWHERE = "attempts"
-"""The service that every process has: an attempt is in the cell of its action, and its name does
-not tell which."""
 
 
 class Runtime:
@@ -97,8 +92,14 @@ class Runtime:
         self._hosted = everything if hosted is None else frozenset(hosted)
         self.is_whole = self._hosted >= everything
         """Whether all services run here."""
+        self.shares_sites = remote is not None and remote.shares_sites
+        """Whether some of the sites are in other cells that serve the same."""
         here = [one for one in self.services if one.name in self._hosted]
         self.schedules = {s.name: s for one in here for s in one.schedules}
+        near = everything if remote is None else set(remote.placement.services_of(remote.own.cell))
+        self.cell_schedules = [s for one in self.services if one.name in near
+                               for s in one.schedules]  # fmt: skip
+        """Those of all processes of this cell."""
         self.due_work = {w.name: w for one in here for w in one.due_work.values()}
         self.due_work |= {s.name: s.as_due_work() for s in self.schedules.values()}
         self.subscriptions: dict[str, list[Subscription]] = {}
@@ -125,6 +126,7 @@ class Runtime:
 
     async def start(self, *, background: bool = True) -> None:
         """Begin to serve; without `background` no events, due work or schedules run here."""
+        await self.load_fence()
         if background:
             self.storage.on_commit(self._committed)
             await self.dispatcher.start()
@@ -133,6 +135,20 @@ class Runtime:
             await self.pruner.start()
             await advance.resume(self)
         self._state = ""
+
+    async def load_fence(self) -> None:
+        """Know which sites are closed here."""
+        rows = await self.storage.read(
+            lambda session: session.fetch(STATES),
+            site=PLATFORM, deadline=deadline_in(30), across=True,
+        )  # fmt: skip
+        self.storage.fence.load(rows)
+
+    async def has_left(self, site: str) -> bool:
+        """Tell whether a site is in another cell, or erased, and not only remembered to be: where
+        one has just come the rows are sooner there than this process knows."""
+        await self.load_fence()
+        return self.storage.fence.is_left(site)
 
     def drain(self) -> None:
         """Say that this process is about to stop, so that no new requests are sent here."""
@@ -192,6 +208,10 @@ class Runtime:
             return site_of(caller, None)
         return site_of(caller, await self.directory.by_id(caller.site))
 
+    def is_home(self, site: SiteInfo) -> bool:
+        """Tell whether a site is placed in this cell, of all that serve the same."""
+        return self.remote is None or self.remote.is_home(site.cell)
+
     def serves(self, service: str) -> bool:
         """Tell whether a service runs here."""
         return service in self._hosted
@@ -212,22 +232,9 @@ class Runtime:
     ) -> Answer:
         """Run an operation for a caller, here or where it is placed, and return its encoded answer.
         Raises Problem."""
-        if operation.service in self._hosted:
-            try:
-                return await self.invoke_here(
-                    operation, caller, arguments, key=key, request_hash=request_hash,
-                    deadline=deadline, trace=trace, token=token,
-                )  # fmt: skip
-            except NotFound:
-                if self.is_whole or operation.service != EVERYWHERE:
-                    raise
-        way = self._way(operation)
-        if token:
-            self._check_token(token)
-        return await way.forward(
-            operation, caller, arguments, key=key, request=request_hash,
-            deadline=deadline or deadline_in(operation.deadline_s), trace=trace, token=token,
-            everywhere=operation.service == EVERYWHERE,
+        return await calling.invoke(
+            self, operation, caller, arguments, key=key, request_hash=request_hash,
+            deadline=deadline, trace=trace, token=token,
         )  # fmt: skip
 
     async def invoke_here(
@@ -246,9 +253,9 @@ class Runtime:
         site = await self._admit(operation, caller)
         run = self._run(operation, site, caller.principal, deadline, trace, arguments)
         if token:
-            self._check_token(token)
+            self.check_token(token)
         if operation.kind == "query":
-            value = await self._query(operation, run, arguments)
+            value = await self.query(operation, run, arguments)
             return Answer(operation.status, bounded(codec.encode(value)), [])
         if operation.kind == "action":
             action = self.actions[operation.id]
@@ -279,7 +286,7 @@ class Runtime:
         """Return the token of a position: `cell:epoch:position`."""
         return f"{self.storage.cell}:{EPOCH_FIRST}:{position}"
 
-    def _check_token(self, token: str) -> None:
+    def check_token(self, token: str) -> None:
         """Accept a token of this or another cell. The primary has all that it has answered."""
         parts = token.split(":")
         if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
@@ -303,9 +310,11 @@ class Runtime:
         headers = [("idempotency-replayed", "true")] if done.replayed else []
         return Answer(done.status, done.answer, headers, kind)
 
-    async def _query(
+    async def query(
         self, operation: Operation[..., Any], run: Run, arguments: dict[str, Any]
     ) -> Any:
+        """Run a query of a service that runs here, for who may."""
+
         async def body(session: Session) -> Any:
             now_us = self.clock.now_us()
             if run.site.test_clock:
@@ -318,7 +327,7 @@ class Runtime:
 
     # ---- calls between processes
 
-    def _way(self, operation: Operation[..., Any]) -> "Remote":
+    def way(self, operation: Operation[..., Any]) -> "Remote":
         """Return the way to other processes. Raises NotFound where there is none."""
         if self.remote is None:
             raise NotFound(f"{operation.id} is not served here.", slug="not-served-here")
@@ -342,36 +351,13 @@ class Runtime:
         run = Run(
             await self.site(site), principal, operation.id, operation.service, trace, deadline
         )
-        return await self._query(operation, run, arguments)
+        return await self.query(operation, run, arguments)
 
     # ---- calls in process
 
     async def call(self, context: Context, operation: Operation[P, R], args: Any, kwargs: Any) -> R:
         """Run a query for another handler, with the caller's principal, deadline and trace."""
-        if operation.needs not in (PUBLIC, INTERNAL):
-            admit(operation, context.principal)
-        arguments = operation.named(args, kwargs)
-        if self.recorder is not None and operation.service != context.run.service:
-            self.recorder.edge(context.run.service, operation.service, operation.id)
-        if operation.service not in self._hosted:
-            way = self._way(operation)
-            answer = await way.invoke(
-                operation, context.site, context.principal, arguments, inside=True,
-                deadline=context.run.deadline, trace=context.run.trace,
-            )  # fmt: skip
-            there: R = way.value(answer, operation.returns)
-            return there
-        if self.as_if_remote:
-            arguments = self.stored.operation_arguments(operation, codec.encode(arguments))
-        origin = context.run
-        run = Run(
-            context.settings, context.principal, operation.id, operation.service, origin.trace,
-            origin.deadline,
-        )  # fmt: skip
-        with Inside("call", operation.id):
-            value: R = await self._query(operation, run, arguments)
-        if self.as_if_remote:
-            value = codec.decode(codec.encode(value), operation.returns)
+        value: R = await calling.call(self, context, operation, args, kwargs)
         return value
 
     async def do(
@@ -387,16 +373,16 @@ class Runtime:
 
         The same checks as from outside, without the encoding of the transport. Raises Problem.
         """
-        if operation.service not in self._hosted:
+        if operation.service not in self._hosted or self.shares_sites:
             answer = await self.invoke(operation, caller, arguments, key=key, deadline=deadline)
             if answer.status == 202:
                 raise Unknown("the attempt is still open")
-            there: R = self._way(operation).value(answer, operation.returns)
+            there: R = self.way(operation).value(answer, operation.returns)
             return there
         site = await self._admit(operation, caller)
         run = self._run(operation, site, caller.principal, deadline, "", arguments)
         if operation.kind == "query":
-            value: R = await self._query(operation, run, arguments)
+            value: R = await self.query(operation, run, arguments)
             return value
         if operation.kind == "action":
             action = self.actions[operation.id]
@@ -440,20 +426,6 @@ class Runtime:
             trigger=trigger, serial_by=serial_by,
         )  # fmt: skip
         return (await commands.commit(self, run, work)).value
-
-    def across_sites(self, context: Context, session: Session, reason: str) -> Awaitable[Db]:
-        """See `Context.across_sites`."""
-        return self._across(context, session, reason)
-
-    async def _across(self, context: Context, session: Session, reason: str) -> Db:
-        principal = context.principal
-        if principal.home != PLATFORM or not principal.allows("platform.sites:across"):
-            raise Denied("It takes the permission platform.sites:across to read all sites.")
-        logger.warning(
-            "across sites: %s by %s: %s", context.run.cause, context.principal.id, reason
-        )
-        await session.enter_site("*")
-        return Db(session, context.site, context.run.service, self.statements, context.new_id, True)
 
     # ---- actions
 

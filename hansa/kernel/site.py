@@ -34,6 +34,8 @@ class SiteInfo:
     zone: str = "UTC"
     test_clock: bool = False
     limits: SiteLimits = DEFAULT_LIMITS
+    cell: str = ""
+    """Where its rows are, of the cells that serve the same services; "" is the first of them."""
 
 
 PLATFORM_SITE: Final = SiteInfo(PLATFORM, slot_of(PLATFORM), name="platform")
@@ -49,6 +51,10 @@ class SiteDirectory(Protocol):
     async def authenticate(self, authorization: str, host: str, site: str) -> "Caller":
         """Return who calls which site, by the headers Authorization, Host and Hansa-Site (each may
         be empty). Raises Unauthenticated, Denied or NotFound; unknown callers are public ones."""
+        ...
+
+    def forget(self, site: str) -> None:
+        """Read anew what is known of a site: it has moved."""
         ...
 
     async def zones(self) -> Sequence[str]:

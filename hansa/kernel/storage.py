@@ -7,7 +7,10 @@ keeps, a read that sees an open transaction, or a command that waits for anythin
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from hansa.kernel.fence import Fence
 
 from hansa.kernel.shedding import Pressure
 
@@ -48,6 +51,14 @@ class Session(Protocol):
 
     @position.setter
     def position(self, value: int) -> None: ...
+
+    @property
+    def residence(self) -> str | None:
+        """What the site is in this cell, as a statement told; None where none was asked."""
+        ...
+
+    @residence.setter
+    def residence(self, value: str | None) -> None: ...
 
     async def fetch(self, sql: str, args: Sequence[Any] = ()) -> Sequence[Row]:
         """Run one statement and return its rows. Raises DeadlineExceeded before a statement that
@@ -91,6 +102,8 @@ class Storage(Protocol):
     """How long reads wait here for their turn."""
     writing: Pressure
     """How long writes wait here; the same as `reading` where both wait for the same."""
+    fence: "Fence"
+    """The sites that are closed here; `read` and `write` refuse them, but those `across`."""
 
     async def open(self) -> None:
         """Connect. Raises StorageFailed when the database is not there or in use by another."""

@@ -272,10 +272,15 @@ cell = _table(
 sites = _table(
     "hansa_sites",
     _text("site"),
-    _text("state"),  # coming: not all of it is here | going: being erased | erased: never again
-    _int("at_us"),
+    _text("state"),  # of `residence.State`
+    _int("at_us"),  # when it became so; of one that is coming, the name of the copy under way
+    _int("epoch", default="0"),  # of the move that made it so; 0 where it was none
+    _text("followed", default="'{}'"),  # of a fenced one: how far other cells were followed, JSON
     PrimaryKeyConstraint("site"),
-    CheckConstraint("state IN ('coming', 'going', 'erased')", name="hansa_sites_state"),
+    CheckConstraint(
+        "state IN ('here', 'moving', 'gone', 'coming', 'going', 'erased')",
+        name="hansa_sites_state",
+    ),
     scope="cell",
 )
-"""The sites that are not simply here."""
+"""The sites that have moved, or are not simply here."""

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hansa.kernel import residence
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.outbox import Outbox, Scheduled, Stamp, flush
@@ -124,6 +125,7 @@ class Ticker:
         """Write one batch and the progress; return the site to go on after, None at the end."""
         last = schedule.scope == "platform" or len(sites) < SITES_MAX
         reached = DONE if last else sites[-1].id
+        runtime = self._runtime
 
         async def body(session: Session) -> str | None:
             rows = await session.fetch(sql(session, _READ), (schedule.name, zone))
@@ -132,8 +134,9 @@ class Ticker:
                 return None  # another process was first
             if done_us == tick_us and at != after:
                 return str(at)  # it is further than we are
-            for site in sites:
-                await self._runtime_rows(session, schedule, site, tick_us)
+            for site, since_us in (await residence.here(session, runtime, sites)).values():
+                if since_us < tick_us:  # what was before, the cell that it came from has done
+                    await _write_row(session, runtime, schedule, site, tick_us)
             await session.run(sql(session, _WRITE), (schedule.name, zone, tick_us, reached))
             return None if last else reached
 
@@ -142,13 +145,61 @@ class Ticker:
         )
         return committed.value
 
-    async def _runtime_rows(
-        self, session: Session, schedule: "Schedule", site: SiteInfo, tick_us: int
-    ) -> None:
-        row = tick_row(schedule, site, tick_us, test_clock=False)
-        now_us = self._runtime.clock.now_us()
-        stamp = Stamp(site.id, site.slot, site.epoch, tick_us, now_us, SYSTEM.id, "", schedule.name)
-        await flush(session, Outbox(due=[row]), stamp)
+
+async def _write_row(
+    session: Session, runtime: "Runtime", schedule: "Schedule", site: SiteInfo, tick_us: int
+) -> None:
+    row = tick_row(schedule, site, tick_us, test_clock=False)
+    now_us = runtime.clock.now_us()
+    stamp = Stamp(site.id, site.slot, site.epoch, tick_us, now_us, SYSTEM.id, "", schedule.name)
+    await flush(session, Outbox(due=[row]), stamp)
+
+
+async def hand_over(session: Session, runtime: "Runtime", site: SiteInfo, at_us: int) -> None:
+    """Write what is owed of a site that leaves this cell at an instant: what was due until then,
+    and the ticks have not reached yet."""
+    for schedule in _of_sites(runtime, site):
+        done_us = await _done(session, schedule, site)
+        if done_us is not None and done_us < at_us:
+            await _owe(session, runtime, schedule, site, done_us, at_us)
+
+
+async def take_over(session: Session, runtime: "Runtime", site: SiteInfo, at_us: int) -> None:
+    """Write what is owed of a site that left another cell at an instant: what was due since then,
+    and the ticks have passed here already."""
+    for schedule in _of_sites(runtime, site):
+        done_us = await _done(session, schedule, site)
+        if done_us is not None and done_us > at_us:
+            await _owe(session, runtime, schedule, site, at_us, done_us)
+
+
+def _of_sites(runtime: "Runtime", site: SiteInfo) -> list["Schedule"]:
+    if site.test_clock or site.state != "active":
+        return []
+    return [one for one in runtime.cell_schedules if one.scope == "site"]
+
+
+async def _owe(
+    session: Session,
+    runtime: "Runtime",
+    schedule: "Schedule",
+    site: SiteInfo,
+    after_us: int,
+    until_us: int,
+) -> None:
+    newest_us = schedule.cron.newest_us(after_us, until_us, site.zone)
+    if newest_us is not None:
+        await _write_row(session, runtime, schedule, site, newest_us)
+
+
+async def _done(session: Session, schedule: "Schedule", site: SiteInfo) -> int | None:
+    """Return up to when a site has got the ticks of a schedule in this cell; None where it has not
+    begun here."""
+    rows = await session.fetch(sql(session, _READ), (schedule.name, site.zone))
+    if not rows:
+        return None
+    tick_us: int = rows[0][0]
+    return tick_us if rows[0][1] == DONE or site.id <= rows[0][1] else tick_us - 1
 
 
 def tick_row(schedule: "Schedule", site: SiteInfo, tick_us: int, *, test_clock: bool) -> Scheduled:

@@ -48,6 +48,9 @@ class OneSite:
         """See `SiteDirectory`."""
         return Caller(site, PUBLIC_PRINCIPAL)
 
+    def forget(self, site: str) -> None:
+        """See `SiteDirectory`."""
+
     async def zones(self) -> Sequence[str]:
         """See `SiteDirectory`."""
         return ("UTC",)

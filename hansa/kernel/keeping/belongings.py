@@ -16,7 +16,8 @@ from hansa.kernel.service import Service
 
 EVENTS: Final = "hansa_events"
 DELIVERIES: Final = "hansa_deliveries"
-_LAST: Final = ("hansa_due", EVENTS, DELIVERIES)
+DUE: Final = "hansa_due"
+_LAST: Final = (DUE, EVENTS, DELIVERIES)
 """What makes a site live: once these rows are in a cell, something happens to them."""
 _OWN: Final = {"holder": "", "lease_until_us": 0}
 """What in the kernel's rows is of the process that has them in hand, and what it is elsewhere."""

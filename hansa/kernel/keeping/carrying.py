@@ -9,20 +9,16 @@ What must never happen here: an event that takes effect in both cells or in none
 given twice, or half a site that somebody can call.
 """
 
-import base64
-import math
 import tempfile
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, Final
-
-from sqlalchemy import Boolean, Column, Double, LargeBinary
+from typing import IO, Any, Final, Protocol
 
 from hansa.kernel.clock import Clock
 from hansa.kernel.commands import deadline_in
-from hansa.kernel.keeping.belongings import DELIVERIES, EVENTS, Belonging, kind_of
+from hansa.kernel.keeping.belongings import DELIVERIES, DUE, EVENTS, Belonging, kind_of
 from hansa.kernel.keeping.erasing import (
     erase_rows,
     state_of,
@@ -31,6 +27,7 @@ from hansa.kernel.keeping.erasing import (
 )
 from hansa.kernel.keeping.manifest import KeepingRefused
 from hansa.kernel.keeping.sitefile import FORMAT, End, Head, Reader, Writer
+from hansa.kernel.keeping.values import change, inward, outward
 from hansa.kernel.pruning import LOG_KEPT_S
 from hansa.kernel.relations import sql
 from hansa.kernel.schedule import from_us
@@ -40,6 +37,7 @@ READ_ROWS: Final = 500
 """Rows that are in memory at once."""
 WRITE_ROWS: Final = 1_000
 """Rows that one transaction writes while the site is not live."""
+Batch = list[tuple[Belonging, list[Any]]]
 EXPORT_S: Final = 86_400.0
 _PASSED: Final = """SELECT s.subscriber, max(s.floor, coalesce(c.position, 0))
 FROM hansa_subscribers s LEFT JOIN hansa_cursors c
@@ -78,18 +76,18 @@ async def export(
     async def body(session: Session) -> End:
         out.seek(0)
         out.truncate()
-        if await state_of(session, site) is not None:
-            raise KeepingRefused(f"{site} is not whole here: it is being copied or erased.")
+        if await state_of(session, site) not in (None, "here"):
+            raise KeepingRefused(f"{site} is not whole here: it is being moved, copied or erased.")
         head = Head(
             FORMAT, site, from_us(clock.now_us()), {one.name: one.names for one in rows},
-            await _passed(session, slot), tuple(master_keys),
+            await passed(session, slot), tuple(master_keys),
         )  # fmt: skip
         writer = Writer(out, head)
         for one in rows:
             writer.table(one.name)
+            changes = outward(one.columns)
             async for row in _rows_of(session, one, site, slot):
-                values = zip(one.columns, row, strict=True)
-                writer.row(one.name, [_plain(column, value) for column, value in values])
+                writer.row(one.name, change(row, changes))
         return writer.end()
 
     end = await storage.read(body, site=site, deadline=deadline_in(EXPORT_S), across=True)
@@ -98,7 +96,8 @@ async def export(
     return end
 
 
-async def _passed(session: Session, slot: int) -> dict[str, int]:
+async def passed(session: Session, slot: int) -> dict[str, int]:
+    """Return how far each subscriber of this cell is in a slot."""
     text = _PASSED if session.dialect == "sqlite" else _PASSED.replace("max(", "greatest(")
     return {row[0]: row[1] for row in await session.fetch(sql(session, text), (slot,))}
 
@@ -133,26 +132,17 @@ async def _rows_of(
             yield row
 
 
-def _plain(column: Column[Any], value: Any) -> Any:
-    """Return a value as JSON has it; `_kept` is its inverse."""
-    if value is None:
-        return None
-    if isinstance(column.type, Boolean):
-        return bool(value)
-    if isinstance(column.type, Double) and not math.isfinite(value):
-        return repr(float(value))
-    return bytes(value) if isinstance(column.type, LargeBinary) else value
-
-
-def _kept(column: Column[Any], value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(column.type, LargeBinary):
-        return base64.b64decode(value)
-    return float(value) if isinstance(column.type, Double) else value
-
-
 # ---- in
+
+
+class Source(Protocol):
+    """A site's rows, which can be read again from the first one on."""
+
+    head: Head
+
+    def rows(self) -> Iterator[tuple[str, list[Any]]]:
+        """Yield each row with the name of its table."""
+        ...
 
 
 async def take_in(
@@ -166,7 +156,7 @@ async def take_in(
     _check_known(rows, head)
     await _claim(storage, rows, head.site, clock)
     by_name = {one.name: one for one in rows}
-    batch: list[tuple[Belonging, list[Any]]] = []
+    batch: Batch = []
     for name, values in source.rows():
         one = by_name.get(name)
         if one is None or one.live:
@@ -176,8 +166,12 @@ async def take_in(
             await _write(storage, head, batch, clock)
             batch = []
     await _write(storage, head, batch, clock)
+
+    async def arrived(session: Session) -> None:
+        await session.run(sql(session, _ARRIVED), (head.site,))
+
     try:
-        await _enliven(storage, by_name, source, clock, cell)
+        await enliven(storage, by_name, source, clock, cell, arrived)
     except ConstraintFailed as error:
         await erase_rows(storage, rows, head.site)
         await _forget(storage, head.site)
@@ -226,16 +220,19 @@ async def _claim(storage: Storage, rows: Sequence[Belonging], site: str, clock: 
         await erase_rows(storage, rows, site)
 
 
-async def _write(
-    storage: Storage, head: Head, batch: Sequence[tuple[Belonging, list[Any]]], clock: Clock
-) -> None:
+async def _write(storage: Storage, head: Head, batch: Batch, clock: Clock) -> None:
     async def body(session: Session) -> None:
-        for one, group in _grouped(batch):
-            _stamp(one, head.tables[one.name], group, clock)
-            await _insert(session, one, head.tables[one.name], group)
+        await write_batch(session, head, batch, clock)
 
     if batch:
         await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
+
+
+async def write_batch(session: Session, head: Head, batch: Batch, clock: Clock) -> None:
+    """Write rows that do not make the site live."""
+    for one, group in _grouped(batch):
+        _stamp(one, head.tables[one.name], group, clock)
+        await _insert(session, one, head.tables[one.name], group)
 
 
 def _grouped(
@@ -262,18 +259,22 @@ def _stamp(one: Belonging, names: Sequence[str], rows: Sequence[list[Any]], cloc
             row[at] = now_us
 
 
+def _let_go(one: Belonging, names: Sequence[str], rows: Sequence[list[Any]], clock: Clock) -> None:
+    """Have what a process had in hand be ready at once, not when its lease would be over."""
+    if one.name == DUE:
+        holder, ready = names.index("holder"), names.index("ready_at_us")
+        for row in rows:
+            if row[holder]:
+                row[ready] = clock.now_us()
+
+
 async def _insert(
     session: Session, one: Belonging, names: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> None:
     """Insert rows whose values are in the order of `names`."""
     columns = [one.table.columns[name] for name in names]
-    ready = [
-        [
-            one.own(column.name) if one.own(column.name) is not None else _kept(column, value)
-            for column, value in zip(columns, row, strict=True)
-        ]
-        for row in rows
-    ]
+    changes = inward(one, columns)
+    ready = [change(row, changes) for row in rows]
     head = f'INSERT INTO "{one.name}" ({_quoted(names)})'
     if session.dialect == "sqlite":
         marks = ", ".join(f"?{number + 1}" for number in range(len(names)))
@@ -306,10 +307,16 @@ class _Places:
         return self.first + bisect_right(self.old, position) - 1
 
 
-async def _enliven(
-    storage: Storage, rows: dict[str, Belonging], source: Reader, clock: Clock, cell: str
+async def enliven(
+    storage: Storage,
+    rows: dict[str, Belonging],
+    source: Source,
+    clock: Clock,
+    cell: str,
+    arrived: Callable[[Session], Awaitable[None]],
 ) -> None:
-    """Write what makes the site live, all or nothing. The source is read anew with every try."""
+    """Write what makes the site live, all or nothing, and note that it has `arrived`. The source is
+    read anew with every try."""
 
     async def body(session: Session) -> None:
         places = _Places(await _next_position(session, cell))
@@ -320,12 +327,13 @@ async def _enliven(
             if one.name == EVENTS:
                 await _note_passed(session, head, group, places, clock)
             _stamp(one, head.tables[one.name], group, clock)
+            _let_go(one, head.tables[one.name], group, clock)
             await _insert(session, one, head.tables[one.name], group)
         for one, values in late:
             await _correct(session, one, head.tables[one.name], values, places)
         if session.dialect == "postgresql":
             await session.run(_MOVE, (cell, places.first + len(places.old) - 1))
-        await session.run(sql(session, _ARRIVED), (head.site,))
+        await arrived(session)
 
     await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
 
@@ -345,7 +353,7 @@ async def _next_position(session: Session, cell: str) -> int:
 
 def _live_rows(
     rows: dict[str, Belonging],
-    source: Reader,
+    source: Source,
     places: _Places,
     late: list[tuple[Belonging, list[Any]]],
 ) -> Iterator[tuple[Belonging, list[Any]]]:

@@ -246,6 +246,11 @@ def cell_facts() -> None:
         text("site"),
         text("state"),
         number("at_us"),
+        number("epoch", default="0"),
+        text("followed", default="'{}'"),
         sa.PrimaryKeyConstraint("site"),
-        sa.CheckConstraint("state IN ('coming', 'going', 'erased')", name="hansa_sites_state"),
+        sa.CheckConstraint(
+            "state IN ('here', 'moving', 'gone', 'coming', 'going', 'erased')",
+            name="hansa_sites_state",
+        ),
     )

@@ -69,6 +69,15 @@ class ObservedSession:
     def position(self, value: int) -> None:
         self._session.position = value
 
+    @property
+    def residence(self) -> str | None:
+        """See `storage.Session`."""
+        return self._session.residence
+
+    @residence.setter
+    def residence(self, value: str | None) -> None:
+        self._session.residence = value
+
     async def fetch(self, sql: str, args: Sequence[Any] = ()) -> Sequence[Row]:
         """See `storage.Session`."""
         began = perf_counter()
@@ -126,6 +135,7 @@ class ObservedStorage:
         self.dialect: Dialect = storage.dialect
         self.poll_s = storage.poll_s
         self.cell = storage.cell
+        self.fence = storage.fence
         self.reading = storage.reading
         self.writing = storage.writing
 

@@ -26,7 +26,7 @@ class Again(BaseException):
 class WriteSession:
     """What a command reads and writes through, on a connection that is in its transaction."""
 
-    __slots__ = ("_ended", "_link", "_state", "deadline", "failure", "position")
+    __slots__ = ("_ended", "_link", "_state", "deadline", "failure", "position", "residence")
 
     dialect: Dialect = "postgresql"
 
@@ -36,6 +36,7 @@ class WriteSession:
         self._ended = False
         self.deadline = deadline
         self.position = 0
+        self.residence: str | None = None
         self.failure: Exception | None = None
         """What a statement failed with first: PostgreSQL commits nothing after it."""
 
@@ -81,7 +82,7 @@ class ReadSession:
     """
 
     __slots__ = ("_ended", "_link", "_nested", "_pool", "_spent", "_state", "_turn", "again",
-                 "deadline", "position", "snapshot")  # fmt: skip
+                 "deadline", "position", "residence", "snapshot")  # fmt: skip
 
     dialect: Dialect = "postgresql"
 
@@ -95,6 +96,7 @@ class ReadSession:
         self._turn = asyncio.Lock() if snapshot else None
         self.deadline = deadline
         self.position = 0
+        self.residence: str | None = None
         self.snapshot = snapshot
         self.again: BaseException | None = None
         """Why the query has to begin again, whatever its handler made of it."""

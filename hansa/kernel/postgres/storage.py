@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
+from hansa.kernel.fence import Fence
 from hansa.kernel.postgres import link, sequencer
 from hansa.kernel.postgres.errors import is_conflict, translate
 from hansa.kernel.postgres.link import Address, State
@@ -50,6 +51,7 @@ class PostgresStorage:
         found. `pool_max` connections are opened at most, and as many for queries inside of queries.
         `chance` spreads the retries."""
         self.cell = cell
+        self.fence = Fence()
         self._address = Address(dsn)
         self._owner_dsn = owner_dsn
         self._pool_max = pool_max
@@ -106,6 +108,7 @@ class PostgresStorage:
     ) -> T:
         """Run `body` on one snapshot: a single statement is one by itself, in one round trip; a
         body that makes more begins again in a transaction, and is remembered by its shape."""
+        self.fence.check_read(site, across)
         state = (site, across)
         snapshot = not shape or shape in self._several
         wait_s = BACKOFF_S
@@ -157,6 +160,7 @@ class PostgresStorage:
         across: bool = False,
     ) -> Committed[T]:
         """Run `body` as one serializable transaction (see `storage.Storage`)."""
+        self.fence.check_write(site, across)
         if serial_by is None:
             return await self._write(body, (site, across), deadline)
         async with self._queues.turn(serial_by, deadline):

@@ -9,6 +9,7 @@ within a budget.
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from hansa.kernel import codec, machine
 from hansa.kernel.answer import Answer
 from hansa.kernel.caller import Caller, Principal
 from hansa.kernel.clock import Clock
+from hansa.kernel.fence import SiteElsewhere, SiteMoving
 from hansa.kernel.observe.spans import Inside
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import DeadlineExceeded, NotFound, Overloaded, Problem, problem_of
@@ -24,7 +26,7 @@ from hansa.kernel.remote.budget import Budget
 from hansa.kernel.remote.connection import Broken, Line, Reply
 from hansa.kernel.remote.health import Target, choose
 from hansa.kernel.remote.passport import GOOD_S, Seal
-from hansa.kernel.remote.placement import Entry, Placement
+from hansa.kernel.remote.placement import Address, Entry, Placement
 from hansa.kernel.remote.releases import heard, spoken
 
 logger = logging.getLogger("hansa.remote")
@@ -41,6 +43,7 @@ _PASSED: Final[tuple[str, ...]] = (
 STOPPING: Final = "not-ready"
 OLDER: Final = frozenset({"not-served-here", "other-release"})
 """Refusals by which a process says that its release knows nothing of what it is asked."""
+_KINDS: Final = {one.slug: one for one in (SiteElsewhere, SiteMoving)}
 
 
 class Unreachable(Overloaded):
@@ -92,14 +95,25 @@ class Remote:
         return None if entry is None else self._groups[entry.name]
 
     @property
+    def shares_sites(self) -> bool:
+        """Whether other cells serve what this one does, for other sites."""
+        return bool(self.placement.shared(self.own.cell))
+
+    def is_home(self, cell: str) -> bool:
+        """Tell whether this cell has the sites that are placed in a cell."""
+        shared = self.placement.shared(self.own.cell)
+        entry = self.placement.of(shared[0], cell) if shared else None
+        return entry is None or entry.cell == self.own.cell
+
+    @property
     def others(self) -> list[Entry]:
         """All entries but this process's own."""
         return [entry for entry in self.placement.entries if entry is not self.own]
 
     def is_beyond(self, service: str) -> bool:
         """Tell whether a service runs on another cell than this process."""
-        entry = self.placement.of(service)
-        return entry is not None and entry.cell != self.own.cell
+        cells = [entry.cell for entry in self.placement.every(service)]
+        return bool(cells) and self.own.cell not in cells
 
     async def invoke(
         self,
@@ -115,10 +129,12 @@ class Remote:
         trace: str = "",
         token: str = "",
         entry: Entry | None = None,
+        cell: str = "",
     ) -> Answer:
-        """Run an operation where it is placed (or at `entry`) and return its answer. `inside` is a
-        `ctx.call`. Raises the Problem that the other side raised, Unreachable, DeadlineExceeded."""
-        entry = entry or self.placement.of(operation.service)
+        """Run an operation where it is placed for sites of `cell` (or at `entry`) and return its
+        answer. `inside` is a `ctx.call`. Raises the Problem that the other side raised,
+        Unreachable, DeadlineExceeded."""
+        entry = entry or self.placement.of(operation.service, cell)
         if entry is None:
             raise Unreachable(f"The placement has no process for {operation.service}.")
         if key is None and operation.kind != "query":
@@ -150,19 +166,19 @@ class Remote:
     ) -> Answer:
         """Run an operation for a caller from outside where it is placed; one that is `everywhere`
         but not of this process, where it is found. Raises as `invoke`."""
-        entries: list[Entry | None] = [None]
-        if everywhere:
-            entries = [*self.others]
-        for entry in entries[:-1]:
+        if not everywhere:
+            return await self.invoke(operation, caller.site, caller.principal, arguments, **more)
+        missing: NotFound | None = None
+        for entry in self.others:
             try:
                 return await self.invoke(
                     operation, caller.site, caller.principal, arguments, entry=entry, **more
                 )
-            except NotFound:
+            except NotFound as error:
+                missing = error
+            except SiteElsewhere:
                 continue
-        return await self.invoke(
-            operation, caller.site, caller.principal, arguments, entry=entries[-1], **more
-        )
+        raise missing or NotFound("No process of the league has it.")
 
     async def ask(self, entry: Entry, path: str, more: str, body: bytes, deadline: float) -> Reply:
         """Send a request that may be sent again to one of an entry's processes; return what it
@@ -176,11 +192,7 @@ class Remote:
             target = choose(able, machine.monotonic(), group.turn)
             group.turn += 1
             if target is not None:
-                request = (
-                    f"POST {path} HTTP/1.1\r\nhost: {target.what.address}\r\n{more}"
-                    f"hansa-deadline-ms: {max(1, int(left_s * 1000))}\r\n"
-                    f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-                ).encode("ascii") + body
+                request = _request(target.what.address, path, more, body, left_s)
                 try:
                     return await self._one(target, request, left_s)
                 except Broken as broken:
@@ -196,6 +208,18 @@ class Remote:
             await asyncio.sleep(min(left_s, pause_s * machine.uniform(0.5, 1)))
             pause_s = min(PAUSE_S[1], pause_s * 2)
         raise Unreachable(f"{entry.name} could not be reached in time: {why}", retry_after_s=1)
+
+    async def tell(
+        self, entries: Iterable[Entry], path: str, more: str, body: bytes, timeout_s: float
+    ) -> None:
+        """Send a request to each process of some entries that can be reached."""
+        for entry in entries:
+            for target in self._groups[entry.name].targets:
+                request = _request(target.what.address, path, more, body, timeout_s)
+                try:
+                    await target.what.ask(request, timeout_s)
+                except (Broken, TimeoutError) as error:
+                    logger.warning("%s was not told: %s", target.what.address, error)
 
     async def _one(self, target: Target[Line], request: bytes, left_s: float) -> Reply:
         """Ask one process. Raises Broken, _Elsewhere, DeadlineExceeded, and the Problem that it
@@ -241,9 +265,19 @@ class Remote:
         return text
 
 
+def _request(address: Address, path: str, more: str, body: bytes, left_s: float) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: {address}\r\n{more}"
+        f"hansa-deadline-ms: {max(1, int(left_s * 1000))}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    ).encode("ascii") + body
+
+
 def _problem(reply: Reply) -> Problem:
     """Return the refusal in a reply, whatever it is."""
     try:
-        return problem_of(msgspec.json.decode(reply.body, type=dict[str, Any]), reply.status)
+        problem = problem_of(msgspec.json.decode(reply.body, type=dict[str, Any]), reply.status)
+        kind = _KINDS.get(problem.slug)
+        return problem if kind is None else kind(problem.detail, retry_after_s=1)
     except (msgspec.MsgspecError, KeyError, TypeError):
         return Problem(f"Another process answered {reply.status} and no problem document.")

@@ -16,6 +16,7 @@ from hansa.kernel.commands import deadline_in
 from hansa.kernel.contracts import ContractUnknown
 from hansa.kernel.due import run_keyed
 from hansa.kernel.http.message import Request, Response
+from hansa.kernel.moving import messages
 from hansa.kernel.observe.recorder import work
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import Denied, Invalid, NotFound, Overloaded, Unauthenticated
@@ -26,6 +27,7 @@ from hansa.kernel.remote.passport import Passport, PassportRefused, Seal
 from hansa.kernel.run import Run
 
 if TYPE_CHECKING:
+    from hansa.kernel.moving.face import MovingFace
     from hansa.kernel.runtime import Runtime
 
 BODY_BYTES_MAX: Final = 16 << 20
@@ -35,7 +37,9 @@ DEADLINE_MAX_S: Final = 60.0
 class Face:
     """Answers other processes: calls, and questions to the log."""
 
-    def __init__(self, runtime: "Runtime", seal: Seal) -> None:
+    def __init__(self, runtime: "Runtime", seal: Seal, moving: "MovingFace | None" = None) -> None:
+        """`moving` answers about sites that move; without it none do."""
+        self._moving = moving
         self._runtime = runtime
         self._seal = seal
         self._feed = Feed(runtime)
@@ -57,6 +61,9 @@ class Face:
         elif request.path == feed.PATH:
             self._passport(request, feed.PATH)
             answer = await self._feed.respond(await _body(request))
+        elif self._moving is not None and request.path.startswith(messages.PATH):
+            self._passport(request, request.path)
+            answer = await self._moving.respond(request.path, await _body(request))
         else:
             raise NotFound("There is no such path.", slug="no-such-path")
         headers = [("content-type", answer.content_type), *answer.headers]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from hansa.kernel import codec, machine
+from hansa.kernel import codec, machine, residence
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.relations import sql
@@ -43,6 +43,12 @@ _NAMES: Final = {
 }
 _MOVE: Final = """INSERT INTO hansa_cursors (subscriber, slot, epoch, position) {names}
 ON CONFLICT (subscriber, slot) DO UPDATE SET position = excluded.position"""
+_FOLLOWED: Final = """SELECT subscriber, position FROM hansa_cursors
+WHERE slot = ?1 AND subscriber LIKE 'follow:%'"""
+_BACK: Final = """INSERT INTO hansa_cursors (subscriber, slot, epoch, position)
+VALUES (?1, ?2, 1, ?3) ON CONFLICT (subscriber, slot) DO UPDATE SET position = CASE
+WHEN excluded.position < hansa_cursors.position THEN excluded.position
+ELSE hansa_cursors.position END"""
 _COPY: Final = """INSERT INTO hansa_events (id, site, slot, epoch, aggregate, seq, type, version,
 at_us, recorded_at_us, trace, cause, principal, data)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
@@ -124,12 +130,17 @@ class Follower:
     async def _keep(self, step: Step, piece: Piece) -> dict[str, int]:
         """Copy a piece, unless another process of this cell was first; return how far we are."""
         now_us = self._runtime.clock.now_us()
+        sites = [await self._runtime.site(name) for name in {one.site for one in piece.events}]
 
         async def body(session: Session) -> dict[str, int]:
             reached = await self._reached(session)
             if any(reached[one] != step.after for one in step.types):
                 return reached
+            # Of a site that is elsewhere, and of one that leaves, the cell that has it takes them.
+            here = await residence.here(session, self._runtime, sites)
             for one in piece.events:
+                if one.site not in here:
+                    continue
                 row = (
                     one.id, one.site, one.slot, one.epoch, one.aggregate, one.seq, one.type,
                     one.version, one.at_us, now_us, one.trace, one.cause, one.principal, one.data,
@@ -159,7 +170,22 @@ def followers(runtime: "Runtime", remote: "Remote") -> list[Follower]:
         names = every | {one for one in names if f"{one.partition('.')[0]}.*" not in every}
     wanted: dict[str, tuple[Entry, list[str]]] = {}
     for name in sorted(names):
-        entry = remote.placement.of(name.partition(".")[0])
-        if entry is not None and entry.cell != remote.own.cell:
+        entries = remote.placement.every(name.partition(".")[0])
+        if any(entry.cell == remote.own.cell for entry in entries):
+            continue  # of the sites of this cell it happens here
+        for entry in entries:
             wanted.setdefault(entry.cell, (entry, []))[1].append(name)
     return [Follower(runtime, remote, entry, tuple(types)) for entry, types in wanted.values()]
+
+
+async def followed(session: Session) -> dict[str, int]:
+    """Return how far this cell has followed others, by the names of the cursors."""
+    rows = await session.fetch(sql(session, _FOLLOWED), (_SLOT,))
+    return {row[0]: row[1] for row in rows}
+
+
+async def go_back(session: Session, reached: dict[str, int]) -> None:
+    """Follow other cells anew from where another cell was, if that is before here: what a site got
+    there that came over meanwhile. What is here already is not taken twice."""
+    for name, position in reached.items():
+        await session.run(sql(session, _BACK), (name, _SLOT, position))

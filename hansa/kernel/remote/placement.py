@@ -9,7 +9,8 @@
     services = ["commerce"]
 
 The processes of one entry are replicas on one database. Entries that name the same `cell` share a
-database as well; without it each has its own.
+database as well; without it each has its own. A service may be in several cells: then each of them
+has some of the sites, and a new one is in the first that the file names.
 """
 
 import re
@@ -53,31 +54,63 @@ class Placement:
     """Where every service is."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        """Raises PlacementInvalid for a service that two entries serve."""
+        """Raises PlacementInvalid for a service that two entries of a cell serve."""
         self.entries = tuple(entries)
-        self._by_service: dict[str, Entry] = {}
+        self._by_service: dict[str, dict[str, Entry]] = {}
         for entry in self.entries:
             for service in entry.services:
-                if service in self._by_service:
+                cells = self._by_service.setdefault(service, {})
+                other = cells.setdefault(entry.cell, entry)
+                if other is not entry:
                     raise PlacementInvalid(
-                        f"{service} is served by {self._by_service[service].name} and {entry.name}"
+                        f"{service} is served by {other.name} and {entry.name} on one cell"
                     )
-                self._by_service[service] = entry
 
-    def of(self, service: str) -> Entry | None:
-        """Return who serves a service, None where nobody does."""
-        return self._by_service.get(service)
+    def of(self, service: str, cell: str = "") -> Entry | None:
+        """Return who serves a service for the sites of a cell: there, or where it is first. None
+        where nobody does."""
+        cells = self._by_service.get(service, {})
+        return cells.get(cell) or next(iter(cells.values()), None)
 
-    def own(self, services: Iterable[str]) -> Entry:
-        """Return the entry of a process that serves these services, all of it and nothing else.
+    def every(self, service: str) -> list[Entry]:
+        """Return who serves a service, in each cell."""
+        return list(self._by_service.get(service, {}).values())
 
-        Raises PlacementInvalid where the placement has no such entry.
-        """
+    def services_of(self, cell: str) -> list[str]:
+        """Return what is served in a cell, by name; nothing for a cell that there is not."""
+        return sorted(name for name, cells in self._by_service.items() if cell in cells)
+
+    def entry_of(self, cell: str) -> Entry | None:
+        """Return an entry of a cell, None where there is no such cell."""
+        return next((entry for entry in self.entries if entry.cell == cell), None)
+
+    def shared(self, cell: str) -> list[str]:
+        """Return the services of a cell that other cells serve as well, for other sites."""
+        return [name for name in self.services_of(cell) if len(self._by_service[name]) > 1]
+
+    def check_platform(self, services: Iterable[str]) -> None:
+        """Raise PlacementInvalid where one of these services, which keep rows of the platform, is
+        in several cells."""
+        for service in services:
+            if len(self.every(service)) > 1:
+                raise PlacementInvalid(f"{service} keeps rows of the platform: one cell has it")
+
+    def own(self, services: Iterable[str], name: str = "") -> Entry:
+        """Return the entry of a process by its name, or the one that serves these services, all of
+        them and nothing else. Raises PlacementInvalid where there is none, or are several."""
         wanted = set(services)
-        for entry in self.entries:
-            if set(entry.services) == wanted:
-                return entry
-        raise PlacementInvalid(f"no entry serves just {', '.join(sorted(wanted)) or 'nothing'}")
+        if name:
+            found = [entry for entry in self.entries if entry.name == name]
+            told = f"no entry is called {name}"
+        else:
+            found = [entry for entry in self.entries if set(entry.services) == wanted]
+            told = f"no entry serves just {', '.join(sorted(wanted)) or 'nothing'}"
+        if not found:
+            raise PlacementInvalid(told)
+        if len(found) > 1:
+            names = " and ".join(entry.name for entry in found)
+            raise PlacementInvalid(f"{names} serve the same: say which with --process")
+        return found[0]
 
 
 def read_placement(text: str) -> Placement:

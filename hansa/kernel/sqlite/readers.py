@@ -7,6 +7,7 @@ the reader's thread, and from then on its text starts there (see `pace`).
 
 import asyncio
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Final
 
 import apsw
@@ -130,6 +131,7 @@ class Readers:
             reader.until = 0.0
             reader.busy.add_done_callback(lambda _: self.give_back(reader))
             return
+        reader.until = inf
         try:
             if reader.connection.in_transaction:
                 reader.execute("COMMIT")
@@ -179,7 +181,8 @@ class ReadSession:
     A single statement is a snapshot by itself; `snapshot` says that there will be more of them.
     """
 
-    __slots__ = ("_ended", "_reader", "_readers", "_site", "_snapshot", "deadline", "position")
+    __slots__ = ("_ended", "_reader", "_readers", "_site", "_snapshot", "deadline", "position",
+                 "residence")  # fmt: skip
 
     dialect: Dialect = "sqlite"
 
@@ -188,6 +191,7 @@ class ReadSession:
         self._snapshot = snapshot
         self.deadline = deadline
         self.position = 0
+        self.residence: str | None = None
         self._readers = readers
         self._reader: Reader | None = None
         self._ended = False
@@ -249,6 +253,7 @@ class ReadSession:
         self._reader = reader
         reader.site, reader.lent = self._site, machine.monotonic()
         if self._snapshot:
+            reader.until = self.deadline  # not that of whoever had it before
             try:
                 reader.execute("BEGIN")
             except apsw.Error as error:

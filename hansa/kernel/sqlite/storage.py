@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import apsw
 
+from hansa.kernel.fence import Fence
 from hansa.kernel.problems import StorageFailed
 from hansa.kernel.shedding import Pressure
 from hansa.kernel.sqlite.checkpoints import Checkpoints
@@ -32,8 +33,8 @@ class SqliteStorage:
     seen the log up to there has seen the commit. A commit that emits nothing has the position of
     the commit before; without that table it is 0.
 
-    `site`, `serial_by` and `across` mean nothing here: the compiler scopes, one writer serializes,
-    and there is no second wall to lift.
+    `serial_by` means nothing here: one writer serializes. `site` and `across` are for the fence
+    alone: the compiler scopes, and there is no second wall to lift.
     """
 
     dialect: Dialect = "sqlite"
@@ -60,6 +61,7 @@ class SqliteStorage:
         reader has a quarter of that. `workers` makes the threads; the simulation has others.
         """
         self.cell = cell
+        self.fence = Fence()
         self.path = os.path.abspath(path)
         self._vfs = vfs
         self._synchronous: Synchronous = synchronous
@@ -160,6 +162,7 @@ class SqliteStorage:
         A body of a known shape that made one statement so far goes without a transaction, which
         would be half of its cost; if it makes a second one it begins again, in one.
         """
+        self.fence.check_read(site, across)
         several = not shape or shape in self._several
         session = ReadSession(self._readers, site, deadline, several)
         try:
@@ -186,6 +189,7 @@ class SqliteStorage:
 
         When the caller is cancelled before its turn the body does not run; afterwards it is kept.
         """
+        self.fence.check_write(site, across)
         return await self._writer.submit(site, body, deadline)
 
     async def sequence(self) -> int:

@@ -80,13 +80,14 @@ class Job:
 class WriteSession:
     """What a command reads and writes through: its savepoint of the batch."""
 
-    __slots__ = ("_execute", "_writer", "coro", "deadline", "position")
+    __slots__ = ("_execute", "_writer", "coro", "deadline", "position", "residence")
 
     dialect: Dialect = "sqlite"
 
     def __init__(self, writer: "Writer", deadline: float) -> None:
         self.deadline = deadline
         self.position = 0
+        self.residence: str | None = None
         self.coro: Any = None
         self._writer = writer
         self._execute: Callable[..., Any] = writer.execute

@@ -194,6 +194,10 @@ class Directory:
             raise Denied("The site is suspended.", slug="site-suspended")
         return info
 
+    def forget(self, site: ID) -> None:
+        """Read anew what is known of a site: it has moved."""
+        self._sites.forget(site)
+
     async def zones(self) -> Sequence[str]:
         """Return the time zones of all active sites on the real clock."""
         return await self._rows.zones()
@@ -258,5 +262,5 @@ def _info(row: SiteRow) -> SiteInfo:
             logger.error("the site %s has the default limits: %s", row.id, error)
     return SiteInfo(
         row.id, row.slot, row.epoch, row.name, row.state, row.locale, row.currency, row.zone,
-        row.test_clock, limits,
+        row.test_clock, limits, row.cell,
     )  # fmt: skip

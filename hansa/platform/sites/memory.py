@@ -68,15 +68,19 @@ class Memory(Generic[T]):
         entry = self._kept.get(name)
         return self._misses.get(name, 0.0) if entry is None else entry[1]
 
+    def forget(self, name: str) -> None:
+        """Read a name anew when it is asked for next."""
+        self._kept.pop(name, None)
+        self._misses.pop(name, None)
+        self._loading.pop(name, None)
+
     def changing(self, name: str) -> None:
         """Forget a name, and keep nothing of it until a command that begins now must have ended.
 
         A value could otherwise be read before the commit and kept after it.
         """
         now = self._monotonic()
-        self._kept.pop(name, None)
-        self._misses.pop(name, None)
-        self._loading.pop(name, None)
+        self.forget(name)
         self._changing[name] = now + COMMAND_S
         self._changing.move_to_end(name)
         while self._changing and next(iter(self._changing.values())) <= now:

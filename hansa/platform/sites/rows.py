@@ -35,6 +35,7 @@ class SiteRow(Struct):
     currency: str
     zone: str
     test_clock: bool
+    cell: str
     limits: bytes | None
 
 
@@ -59,7 +60,7 @@ class SettingRow(Struct):
 _c = tables.sites.c
 _SITE: Final = [
     _c.id, _c.slot, _c.epoch, _c.name, _c.state, _c.locale, _c.currency, _c.zone, _c.test_clock,
-    tables.settings.c.value.label("limits"),
+    _c.cell, tables.settings.c.value.label("limits"),
 ]  # fmt: skip
 _limited = tables.sites.outerjoin(
     tables.settings,

@@ -15,6 +15,9 @@ sites = service.table(
     boolean("test_clock"),
     integer("slot"),  # by hash of the id, or its own when the site is pinned
     integer("epoch"),  # rises when the site moves; writes with an older one are refused
+    text("cell", default=""),  # where its rows are; "" is the first that serves a service
+    enum("move", ("none", "to", "from"), default="none"),  # see `moves`
+    text("move_cell", default=""),  # of a move: the cell it goes to, or came from
     instant("created_at"),
     instant("changed_at"),
     scope="platform",

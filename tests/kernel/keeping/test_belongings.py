@@ -219,13 +219,13 @@ def test_an_import_that_breaks_off_is_begun_again(
     async def play() -> None:
         async with opened(storage, other):
             await fill(storage, ALL, SITE, 300)
-            for part in ("_write", "_enliven"):
+            for part in ("_write", "enliven"):
                 whole, count = getattr(carrying, part), 0
 
                 async def broken(*arguments: Any, _whole: Any = whole) -> Any:
                     nonlocal count
                     count += 1
-                    if count == 5 or _whole.__name__ == "_enliven":
+                    if count == 5 or _whole.__name__ == "enliven":
                         raise OSError("the process dies")
                     return await _whole(*arguments)
 

@@ -65,8 +65,8 @@ def test_a_placement_tells_where_each_service_is() -> None:
         ("[processes.a]\nurls=['http://a:99999']\nservices=['x']", "is not like"),
         (
             "[processes.a]\nurls=['http://a:1']\nservices=['x']\n"
-            "[processes.b]\nurls=['http://b:1']\nservices=['x']",
-            "served by a and b",
+            "[processes.b]\nurls=['http://b:1']\nservices=['x']\ncell='a'",
+            "served by a and b on one cell",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from hansa.platform.sites.api.events import (
     SettingChanged,
     SiteChanged,
     SiteCreated,
+    SiteMoved,
 )
 from hansa.platform.sites.api.hosts import Host, NewHost, add_host, list_hosts, remove_host
 from hansa.platform.sites.api.keys import (
@@ -23,6 +24,7 @@ from hansa.platform.sites.api.keys import (
     revoke_key,
 )
 from hansa.platform.sites.api.lookups import look_up_site
+from hansa.platform.sites.api.moves import Place, get_place, plan_move, step_move
 from hansa.platform.sites.api.settings import (
     NewValue,
     SettingValue,
@@ -60,6 +62,7 @@ __all__ = [
     "NewKey",
     "NewSite",
     "NewValue",
+    "Place",
     "Setting",
     "SettingChanged",
     "SettingValue",
@@ -67,6 +70,7 @@ __all__ = [
     "SiteChange",
     "SiteChanged",
     "SiteCreated",
+    "SiteMoved",
     "TestClock",
     "add_host",
     "advance_clock",
@@ -74,6 +78,7 @@ __all__ = [
     "create_key",
     "create_site",
     "get_clock",
+    "get_place",
     "get_setting",
     "get_site",
     "list_hosts",
@@ -81,9 +86,11 @@ __all__ = [
     "list_settings",
     "list_sites",
     "look_up_site",
+    "plan_move",
     "remove_host",
     "reset_setting",
     "revoke_key",
     "set_setting",
     "setting",
+    "step_move",
 ]

@@ -29,6 +29,14 @@ class SiteChanged(Event, aggregate="id"):
     zone: str
 
 
+class SiteMoved(Event, aggregate="id"):
+    """A site's rows are in another cell now. The epoch rises with each move."""
+
+    id: ID
+    cell: str
+    epoch: int
+
+
 class HostAdded(Event, aggregate="site"):
     """A site is reached under one more host."""
 

@@ -1,0 +1,229 @@
+"""Arriving: what the cell does that a site is moved to.
+
+It fetches the rows itself. What makes the site live is written with the row that says that it is
+here, in one transaction: that commit decides the move.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from hansa.kernel import codec, residence, ticks
+from hansa.kernel.caller import SYSTEM
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.keeping import carrying
+from hansa.kernel.keeping.belongings import Belonging
+from hansa.kernel.keeping.carrying import Batch
+from hansa.kernel.keeping.erasing import erase_rows, there_statements
+from hansa.kernel.keeping.sitefile import FORMAT, Head
+from hansa.kernel.moving import protocol
+from hansa.kernel.moving.messages import PATH, Ask, Begin, Piece, Take, Want
+from hansa.kernel.moving.protocol import OutOfTurn, Row
+from hansa.kernel.problems import Conflict
+from hansa.kernel.relations import sql
+from hansa.kernel.remote import following
+from hansa.kernel.remote.placement import Entry
+from hansa.kernel.schedule import from_us
+from hansa.kernel.storage import PLATFORM, Body, ConstraintFailed, Session
+
+if TYPE_CHECKING:
+    from hansa.kernel.runtime import Runtime
+
+STEP_S: Final = 30.0
+MEMORY_BYTES: Final = 8 << 20
+"""What is kept of the rows that come last in memory, not in a file."""
+
+
+class Arriving:
+    """The sites that come into a cell."""
+
+    def __init__(self, runtime: "Runtime", rows: Sequence[Belonging]) -> None:
+        self._runtime = runtime
+        self._rows = rows
+        self._taking: dict[Take, asyncio.Task[int]] = {}
+
+    async def take(self, take: Take, wait_s: float) -> int | None:
+        """Fetch a site; return how many rows it has, or None if that is not done in time: then it
+        goes on, and is to be asked for again. Raises OutOfTurn and Problem."""
+        task = self._taking.get(take)
+        if task is None:
+            task = asyncio.create_task(self._fetch(take), name=f"hansa-move-{take.site}")
+            self._taking[take] = task
+            task.add_done_callback(lambda _: self._taking.pop(take, None))
+        done, _ = await asyncio.wait([task], timeout=wait_s)
+        return task.result() if done else None
+
+    async def clear(self, ask: Ask) -> None:
+        """Have a site not come in this epoch, and erase what is here of it. Raises OutOfTurn."""
+
+        async def body(session: Session) -> None:
+            row, _, _ = await residence.read(session, ask.site)
+            cleared = protocol.clear(row, ask.epoch)
+            if cleared != row:
+                await residence.write(session, ask.site, cleared, self._runtime.clock.now_us())
+
+        await self._write(body)
+        await erase_rows(self._runtime.storage, self._rows, ask.site)
+
+    async def stop(self) -> None:
+        """Break off what is being fetched; it is begun anew when it is asked for again."""
+        for task in self._taking.values():
+            task.cancel()
+        await asyncio.gather(*self._taking.values(), return_exceptions=True)
+
+    async def _fetch(self, take: Take) -> int:
+        claimed = await self._claim(take)
+        if claimed.state == "here":
+            return 0
+        remote = self._runtime.remote
+        entry = None if remote is None else remote.placement.entry_of(take.source)
+        if entry is None:
+            raise Conflict(f"There is no cell {take.source} in the placement of this process.")
+        begin = codec.decode(await self._ask(entry, "begin", Ask(take.site, take.epoch)), Begin)
+        self._check_known(begin)
+        with tempfile.SpooledTemporaryFile(MEMORY_BYTES) as file:
+            late = Late(file, _head(take, begin))
+            count = await self._copy(take, entry, claimed, late)
+            try:
+                await self._arrive(take, begin, claimed, late)
+            except ConstraintFailed as error:
+                raise Conflict(f"{take.site} does not go into this cell: {error}.") from error
+        self._runtime.due.wake()
+        return count
+
+    async def _claim(self, take: Take) -> Row:
+        """Note that a site is coming, and erase what an earlier try has left."""
+        before: Row | None = None
+        claimed = Row("coming", take.epoch)
+
+        async def body(session: Session) -> None:
+            nonlocal before, claimed
+            before, at_us, _ = await residence.read(session, take.site)
+            now_us = self._runtime.clock.now_us()
+            claimed = protocol.claim(before, take.epoch, now_us)
+            if before is None:
+                for text in there_statements(self._rows):
+                    if await session.fetch(sql(session, text), (take.site,)):
+                        raise Conflict(f"{take.site} has rows in this cell already.")
+            if claimed.state == "coming":
+                await residence.write(session, take.site, claimed, at_us)
+
+        await self._write(body)
+        if claimed.state == "coming" and before is not None:
+            await erase_rows(self._runtime.storage, self._rows, take.site)
+        return claimed
+
+    def _check_known(self, begin: Begin) -> None:
+        """Raise Conflict for what this release has no place for."""
+        known = {one.name: set(one.names) for one in self._rows}
+        for table, columns in begin.tables.items():
+            unknown = sorted(set(columns) - known.get(table, set()))
+            if unknown:
+                raise Conflict(f"{table}.{unknown[0]} is not known to the release of this cell.")
+
+    async def _copy(self, take: Take, entry: Entry, claimed: Row, late: "Late") -> int:
+        """Write all rows but those that make the site live, which are kept for later; return how
+        many there are."""
+        by_name = {one.name: one for one in self._rows}
+        count = 0
+        want: Want | None = Want(take.site, take.epoch, 0, None)
+        coming = asyncio.create_task(self._ask(entry, "read", want))
+        try:
+            while want is not None:
+                piece = codec.decode(await coming, Piece)
+                want = None
+                if not piece.is_last:
+                    want = Want(take.site, take.epoch, piece.table, piece.after)
+                    coming = asyncio.create_task(self._ask(entry, "read", want))
+                batch: Batch = []
+                for part in piece.parts:
+                    one = by_name[part.table]
+                    count += len(part.rows)
+                    if one.live or one.positions:
+                        late.keep(part.table, part.rows)
+                    if not one.live:
+                        batch += [(one, msgspec.json.decode(row)) for row in part.rows]
+                await self._write_batch(take, claimed, late.head, batch)
+        finally:
+            coming.cancel()
+        return count
+
+    async def _write_batch(self, take: Take, claimed: Row, head: Head, batch: Batch) -> None:
+        async def body(session: Session) -> None:
+            row, _, _ = await residence.read(session, take.site)
+            if not protocol.writes(row, claimed):
+                raise OutOfTurn("another copy of it, or none, is wanted by now")
+            # A try that conflicts is made again with the same values, so they must not be changed.
+            again: Batch = [(one, list(values)) for one, values in batch]
+            await carrying.write_batch(session, head, again, self._runtime.clock)
+
+        if batch:
+            await self._serializably(body)
+
+    async def _arrive(self, take: Take, begin: Begin, claimed: Row, late: "Late") -> None:
+        runtime = self._runtime
+        info = await runtime.site(take.site)
+
+        async def arrived(session: Session) -> None:
+            row, _, _ = await residence.read(session, take.site)
+            here = protocol.arrive(row, claimed)
+            await following.go_back(session, begin.followed)
+            await residence.write(session, take.site, here, begin.at_us)
+            await ticks.take_over(session, runtime, info, begin.at_us)
+
+        rows = {one.name: one for one in self._rows}
+        storage = runtime.storage
+        try:
+            await carrying.enliven(storage, rows, late, runtime.clock, storage.cell, arrived)
+        finally:
+            await runtime.load_fence()
+
+    async def _ask(self, entry: Entry, verb: str, message: Any) -> bytes:
+        remote = self._runtime.remote
+        assert remote is not None
+        more = f"hansa-passport: {remote.passport(SYSTEM, PLATFORM, PATH + verb, True)}\r\n"
+        reply = await remote.ask(
+            entry, PATH + verb, more, codec.encode(message), deadline_in(STEP_S)
+        )
+        return reply.body
+
+    async def _write(self, body: Body[None]) -> None:
+        try:
+            await self._serializably(body)
+        finally:
+            await self._runtime.load_fence()
+
+    async def _serializably(self, body: Body[Any]) -> None:
+        await self._runtime.storage.write(
+            body, site=PLATFORM, deadline=deadline_in(STEP_S), across=True
+        )
+
+
+class Late:
+    """The rows that are written last (see `carrying.Source`), in a file."""
+
+    def __init__(self, file: IO[bytes], head: Head) -> None:
+        self.head = head
+        self._file = file
+
+    def keep(self, table: str, rows: Sequence[msgspec.Raw]) -> None:
+        """Keep rows of a table."""
+        self._file.write(codec.encode({"table": table}) + b"\n")
+        self._file.writelines(bytes(row) + b"\n" for row in rows)
+
+    def rows(self) -> Iterator[tuple[str, list[Any]]]:
+        """Yield each row with the name of its table."""
+        self._file.seek(0)
+        table = ""
+        for line in self._file:
+            if line.startswith(b"["):
+                yield table, msgspec.json.decode(line)
+            else:
+                table = msgspec.json.decode(line)["table"]
+
+
+def _head(take: Take, begin: Begin) -> Head:
+    return Head(FORMAT, take.site, from_us(begin.at_us), begin.tables, begin.passed, ())

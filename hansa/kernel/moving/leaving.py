@@ -1,0 +1,191 @@
+"""Leaving: what the cell does that a site is moved from.
+
+From the fence on nobody writes for the site, so its rows can be read piece by piece, as they were
+at that instant. They are read in transactions that could write: on PostgreSQL this is what undoes a
+command that began before the fence and would commit behind it (see `kernel.fence`).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from hansa.kernel import codec, residence, ticks
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.keeping import carrying
+from hansa.kernel.keeping.belongings import EVENTS, Belonging
+from hansa.kernel.keeping.erasing import erase_rows
+from hansa.kernel.keeping.values import change, outward
+from hansa.kernel.moving import protocol
+from hansa.kernel.moving.messages import Ask, Begin, Part, Piece, Want
+from hansa.kernel.moving.protocol import OutOfTurn, Row
+from hansa.kernel.relations import sql
+from hansa.kernel.remote import following
+from hansa.kernel.storage import PLATFORM, Body, Session
+from hansa.kernel.storage import Row as Values
+
+if TYPE_CHECKING:
+    from hansa.kernel.runtime import Runtime
+
+T = TypeVar("T")
+
+STEP_S: Final = 30.0
+PIECE_ROWS: Final = 1_000
+_UNPLACED: Final = "SELECT 1 FROM hansa_events WHERE site = $1 AND position IS NULL LIMIT 1"
+
+
+class Leaving:
+    """The sites that leave a cell, or have left it."""
+
+    def __init__(self, runtime: "Runtime", rows: Sequence[Belonging]) -> None:
+        self._runtime = runtime
+        self._rows = rows
+
+    async def fence(self, ask: Ask) -> None:
+        """Refuse every write for a site from now on. What had begun is done when this returns, or
+        will be undone. Raises OutOfTurn."""
+        runtime = self._runtime
+        runtime.directory.forget(ask.site)
+        info = await runtime.site(ask.site)
+
+        async def body(session: Session) -> None:
+            row, _, _ = await residence.read(session, ask.site)
+            if row is None and not runtime.is_home(info):
+                raise OutOfTurn("it has never been in this cell")
+            fenced = protocol.fence(row, ask.epoch)
+            if fenced != row:
+                now_us = runtime.clock.now_us()
+                await ticks.hand_over(session, runtime, info, now_us)
+                followed = await following.followed(session)
+                await residence.write(session, ask.site, fenced, now_us, followed)
+
+        # Before the row: what comes behind it in SQLite's queue must be refused already.
+        runtime.storage.fence.note(ask.site, "moving")
+        await self._write(body)
+
+    async def keep(self, ask: Ask) -> None:
+        """Have a fenced site stay after all. Raises OutOfTurn."""
+        runtime = self._runtime
+        info = await runtime.site(ask.site)
+
+        async def body(session: Session) -> None:
+            row, at_us, followed = await residence.read(session, ask.site)
+            kept = protocol.keep(row, ask.epoch)
+            if row is not None and row.state == "moving":
+                await following.go_back(session, followed)
+                await ticks.take_over(session, runtime, info, at_us)
+            await residence.write(session, ask.site, kept, at_us)
+
+        await self._write(body)
+        runtime.due.wake()
+
+    async def leave(self, ask: Ask) -> None:
+        """Know that a site is in the other cell. Raises OutOfTurn."""
+
+        async def body(session: Session) -> None:
+            row, at_us, _ = await residence.read(session, ask.site)
+            await residence.write(session, ask.site, protocol.leave(row, ask.epoch), at_us)
+
+        await self._write(body)
+
+    async def erase(self, ask: Ask) -> None:
+        """Erase the rows of a site that has left, in small transactions. Raises OutOfTurn."""
+
+        async def body(session: Session) -> Row | None:
+            return (await residence.read(session, ask.site))[0]
+
+        row = await self._runtime.storage.read(
+            body, site=PLATFORM, deadline=deadline_in(STEP_S), across=True
+        )
+        if not protocol.may_erase(row, ask.epoch):
+            raise OutOfTurn("it has not left")
+        await erase_rows(self._runtime.storage, self._rows, ask.site)
+
+    # ---- its rows
+
+    async def begin(self, ask: Ask) -> Begin:
+        """Return what a copy begins with. Raises OutOfTurn."""
+        slot = (await self._runtime.site(ask.site)).slot
+
+        async def body(session: Session) -> Begin:
+            row, at_us, followed = await residence.read(session, ask.site)
+            _check(row, ask.epoch)
+            tables = {one.name: one.names for one in self._rows}
+            passed = await carrying.passed(session, slot)
+            return Begin(tables, passed, followed, at_us)
+
+        return await self._serializably(body)
+
+    async def read(self, want: Want) -> Piece:
+        """Return the next rows. Raises OutOfTurn."""
+        storage = self._runtime.storage
+        slot = (await self._runtime.site(want.site)).slot
+
+        async def body(session: Session) -> Piece | None:
+            _check((await residence.read(session, want.site))[0], want.epoch)
+            if session.dialect == "postgresql" and await session.fetch(_UNPLACED, (want.site,)):
+                return None
+            return await self._piece(session, want, slot)
+
+        while True:
+            await storage.sequence()
+            piece = await self._serializably(body)
+            if piece is not None:
+                return piece
+
+    async def _piece(self, session: Session, want: Want, slot: int) -> Piece:
+        piece = Piece([])
+        place, after, left = want.table, want.after, PIECE_ROWS
+        while place < len(self._rows):
+            one = self._rows[place]
+            found = await session.fetch(*_page(session, one, want.site, slot, after, left))
+            if found:
+                changes = outward(one.columns)
+                rows = [msgspec.Raw(codec.encode(change(row, changes))) for row in found]
+                piece.parts.append(Part(one.name, rows))
+            if len(found) == left:
+                return msgspec.structs.replace(piece, table=place, after=_key_of(one, found[-1]))
+            left -= len(found)
+            place, after = place + 1, None
+        return msgspec.structs.replace(piece, is_last=True)
+
+    async def _write(self, body: Body[None]) -> None:
+        """Change what is kept of a site; what this process remembers of it follows."""
+        try:
+            await self._serializably(body)
+        finally:
+            await self._runtime.load_fence()
+
+    async def _serializably(self, body: Body[T]) -> T:
+        done = await self._runtime.storage.write(
+            body, site=PLATFORM, deadline=deadline_in(STEP_S), across=True
+        )
+        return done.value
+
+
+def _check(row: Row | None, epoch: int) -> None:
+    if row != Row("moving", epoch):
+        raise OutOfTurn("it is not fenced for this move")
+
+
+def _page(
+    session: Session,
+    one: Belonging,
+    site: str,
+    slot: int,
+    after: tuple[Any, ...] | None,
+    limit: int,
+) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement of the next rows of a table, in the order of its key."""
+    key = ", ".join(f'"{name}"' for name in one.key)
+    where = f'"{one.site}" = ?1' + (f" AND slot = {slot:d}" if one.name == EVENTS else "")
+    if after:
+        where += f" AND ({key}) > ({', '.join(f'?{n}' for n in range(3, 3 + len(after)))})"
+    names = ", ".join(f'"{name}"' for name in one.names)
+    order = f"ORDER BY {key} " if key else ""
+    text = f'SELECT {names} FROM "{one.name}" WHERE {where} {order}LIMIT ?2'
+    return sql(session, text), (site, limit, *(after or ()))
+
+
+def _key_of(one: Belonging, row: Values) -> tuple[Any, ...]:
+    return tuple(row[one.names.index(name)] for name in one.key)

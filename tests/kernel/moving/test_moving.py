@@ -1,0 +1,151 @@
+"""A site moves from cell to cell under load: nothing is lost, doubled, or refused."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hansa.assembly import Place
+from hansa.testing.postgres import Cluster, Dsns
+from tests.kernel.moving.town import League, Town, league
+
+NAMES = ("a", "b", "c")
+Pair = tuple[Place, Place]
+
+
+@pytest.fixture
+def other_dsns(postgres_cluster: Cluster) -> Iterator[Dsns]:
+    """The logins of one more empty database."""
+    name = f"test_{secrets.token_hex(6)}"
+    yield postgres_cluster.new_database(name)
+    postgres_cluster.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "mixed", "postgres"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
+    """Two cells: both SQLite, one of each, both PostgreSQL."""
+
+    def sqlite(name: str) -> Place:
+        return Place(tmp_path / name, synchronous="OFF")
+
+    def postgres(name: str, fixture: str) -> Place:
+        dsns: Dsns = request.getfixturevalue(fixture)
+        return Place(tmp_path / name, dsns.application, dsns.owner)
+
+    if request.param == "sqlite":
+        return sqlite("north"), sqlite("south")
+    if request.param == "mixed":
+        return sqlite("north"), postgres("south", "postgres_dsns")
+    return postgres("north", "postgres_dsns"), postgres("south", "other_dsns")
+
+
+def run(tmp_path: Path, pair: Pair, test: Callable[[League], Awaitable[None]]) -> None:
+    async def go() -> None:
+        async with league(tmp_path, *pair) as made:
+            await test(made)
+
+    asyncio.run(go())
+
+
+class Load:
+    """Clients that post, each with a key of its own a time, at one process each."""
+
+    def __init__(self, made: League, towns: list[Town]) -> None:
+        self._league = made
+        self._stop = False
+        self.counts: dict[str, int] = dict.fromkeys(NAMES, 0)
+        self._tasks = [
+            asyncio.create_task(self._client(number, town)) for number, town in enumerate(towns)
+        ]
+
+    async def _client(self, number: int, town: Town) -> None:
+        turn = 0
+        while not self._stop:
+            name = NAMES[(turn + number) % len(NAMES)]
+            key = f"key-{number:08d}-{turn:012d}"
+            before = await self._league.post(town, name, key)
+            if turn % 5 == 0:  # once more, wherever it is by now
+                assert await self._league.post(town, name, key) == before
+            self.counts[name] += 1
+            turn += 1
+
+    async def reached(self, total: int) -> None:
+        """Wait for so many posts."""
+        while sum(self.counts.values()) < total:
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            await asyncio.sleep(0.01)
+
+    async def end(self) -> dict[str, int]:
+        """Stop, and return what was posted."""
+        self._stop = True
+        await asyncio.gather(*self._tasks)
+        return self.counts
+
+
+def test_a_site_moves_there_and_back_under_load(tmp_path: Path, pair: Pair) -> None:
+    async def test(made: League) -> None:
+        load = Load(made, [made.home, made.north, made.south])
+        await load.reached(30)
+        moved = await made.move("south")
+        assert made.steps == ["plan", "fence", "copy", "flip", "leave", "erase", "finish"]
+        assert (moved.cell, moved.epoch) == ("south", 2)
+        assert moved.rows > 30
+        await load.reached(sum(load.counts.values()) + 30)
+        await made.gone(made.north)
+        await made.move("north")
+        await load.reached(sum(load.counts.values()) + 30)
+        counts = await load.end()
+        await made.check(made.north, counts)
+        await made.gone(made.south)
+        assert (await made.move("north")).epoch == 3
+
+    run(tmp_path, pair, test)
+
+
+class Killed(Exception):
+    pass
+
+
+def dies_before(number: int) -> Callable[[str], None]:
+    """Return what ends a mover before its step of a number."""
+    steps: list[str] = []
+
+    def told(step: str) -> None:
+        steps.append(step)
+        if len(steps) == number:
+            raise Killed
+
+    return told
+
+
+@pytest.mark.parametrize("pair", ["sqlite", "postgres"], indirect=True)
+def test_a_mover_that_dies_at_any_step_is_gone_on_with_or_taken_back(
+    tmp_path: Path, pair: Pair
+) -> None:
+    async def test(made: League) -> None:
+        load = Load(made, [made.home, made.north, made.south])
+        cells = ["north", "south"]
+        for number in range(2, 8):
+            for back in (False, True):
+                with pytest.raises(Killed):
+                    await made.move(cells[1], dies_before(number))
+                to = cells[0] if back else cells[1]
+                await made.move(to)
+                assert (await place(made)) == to
+                cells = [to, *(one for one in cells if one != to)]
+                await load.reached(sum(load.counts.values()) + 3)
+        counts = await load.end()
+        await made.check(made.town(cells[0]), counts)
+
+    run(tmp_path, pair, test)
+
+
+async def place(made: League) -> Any:
+    rows = await made.home.rows("SELECT cell, move FROM sites_sites WHERE id = ?1", made.site)
+    assert rows[0][1] == "none"
+    return rows[0][0]
