@@ -7,6 +7,7 @@ the reader's thread, and from then on its text starts there (see `pace`).
 
 import asyncio
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Final
 
 import apsw
@@ -132,6 +133,7 @@ class Readers:
             return
         try:
             if reader.connection.in_transaction:
+                reader.until = inf
                 reader.execute("COMMIT")
         except apsw.Error:
             self._discard(reader)
@@ -249,6 +251,7 @@ class ReadSession:
         self._reader = reader
         reader.site, reader.lent = self._site, machine.monotonic()
         if self._snapshot:
+            reader.until = self.deadline  # not that of the query before, which may be over
             try:
                 reader.execute("BEGIN")
             except apsw.Error as error:
