@@ -1,7 +1,6 @@
 """Inside: what Hansa costs without HTTP, each measured in a process and on a file of its own.
 
     calls    ctx.call, bare and as if remote, without and with a statement; goal: 4 us bare
-    tracing  what recording every request adds to it; goal: 3 us
     hot      reservations of one item per processor second; goal: 10,000
     sites    10,000 sites: milliseconds to create one (goal: 5), bytes of an idle one (goal: 20,000)
     import   a catalogue file: seconds and peak memory; goal: 19,406 products in 30 s and 300 MB
@@ -35,7 +34,6 @@ CALLS: Final = 20_000
 RESERVATIONS: Final = 20_000
 SITES: Final = 10_000
 ROUNDS: Final = 3
-TURNS: Final = 25
 LIMIT_S: Final = 600
 CATALOGUE: Final = "HANSA_BENCH_CATALOGUE"
 
@@ -124,81 +122,6 @@ async def measure_calls(folder: Path) -> list[Figure]:
         how = ", as if remote" if remote else ""
         figures.append(Figure(f"ctx.call{how}", median(bare), "us", 0 if remote else 4))
         figures.append(Figure(f"ctx.call that reads 900 bytes{how}", median(read), "us"))
-    return figures
-
-
-async def measure_tracing(folder: Path) -> list[Figure]:
-    """Measure requests with and without a recorder, in turns, by the process's processor time.
-
-    A thousandth is kept, so what is measured is recording; keeping is measured by itself.
-    """
-    from benchmarks import hansa_app
-    from benchmarks.shelf.api import NewProduct
-    from benchmarks.workload import make_seed
-    from hansa.assembly import Cell, Place
-    from hansa.kernel.http.asgi import AsgiHeaders
-    from hansa.kernel.http.message import Request
-    from hansa.kernel.observe.options import Options
-    from hansa.kernel.structs import Money
-
-    seed = make_seed()
-    site = seed.sites[0]
-    handle = seed.products[site.id][0].handle
-    numbers = itertools.count()
-    cells: dict[str, Cell] = {}
-    for name, options in (
-        ("off", None),
-        ("on", Options(folder / "on.db", sample=0.001)),
-        ("kept", Options(folder / "kept.db", sample=1.0, payloads=True)),
-    ):
-        cells[name] = Cell(
-            Place(folder / name, synchronous="OFF"), hansa_app.SERVICES, background=False,
-            observe=options,
-        )  # fmt: skip
-        await cells[name].open()
-        await hansa_app.fill(cells[name], seed)
-    bearer = (b"authorization", f"Bearer {site.key}".encode())
-
-    async def read(cell: Cell) -> None:
-        request = Request(
-            "GET", f"/bench/products/{handle}", "", "localhost", AsgiHeaders([bearer]), no_body
-        )
-        assert (await cell.app.respond(request)).status == 200
-
-    async def no_body(length: int, most: int) -> bytes:
-        return b""
-
-    async def write(cell: Cell) -> None:
-        new = NewProduct(f"n-{next(numbers)}", "New", "", Money(100, "EUR"), 1, (), {})
-        body = msgspec.json.encode(new)
-
-        async def given(length: int, most: int) -> bytes:
-            return body
-
-        headers = AsgiHeaders([bearer, (b"content-type", b"application/json")])
-        request = Request(
-            "POST", "/bench/products", "", "localhost", headers, given, len(body)
-        )  # fmt: skip
-        assert (await cell.app.respond(request)).status == 201
-
-    figures: list[Figure] = []
-    for what, work, times in (("a GET of one statement", read, 2_000), ("a POST", write, 500)):
-        cost: dict[str, list[float]] = {name: [] for name in cells}
-        for turn in range(TURNS):
-            for name, cell in cells.items():
-                gc.collect()
-                begun = time.process_time()
-                for _ in range(times):
-                    await work(cell)
-                if turn:  # the first one fills caches
-                    cost[name].append((time.process_time() - begun) / times * 1e6)
-        # Noise only ever adds, so the least of many turns is the cost.
-        least = {name: min(found) for name, found in cost.items()}
-        figures.append(Figure(f"{what}, not recorded", least["off"], "us"))
-        figures.append(Figure(f"{what}: recording adds", least["on"] - least["off"], "us", 3))
-        figures.append(Figure(f"{what}: keeping all, too", least["kept"] - least["off"], "us"))
-    for cell in cells.values():
-        await cell.close()
     return figures
 
 
@@ -334,7 +257,6 @@ async def measure_import(folder: Path) -> list[Figure]:
 
 MEASURED: Final[dict[str, Callable[[Path], Awaitable[list[Figure]]]]] = {
     "calls": measure_calls,
-    "tracing": measure_tracing,
     "hot": measure_hot,
     "sites": measure_sites,
     "import": measure_import,

@@ -11,7 +11,9 @@ import apsw
 import pytest
 
 from hansa.kernel.problems import DeadlineExceeded, Overloaded
-from hansa.kernel.sqlite import SqliteStorage
+from hansa.kernel.sqlite import SqliteStorage, readers
+from hansa.kernel.sqlite.readers import Reader
+from hansa.kernel.sqlite.thread import Worker
 from hansa.kernel.storage import Committed, Session
 
 SCHEMA = [
@@ -202,6 +204,35 @@ def test_a_snapshot_begins_with_the_first_statement(tmp_path: Path) -> None:
             assert await session.fetch(NAMES) == [("a",)]
 
         await read(storage, body)
+
+    run(tmp_path, test)
+
+
+def test_a_reader_is_lent_without_the_time_of_its_last_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instructions are counted over all runs of a statement, so one snapshot in some hundreds began
+    or ended with a look at the clock, and was stopped for the time of the query before it."""
+    monkeypatch.setattr(readers, "STEPS_PER_TICK", 1)
+    opened: list[Reader] = []
+
+    def opening(connection: apsw.Connection, worker: Worker) -> Reader:
+        opened.append(Reader(connection, worker))
+        return opened[-1]
+
+    monkeypatch.setattr(readers, "Reader", opening)
+
+    async def test(storage: SqliteStorage) -> None:
+        async def body(session: Session) -> None:
+            await session.fetch(NAMES)
+            await session.fetch(NAMES)
+            for one in opened:
+                one.until = 0.0
+
+        await read(storage, body)
+        known = len(opened)
+        await read(storage, body)
+        assert len(opened) == known  # none had to be thrown away
 
     run(tmp_path, test)
 

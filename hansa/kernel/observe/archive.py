@@ -55,6 +55,7 @@ CREATE INDEX segments_kind ON segments (kind, start_us, took_us, name, service, 
 CREATE INDEX segments_name ON segments (name, start_us, took_us, kind, site);
 CREATE INDEX segments_service ON segments (service, start_us, took_us, kind, site);
 CREATE INDEX segments_site ON segments (site, start_us, took_us, kind, name, service);
+CREATE INDEX segments_took ON segments (took_us, start_us, kind, name, service, site, failed);
 CREATE INDEX segments_failed ON segments (start_us, took_us, kind, name, service, site)
   WHERE failed = 1;
 CREATE TABLE lines (id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, level INTEGER NOT NULL,

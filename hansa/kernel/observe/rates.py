@@ -11,7 +11,7 @@ import msgspec
 
 from hansa.kernel.observe.recorder import Recorder
 from hansa.kernel.observe.spans import Kind
-from hansa.kernel.observe.vitals import StatementVital, Vital, quantile_us
+from hansa.kernel.observe.vitals import BUCKETS, StatementVital, Vital, quantile_us
 from hansa.kernel.structs import Struct
 
 SQL: Final = "sql"
@@ -55,8 +55,9 @@ class Total(NamedTuple):
     name: str
     """The operation's, subscriber's or due work's; a statement's text; "from to what"."""
     data: tuple[int, ...]
-    """For work: count, refused, failed, statements, microseconds, then the buckets. For statements:
-    count, failed, rows, microseconds, the longest. For edges: the count."""
+    """For work: count, refused, failed, statements, microseconds, then of each bucket that is not
+    empty its number and its count. For statements: count, failed, rows, microseconds, the longest.
+    For edges: the count."""
 
 
 class Snapshots:
@@ -91,8 +92,9 @@ class Snapshots:
 
 
 def _work(vital: Vital) -> tuple[int, ...]:
+    buckets = [one for pair in enumerate(vital.counts) if pair[1] for one in pair]
     return (
-        vital.count, vital.refused, vital.failed, vital.statements, vital.total_us, *vital.counts,
+        vital.count, vital.refused, vital.failed, vital.statements, vital.total_us, *buckets,
     )  # fmt: skip
 
 
@@ -118,10 +120,12 @@ def operation_rates(kind: Kind, rows: Iterable[tuple[str, bytes]]) -> list[Opera
     """Return the rates of all processes as one; what took the most time in all comes first."""
     rates: list[OperationRate] = []
     for name, data in _by_name(rows).items():
-        count, refused, failed, statements, total_us = (sum(column) for column in zip(
-            *(one[:5] for one in data), strict=True
-        ))  # fmt: skip
-        buckets = [sum(column) for column in zip(*(one[5:] for one in data), strict=False)]
+        firsts = zip(*(one[:5] for one in data), strict=True)
+        count, refused, failed, statements, total_us = map(sum, firsts)
+        buckets = [0] * BUCKETS
+        for one in data:
+            for bucket, runs in zip(one[5::2], one[6::2], strict=True):
+                buckets[bucket] += runs
         rates.append(
             OperationRate(
                 kind, name, count, refused, failed, statements, total_us,

@@ -54,7 +54,7 @@ class Recorder:
         self.kept = 0
         self.over_budget = 0
         self.payloads = payloads
-        self._keep = keep
+        self.keep = keep
         self._budget = Budget()
         self._ring: list[Segment | None] = [None] * RING
         self._at = 0
@@ -116,8 +116,8 @@ class Recorder:
             return False
         segment.reason = why
         self.kept += 1
-        if self._keep is not None:
-            self._keep(segment)
+        if self.keep is not None:
+            self.keep(segment)
         return True
 
     def _keep_earlier(self, trace: str) -> None:
