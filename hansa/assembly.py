@@ -36,6 +36,7 @@ from hansa.platform.sites.rows import CellRows, Rows
 
 if TYPE_CHECKING:
     from hansa.business.commerce.testpay import Testpay
+    from hansa.console import Pages
     from hansa.kernel.moving.face import MovingFace
     from hansa.kernel.moving.lookout import Lookout
     from hansa.kernel.observe.observer import Observer
@@ -156,6 +157,7 @@ class Cell:
     """The applications beside the operations, by prefix."""
     pages: bool = False
     """Whether the engineers' pages are served beside the operations."""
+    _pages: "Pages | None" = field(default=None, init=False)
     mail_tls: ssl.SSLContext | None = None
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
@@ -210,7 +212,9 @@ class Cell:
             from hansa.console import MOUNT as PAGES  # who has no pages pays nothing for them
             from hansa.console import Pages
 
-            self.mounts[PAGES] = Pages(self.runtime, self.app, self.directory)
+            observed = None if self.observer is None else self.observer.options.file
+            self._pages = Pages(self.runtime, self.app, self.directory, observed)
+            self.mounts[PAGES] = self._pages
         await self.runtime.start(background=self.background)
         if self.background:
             for one in self._followers:
@@ -332,5 +336,7 @@ class Cell:
         if self.remote is not None:
             self.remote.close()
         await self.storage.close()
+        if self._pages is not None:
+            self._pages.close()
         if self.observer is not None:
             await self.observer.stop()

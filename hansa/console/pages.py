@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from hansa.console import files
 from hansa.console import session as sessions
 from hansa.console.live import Live
+from hansa.console.records import Records
 from hansa.console.session import COOKIE, LIVE_S, PURPOSE, Session
 from hansa.console.views import ROUTES
 from hansa.console.visit import MOUNT, READ, View, Visit, render
@@ -53,8 +55,11 @@ class Pages:
 
     body_bytes_max = FORM_BYTES_MAX
 
-    def __init__(self, runtime: Runtime, app: HttpApp, directory: Directory) -> None:
-        """Serve the pages of a process."""
+    def __init__(
+        self, runtime: Runtime, app: HttpApp, directory: Directory, observed: Path | None = None
+    ) -> None:
+        """Serve the pages of a process; `observed` is the file of what is recorded, if it is."""
+        self._records = Records(observed)
         self._runtime = runtime
         self._app = app
         self._directory = directory
@@ -92,6 +97,10 @@ class Pages:
             await send(message)
 
         await self._starlette(scope, receive, protected)
+
+    def close(self) -> None:
+        """Let go of what was open."""
+        self._records.close()
 
     # ---- who
 
@@ -144,7 +153,16 @@ class Pages:
     def _visit(
         self, request: Request, principal: Principal, token: str, form: dict[str, str]
     ) -> Visit:
-        return Visit(request, self._runtime, self._app, self._directory, principal, token, form)
+        return Visit(
+            request,
+            self._runtime,
+            self._app,
+            self._directory,
+            self._records,
+            principal,
+            token,
+            form,
+        )
 
     def _check_form(self, request: Request, session: Session, form: dict[str, str]) -> None:
         """Raise Denied for a form that does not come from a page of this session."""

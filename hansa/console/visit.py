@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hansa.console import wording
 from hansa.console.files import VERSION
+from hansa.console.records import Records
 from hansa.kernel import interventions
 from hansa.kernel.caller import Caller, Principal
 from hansa.kernel.commands import deadline_in
@@ -43,10 +44,15 @@ templates: Final = Environment(
 templates.filters.update(
     {
         name: getattr(wording, name)
-        for name in ("span", "count", "upto", "size", "pretty", "json", "last_line")
+        for name in ("span", "count", "upto", "size", "pretty", "pretty_text", "json", "last_line")
     }
 )
-_SHARED: Final[dict[str, Any]] = {"plural": wording.plural, "mount": MOUNT, "version": VERSION}
+_SHARED: Final[dict[str, Any]] = {
+    "plural": wording.plural,
+    "mount": MOUNT,
+    "trace_of": wording.trace_of,
+    "version": VERSION,
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Visit:
     runtime: Runtime
     app: HttpApp
     directory: Directory
+    records: Records
     principal: Principal
     token: str
     """What the forms of this session carry."""

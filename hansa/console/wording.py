@@ -77,6 +77,17 @@ def pretty(data: Any) -> str:
     return shown if len(shown) <= TEXT_MAX else shown[:TEXT_MAX] + "\n… (cut)"
 
 
+def pretty_text(text: str) -> str:
+    """Return text that is JSON indented, any other as it is."""
+    return pretty(text.encode())
+
+
+def trace_of(parent: str) -> str:
+    """Return the trace of a traceparent (W3C Trace Context, section 3.2.2), "" of another text."""
+    parts = parent.split("-")
+    return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else ""
+
+
 def json(value: Any) -> str:
     """Return a value as JSON in one line, cut where it is long."""
     shown = codec.encode(value).decode()

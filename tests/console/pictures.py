@@ -50,6 +50,9 @@ def take(browser: Browser, place: Place, scheme: Any, window: Any, shots: dict[s
 
 def _follow(page: Page, name: str) -> None:
     """Go on to the single thing that some pictures are of."""
+    if name == "trace":
+        page.get_by_role("link", name="commerce.complete").first.click()
+        page.locator("details").first.wait_for()
     if name == "delivery":
         page.get_by_role("link", name="harbour.unload").first.click()
         page.get_by_role("heading", name="Why it failed").wait_for()
@@ -70,9 +73,9 @@ def main() -> int:
             place.arrive(name, tonnes)
         browser = playwright.chromium.launch(executable_path=program, args=list(chromium.ARGUMENTS))
         take(browser, place, "light", DESK, {
-            "overview": "/", "services": "/services", "operation": "/api/harbour.arrive",
+            "overview": "/", "services": "/services", "delivery": "/deliveries",
         })  # fmt: skip
-        take(browser, place, "dark", DESK, {"delivery": "/deliveries"})
+        take(browser, place, "dark", DESK, {"trace": "/traces?name=commerce.complete"})
         take(browser, place, "light", PHONE, {"phone": "/log"})
         browser.close()
     large = [one.name for one in TARGET.glob("*.png") if one.stat().st_size > BYTES_MAX]

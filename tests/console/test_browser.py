@@ -87,6 +87,11 @@ def paths(sight: Sight, place: Place) -> Iterator[str]:
     yield sight.link("/deliveries", "harbour.unload")
     yield sight.link("/due?state=parked", "harbour.tow")
     endpoint = sight.link("/webhooks", "https://hooks.invalid/")
+    yield from (
+        "/statements",
+        "/traces",
+        sight.link("/traces?name=harbour.arrive", "harbour.arrive"),
+    )
     yield from ("/webhooks", endpoint, sight.link(f"{endpoint}?state=waiting", "1"))
 
 
@@ -155,6 +160,21 @@ def test_a_parked_event_is_mended_by_hand(place: Place, browser: Browser) -> Non
         expect(row).to_have_count(0)
         sight.open("/log")
         expect(sight.page.locator("#rows")).to_contain_text("interventions.delivery_replayed")
+        assert sight.errors == []
+
+
+def test_a_trace_shows_its_statements(place: Place, browser: Browser) -> None:
+    with browser.new_context(viewport=PHONE) as context:  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        sight = Sight(context, place.root)
+        sight.login(place.key)
+        place.arrive("Fram")
+        sight.open("/traces?name=harbour.arrive")
+        sight.page.get_by_role("link", name="harbour.arrive").first.click()
+        expect(sight.page.get_by_role("heading", level=1)).to_have_text("harbour.arrive")
+        sight.page.locator("details.sql").first.locator("summary").click()
+        expect(sight.page.locator("details.sql pre").first).to_be_visible()
+        expect(sight.page.get_by_text('"tonnes": ').first).to_be_visible()
+        sight.check_fits()
         assert sight.errors == []
 
 

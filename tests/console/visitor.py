@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from html import unescape
+from pathlib import Path
 from urllib.parse import urlencode
 
 from hansa.assembly import OPERATOR
@@ -28,8 +29,12 @@ class Visitor:
     client: AsgiClient = field(init=False)
 
     def __post_init__(self) -> None:
+        self.observe(None)
+
+    def observe(self, file: Path | None) -> None:
+        """Have the pages show what was recorded in a file."""
         inner = self.cell.cell
-        pages = Pages(self.cell.runtime, inner.app, inner.directory)
+        pages = Pages(self.cell.runtime, inner.app, inner.directory, file)
         self.client = AsgiClient(inner.app, {MOUNT: pages})
 
     async def get(self, path: str, **headers: str) -> Reply:

@@ -16,6 +16,8 @@ from hansa.console.views import (
     overview,
     services,
     sites,
+    statements,
+    traces,
     webhooks,
 )
 from hansa.console.visit import View
@@ -29,6 +31,9 @@ ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("/api", api.every, "GET"),
     ("/api/{operation}", api.one, "GET"),
     ("/api/{operation}", api.attempt, "POST"),
+    ("/traces", traces.every, "GET"),
+    ("/traces/{trace}", traces.one, "GET"),
+    ("/statements", statements.show, "GET"),
     ("/log", log.every, "GET"),
     ("/log/{position}", log.one, "GET"),
     ("/deliveries", deliveries.every, "GET"),
