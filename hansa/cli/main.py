@@ -5,13 +5,15 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
 import hansa
 from hansa.assembly import Place
 from hansa.cli import keeping_arguments, traces_arguments
-from hansa.cli.values import lazily, whole
+from hansa.cli.values import lazily, private, whole
+from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.project import ProjectInvalid
 
 PORT: Final = 8400
@@ -27,12 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from hansa.cli.serving import failed
 
     try:
-        return run(options)
-    except ProjectInvalid as invalid:
+        with private() if hasattr(options, "folder") else nullcontext():
+            status = run(options)
+        sys.stdout.flush()
+        return status
+    except (ProjectInvalid, MasterKeyInvalid) as invalid:
         return failed(str(invalid))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except (
+        BrokenPipeError
+    ):  # who read this has enough, as `| head`; at the end Python flushes again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
@@ -175,7 +183,14 @@ def _working(
         "--stock", type=whole(0, STOCK_MAX), default=0,
         help="received of each product that says none",
     )  # fmt: skip
-    one.add_argument("--faults", default="", help="write lines that are no products to this file")
+    one.add_argument(
+        "--faults", default="", metavar="FILE",
+        help="write refused lines into this file: number, reason, and the line, to be put right and"
+        " imported from there",
+    )  # fmt: skip
+    one.add_argument(
+        "--again", action="store_true", help="take lines that were refused before once more"
+    )
     one.set_defaults(run=lazily("importing"))
     one = commands.add_parser(
         "sites", parents=[where, remote], help="list and make sites and keys",
@@ -185,7 +200,9 @@ def _working(
     )  # fmt: skip
     _sites(one, [*later, _remote(argparse.SUPPRESS)])
     one.set_defaults(run=lazily("sites"))
-    one = commands.add_parser("secrets", parents=[where], help="rotate the master key")
+    one = commands.add_parser(
+        "secrets", parents=[where], help="rotate the master key, or give it up"
+    )
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
     show = verbs.add_parser(
         "rotate", parents=later, help="seal everything with a new master key; once more goes on"
@@ -194,6 +211,11 @@ def _working(
         "--settle-s", type=float, default=None,
         help="how long to wait for other processes (default: 32 with PostgreSQL, 0 with SQLite)",
     )  # fmt: skip
+    show = verbs.add_parser(
+        "abandon", parents=later,
+        help="go on without a master key that is lost: what it sealed stays closed for good",
+    )  # fmt: skip
+    show.add_argument("--yes", action="store_true", help="do not ask")
     verbs.add_parser("new-key", help="print a fresh master key, for HANSA_MASTER_KEY")
     one.set_defaults(run=lazily("secrets"))
     one = commands.add_parser("log", parents=[where], help="the log, deliveries and due work")

@@ -63,6 +63,8 @@ class Server:
     async def send(self, batch: ImportBatch) -> Import:
         """Send a batch of an import, under a key of its own."""
         key = f"{batch.source}:{batch.first_line}-{batch.next_line}:{len(batch.products)}"
+        if batch.again:  # what was refused may be taken the next time: each try is one of its own
+            key = ""
         answer = await self.call("POST", "/commerce/imports", batch, key)
         done: Import = codec.decode(answer, Import)
         return done

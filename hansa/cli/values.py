@@ -1,7 +1,9 @@
 """Values of options: what reads them and tells their bounds, and what runs a command."""
 
 import argparse
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 
@@ -57,3 +59,14 @@ def milliseconds(text: str) -> float:
     if not 0 <= value <= 3_600_000:
         raise argparse.ArgumentTypeError("it is a number from 0 to 3600000")
     return value
+
+
+@contextmanager
+def private() -> Iterator[None]:
+    """Have all files that are made meanwhile be their owner's alone, whoever makes them: rows of
+    customers are in a cell, in its log, its copies and its dumps."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)

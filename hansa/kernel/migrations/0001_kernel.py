@@ -249,3 +249,4 @@ def cell_facts() -> None:
         sa.PrimaryKeyConstraint("site"),
         sa.CheckConstraint("state IN ('coming', 'going', 'erased')", name="hansa_sites_state"),
     )
+    op.create_table("hansa_proof", text("name"), data("value"), sa.PrimaryKeyConstraint("name"))

@@ -57,7 +57,7 @@ class FileLock:
 
     def __init__(self, path: str) -> None:
         """Take the lock. Raises StorageFailed when another storage has it, here or elsewhere."""
-        self._file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
