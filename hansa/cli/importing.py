@@ -8,7 +8,6 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
-from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Final
 
@@ -20,12 +19,13 @@ from hansa.business.commerce.api import Import, ImportBatch, get_import, import_
 from hansa.business.commerce.catalogue import NewProduct
 from hansa.business.commerce.importing import BATCH_MAX, LINE_BYTES_MAX, LineFault, parse
 from hansa.cli.refused import RefusedLines, given
-from hansa.cli.remote import Server
+from hansa.cli.remote import IN_USE, Server, ServerUnusable
 from hansa.cli.serving import check_exists, failed, told
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Problem
 from hansa.kernel.sealing import MasterKeyInvalid
+from hansa.kernel.sqlite.connection import InUse
 from hansa.project import services
 
 SEND_BYTES_MAX: Final = 4 << 20
@@ -71,7 +71,9 @@ def run(options: argparse.Namespace) -> int:
         return failed(f"there is no file {file}")
     try:
         return uvloop.run(_run(options, file))
-    except (Problem, HTTPException, MigrationRefused, MigrationFailed, MasterKeyInvalid) as error:
+    except InUse as taken:
+        return failed(f"{taken} {IN_USE}")
+    except (Problem, ServerUnusable, MigrationRefused, MigrationFailed, MasterKeyInvalid) as error:
         return failed(told(error))
     except msgspec.MsgspecError as error:
         return failed(f"{options.faults} is no file of refused lines: {error}. Name another one.")

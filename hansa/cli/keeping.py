@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import threading
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -18,6 +17,7 @@ import uvloop
 
 from hansa.assembly import BLOBS_ENV, Place
 from hansa.cli.serving import check_exists, failed, told
+from hansa.cli.values import instant
 from hansa.kernel import proof
 from hansa.kernel.clock import MachineClock
 from hansa.kernel.keeping import backup, depot, manifest, replay, shipment
@@ -129,7 +129,7 @@ async def _restore_shipped(options: argparse.Namespace, place: Place) -> int:
     if place.database:
         raise KeepingRefused("What `hansa ship` shipped is a cell on SQLite, and this is none.")
     source = depot.parse_depot(options.source)
-    chain = replay.find(source, _instant(options.at) if options.at else None)
+    chain = replay.find(source, to_us(instant(options.at)) if options.at else None)
     keys = replay.head_of(source, chain[0]).master_keys
     missing = _misses_key(keys, place.folder, options.without_key)
     done = replay.restore(source, chain, kept_of(place), force=options.force)
@@ -141,13 +141,6 @@ async def _restore_shipped(options: argparse.Namespace, place: Place) -> int:
     )
     _tell_before(done.before)
     return 0
-
-
-def _instant(text: str) -> int:
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError(f"{text}: say in which zone, as in 2027-01-01T12:00:00Z")
-    return to_us(at)
 
 
 def _tell_before(before: Path | None) -> None:

@@ -198,7 +198,7 @@ def _working(
         " its key is then one of the platform, such as the first `hansa up` left in"
         " .hansa/operator.key.",
     )  # fmt: skip
-    _sites(one, [*later, _remote(argparse.SUPPRESS)])
+    _sites(one, later)
     one.set_defaults(run=lazily("sites"))
     one = commands.add_parser(
         "secrets", parents=[where], help="rotate the master key, or give it up"
@@ -252,9 +252,16 @@ def _working(
     one.set_defaults(run=lazily("simulate"))
 
 
+def _json() -> argparse.ArgumentParser:
+    told = argparse.ArgumentParser(add_help=False)
+    told.add_argument("--json", action="store_true", help="the whole answer, for scripts")
+    return told
+
+
 def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:
     """Add the verbs of `hansa sites`."""
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
+    whole_cell, parents = parents, [*parents, _remote(argparse.SUPPRESS), _json()]
     verbs.add_parser("list", parents=parents, help="all sites")
     new = verbs.add_parser("create", parents=parents, help="make a site")
     new.add_argument("name")
@@ -276,7 +283,7 @@ def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser])
     revoke = verbs.add_parser("revoke", parents=parents, help="make a key no good from now on")
     revoke.add_argument("site", help="the site's id, or platform")
     revoke.add_argument("id", help="the key's id, as `hansa sites keys` shows it")
-    keeping_arguments.site_arguments(verbs, parents)
+    keeping_arguments.site_arguments(verbs, whole_cell)
     shown = verbs.add_parser("settings", parents=parents, help="all settings of a site")
     shown.add_argument("site", help="the site's id")
     value = verbs.add_parser("set", parents=parents, help="set a setting of a site")

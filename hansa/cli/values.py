@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from importlib import import_module
 
 
@@ -70,3 +71,17 @@ def private() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def instant(text: str) -> datetime:
+    """Return an instant with its zone. Raises ValueError, which tells how one is written."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise ValueError(
+            f"{text!r} is no instant: write the day, the time and in which zone, as in"
+            " 2027-01-01T12:00:00Z."
+        )
+    return found

@@ -17,7 +17,7 @@ from hansa.cli.main import main
 from hansa.cli.refused import RefusedLines, given
 from tests.cli.server import READY, ROOT, Server
 
-Told = Callable[[], "pytest.CaptureResult[str]"]
+Told = Callable[[], Any]
 
 
 @pytest.fixture
