@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from hansa.kernel import migrating
+from hansa.kernel import migrating, proof
 from hansa.kernel.attempts import attempts
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
 from hansa.kernel.calling import EVERYWHERE
@@ -25,7 +25,13 @@ from hansa.kernel.interventions import interventions
 from hansa.kernel.migrating import Step
 from hansa.kernel.problems import Problem
 from hansa.kernel.runtime import Runtime
-from hansa.kernel.sealing import MASTER_KEY_ENV, Sealer, load_sealer
+from hansa.kernel.sealing import (
+    MASTER_KEY_ENV,
+    MasterKeyInvalid,
+    Sealer,
+    key_name_of,
+    load_sealer,
+)
 from hansa.kernel.service import Service
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import PLATFORM, Storage
@@ -107,6 +113,26 @@ class Place:
     vfs: str | None = None
     synchronous: str = "FULL"
 
+    @property
+    def master_key(self) -> Path:
+        """Return where the master key is, unless it is in the environment."""
+        return self.folder / "master.key"
+
+    async def sealer(self, storage: Storage) -> Sealer:
+        """Return the sealer of this place's cell, whose schema is there. Raises MasterKeyInvalid
+        for another key than that which sealed what is in it: only a new cell gets a new key."""
+        given = os.environ.get(MASTER_KEY_ENV)
+        known = await proof.find(storage)
+        if known is not None and not given and not self.master_key.exists():
+            raise MasterKeyInvalid(_not_here(known, f"{self.master_key} is not there"))
+        sealer = load_sealer(self.master_key, given)
+        if known is None:
+            known = await proof.keep(storage, sealer)
+        if not proof.opens(sealer, known):
+            where = MASTER_KEY_ENV if given else str(self.master_key)
+            raise MasterKeyInvalid(_not_here(known, f"{where} has another one"))
+        return sealer
+
     def storage(self) -> Storage:
         """Return the storage of this place, not yet opened."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # customers' rows lie there
@@ -119,6 +145,14 @@ class Place:
             vfs=self.vfs,
             synchronous=self.synchronous,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         )
+
+
+def _not_here(known: bytes, why: str) -> str:
+    return (
+        f"What is sealed in this cell opens with the master key {key_name_of(known)} alone, and"
+        f" {why}. Put your copy of the key there. If there is none any more, `hansa secrets"
+        " abandon` goes on without what is sealed (docs/operations.md)."
+    )
 
 
 @dataclass
@@ -163,12 +197,16 @@ class Cell:
 
     async def open(self, *, migrate: bool = True) -> list[Step]:
         """Connect, migrate if wanted, and start; return the revisions that were applied."""
-        sealer = self._sealer()
         self.storage = self.place.storage()
         await self.storage.open()
         done: list[Step] = []
-        if migrate:
-            done = await migrating.migrate(self.storage, self.services)
+        try:
+            if migrate:
+                done = await migrating.migrate(self.storage, self.services)
+            sealer = await self.place.sealer(self.storage)
+        except BaseException:
+            await self.storage.close()
+            raise
         hosted = self._join(sealer)
         alone = self.storage.dialect == "sqlite" and self.remote is None
         self.directory = Directory(self._rows(hosted), sealer, self.clock, alone=alone)
@@ -255,9 +293,6 @@ class Cell:
         from hansa.platform.sites.asking import AskedRows
 
         return AskedRows(self.remote)
-
-    def _sealer(self) -> Sealer:
-        return load_sealer(self.place.folder / "master.key", os.environ.get(MASTER_KEY_ENV))
 
     def _resources(self) -> dict[type, Any]:
         """Return what the services' actions use of the world, for those that there are."""

@@ -7,8 +7,7 @@ import sys
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from http.client import HTTPException
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -19,12 +18,14 @@ from hansa.assembly import Cell
 from hansa.business.commerce.api import Import, ImportBatch, get_import, import_products
 from hansa.business.commerce.catalogue import NewProduct
 from hansa.business.commerce.importing import BATCH_MAX, LINE_BYTES_MAX, LineFault, parse
-from hansa.cli.remote import Server
+from hansa.cli.refused import RefusedLines, given
+from hansa.cli.remote import IN_USE, Server, ServerUnusable
 from hansa.cli.serving import check_exists, failed, told
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Problem
 from hansa.kernel.sealing import MasterKeyInvalid
+from hansa.kernel.sqlite.connection import InUse
 from hansa.project import services
 
 SEND_BYTES_MAX: Final = 4 << 20
@@ -40,19 +41,26 @@ class Piece:
     first: int
     end: int
     products: tuple[tuple[int, NewProduct], ...]
+    lines: dict[int, bytes]
+    """The lines of the products, as they were given."""
+    again: bool = False
 
     def batch(self, source: str) -> ImportBatch:
         """Return it as it is sent."""
         products = tuple(product for _, product in self.products)
-        return ImportBatch(source, self.first, self.end, products)
+        return ImportBatch(source, self.first, self.end, products, self.again)
+
+    def empty(self) -> "Piece":
+        """Return it without its products, so that the import goes on behind it."""
+        return replace(self, products=())
 
     def halves(self) -> "tuple[Piece, Piece]":
         """Return it in two pieces, of which each has products; it has two or more."""
         middle = len(self.products) // 2
         at = self.products[middle][0]
         return (
-            Piece(self.first, at, self.products[:middle]),
-            Piece(at, self.end, self.products[middle:]),
+            replace(self, end=at, products=self.products[:middle]),
+            replace(self, first=at, products=self.products[middle:]),
         )
 
 
@@ -63,16 +71,22 @@ def run(options: argparse.Namespace) -> int:
         return failed(f"there is no file {file}")
     try:
         return uvloop.run(_run(options, file))
-    except (Problem, HTTPException, MigrationRefused, MigrationFailed, MasterKeyInvalid) as error:
+    except InUse as taken:
+        return failed(f"{taken} {IN_USE}")
+    except (Problem, ServerUnusable, MigrationRefused, MigrationFailed, MasterKeyInvalid) as error:
         return failed(told(error))
-    except (OSError, EOFError, zlib.error) as error:
+    except msgspec.MsgspecError as error:
+        return failed(f"{options.faults} is no file of refused lines: {error}. Name another one.")
+    except (EOFError, zlib.error) as error:
         return failed(f"{file}: {told(error)}")
+    except OSError as error:
+        return failed(told(error) if error.filename else f"{file}: {told(error)}")
 
 
 async def _run(options: argparse.Namespace, file: Path) -> int:
     if options.url:
         async with Server(options.url, options.key or "", options.site) as server:
-            return await _import(options, file, server.import_position, server.send, "EUR")
+            return await _import(options, file, server.import_position, server.send)
     from hansa.cli.main import place_of
     from hansa.cli.sites import one_site
 
@@ -90,7 +104,7 @@ async def _run(options: argparse.Namespace, file: Path) -> int:
         async def send(batch: ImportBatch) -> Import:
             return await cell.runtime.do(import_products, caller, {"body": batch})
 
-        done = await _import(options, file, position, send, site.currency)
+        done = await _import(options, file, position, send)
         await cell.runtime.dispatcher.rest()
         return done
     finally:
@@ -102,73 +116,92 @@ async def _import(
     file: Path,
     position: Callable[[str], Awaitable[Import]],
     send: Send,
-    currency: str,
 ) -> int:
     source, size = _digest(file), _size(file)
-    begun = await position(source)
-    if begun.next_line > 1:
-        print(f"going on at line {begun.next_line}: {begun.products} products are here already")
-    faults: list[LineFault] = []
+    made = begun = await position(source)
+    again = options.again and begun.next_line > 1
+    refused = RefusedLines(options.faults, 1 if again else begun.next_line)
+    reading = Reading(file, made.currency, options.stock)
     started = time.monotonic()
-    made = begun
-    with file.open("rb") as raw:
-        for piece, found in _pieces(raw, file, begun.next_line, currency, options.stock):
-            faults += found
-            made, refused = await _sent(piece, source, send)
-            faults += refused
-            _bar(raw.tell(), size, made.products)
+    try:
+        if begun.next_line > 1:
+            print(f"going on at line {begun.next_line}: {begun.products} products are here already")
+        with file.open("rb") as raw:
+            for piece, faults in reading.pieces(raw, begun.next_line, again=again):
+                for fault, line in faults:
+                    refused.add(fault, line)
+                made = await _sent(piece, source, send, refused)
+                _bar(raw.tell(), size, made.products)
+    finally:
+        refused.close()
     seconds = time.monotonic() - started
-    print(f"\n{made.products} products, {len(faults)} faulty lines, {seconds:.1f} s")
-    for fault in faults[:5]:
-        print(f"  line {fault.line}: {fault.detail[:200]}", file=sys.stderr)
-    if options.faults:
-        _write_faults(options.faults, faults)
-    return 1 if faults else 0
+    print(f"\n{made.products} products, {refused.count} faulty lines, {seconds:.1f} s")
+    for fault in sorted(refused.first, key=lambda one: one.line):
+        print(f"  line {fault.line}: {fault.detail}", file=sys.stderr)
+    before = 0 if again else reading.passed - begun.products
+    if before > 0:
+        print(
+            f"{before} lines before line {begun.next_line} were refused the last time, and are not"
+            " here; --again takes them once more.",
+            file=sys.stderr,
+        )
+    return 1 if refused.count or before > 0 else 0
 
 
-async def _sent(piece: Piece, source: str, send: Send) -> tuple[Import, list[LineFault]]:
+async def _sent(piece: Piece, source: str, send: Send, refused: RefusedLines) -> Import:
     """Send a piece; of one that the shop refuses, find the lines it refuses and leave them out."""
     try:
-        return await send(piece.batch(source)), []
+        return await send(piece.batch(source))
     except Problem as problem:
         if problem.status not in (409, 422) or problem.slug == "import-elsewhere":
             raise
         if len(piece.products) == 1:
-            fault = LineFault(piece.products[0][0], told(problem))
-            return await send(Piece(piece.first, piece.end, ()).batch(source)), [fault]
+            line = piece.products[0][0]
+            refused.add(LineFault(line, told(problem)), piece.lines[line])
+            return await send(piece.empty().batch(source))
     left, right = piece.halves()
-    _, faults = await _sent(left, source, send)
-    made, more = await _sent(right, source, send)
-    return made, faults + more
+    await _sent(left, source, send, refused)
+    return await _sent(right, source, send, refused)
 
 
-def _write_faults(file: str, faults: list[LineFault]) -> None:
-    lines = (msgspec.json.encode(fault) for fault in faults)
-    Path(file).write_bytes(b"\n".join(lines) + b"\n")
+class Reading:
+    """The lines of a file in pieces, bounded in number and in bytes."""
 
+    def __init__(self, file: Path, currency: str, stock: int) -> None:
+        self._file = file
+        self._currency = currency
+        self._stock = stock
+        self.passed = 0
+        """How many lines before the first one had something on them."""
 
-def _pieces(
-    raw: IO[bytes], file: Path, first_line: int, currency: str, stock: int
-) -> Iterator[tuple[Piece, list[LineFault]]]:
-    """Yield the lines from `first_line` on in pieces, bounded in number and in bytes."""
-    products: list[tuple[int, NewProduct]] = []
-    faults: list[LineFault] = []
-    start, size, number = first_line, 0, 0
-    for number, line in enumerate(_lines(raw, file), start=1):
-        if number < first_line:
-            continue
-        if line.strip():
-            product = parse(number, line, currency, stock)
-            if isinstance(product, LineFault):
-                faults.append(product)
-            else:
-                products.append((number, product))
+    def pieces(
+        self, raw: IO[bytes], first_line: int, *, again: bool
+    ) -> Iterator[tuple[Piece, list[tuple[LineFault, bytes]]]]:
+        """Yield the lines from `first_line` on, each piece with its lines that are no products;
+        `again` yields those before as well, in pieces of their own."""
+        products: list[tuple[int, NewProduct]] = []
+        faults: list[tuple[LineFault, bytes]] = []
+        lines: dict[int, bytes] = {}
+        start, size, number = 1 if again else first_line, 0, 0
+        for number, line in enumerate(_lines(raw, self._file), start=1):
+            if number < start:
+                self.passed += bool(line.strip())
+                continue
+            if line.strip():
+                product = parse(number, given(line), self._currency, self._stock)
+                if isinstance(product, LineFault):
+                    faults.append((product, line))
+                else:
+                    products.append((number, product))
+                    lines[number] = line
                 size += len(line)
-        if len(products) == BATCH_MAX or size > SEND_BYTES_MAX:
-            yield Piece(start, number + 1, tuple(products)), faults
-            products, faults, start, size = [], [], number + 1, 0
-    if number >= start:
-        yield Piece(start, number + 1, tuple(products)), faults
+            full = len(products) == BATCH_MAX or size > SEND_BYTES_MAX
+            if full or (again and number == first_line - 1):
+                yield Piece(start, number + 1, tuple(products), lines, again), faults
+                products, faults, lines, start, size = [], [], {}, number + 1, 0
+                again = again and start < first_line
+        if number >= start:
+            yield Piece(start, number + 1, tuple(products), lines, again), faults
 
 
 def _lines(raw: IO[bytes], file: Path) -> Iterator[bytes]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import threading
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -18,6 +17,8 @@ import uvloop
 
 from hansa.assembly import BLOBS_ENV, Place
 from hansa.cli.serving import check_exists, failed, told
+from hansa.cli.values import instant
+from hansa.kernel import proof
 from hansa.kernel.clock import MachineClock
 from hansa.kernel.keeping import backup, depot, manifest, replay, shipment
 from hansa.kernel.keeping.backup import Kept
@@ -105,13 +106,14 @@ def restore(options: argparse.Namespace) -> int:
 
 async def _restore(options: argparse.Namespace, place: Place) -> int:
     if options.source.startswith("s3://") or _is_depot(Path(options.source)):
-        return _restore_shipped(options, place)
+        return await _restore_shipped(options, place)
     if options.at:
         raise KeepingRefused("A copy is of one instant; --at is for what `hansa ship` shipped.")
     source = Path(options.source)
     known = manifest.read(source)
-    _check_key(known.master_keys, place.folder, options.without_key)
+    missing = _misses_key(known.master_keys, place.folder, options.without_key)
     made, before = await backup.restore(source, kept_of(place), force=options.force)
+    await _take_other_key(place, missing)
     print(f"The cell is restored as of {_at(made)}; what came after that is not in it.")
     _tell_before(before)
     return 0
@@ -123,14 +125,15 @@ def _is_depot(folder: Path) -> bool:
     return bool(shipment.parse(depot.FolderDepot(folder).names()))
 
 
-def _restore_shipped(options: argparse.Namespace, place: Place) -> int:
+async def _restore_shipped(options: argparse.Namespace, place: Place) -> int:
     if place.database:
         raise KeepingRefused("What `hansa ship` shipped is a cell on SQLite, and this is none.")
     source = depot.parse_depot(options.source)
-    chain = replay.find(source, _instant(options.at) if options.at else None)
+    chain = replay.find(source, to_us(instant(options.at)) if options.at else None)
     keys = replay.head_of(source, chain[0]).master_keys
-    _check_key(keys, place.folder, options.without_key)
+    missing = _misses_key(keys, place.folder, options.without_key)
     done = replay.restore(source, chain, kept_of(place), force=options.force)
+    await _take_other_key(place, missing)
     print(
         f"The cell is restored from {len(chain)} shipments: all that was answered before"
         f" {_iso(done.last.begun_us)} is in it, and nothing that came after"
@@ -138,13 +141,6 @@ def _restore_shipped(options: argparse.Namespace, place: Place) -> int:
     )
     _tell_before(done.before)
     return 0
-
-
-def _instant(text: str) -> int:
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError(f"{text}: say in which zone, as in 2027-01-01T12:00:00Z")
-    return to_us(at)
 
 
 def _tell_before(before: Path | None) -> None:
@@ -178,6 +174,8 @@ def _ship(place: Place, options: argparse.Namespace) -> None:
 
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, end)
+    if not options.to.startswith("s3://"):  # a path that cannot be is told now, not each second
+        Path(options.to).mkdir(mode=0o700, parents=True, exist_ok=True)
     spool = place.folder / ".shipping"
     shipper = Shipper(
         place.folder / backup.ROWS, depot.parse_depot(options.to), MachineClock(), spool,
@@ -195,15 +193,29 @@ def _ship(place: Place, options: argparse.Namespace) -> None:
         lock.release()
 
 
-def _check_key(names: tuple[str, ...], folder: Path, without: bool) -> None:
-    """Refuse a restore whose secrets nobody could open: the next start would make another key."""
-    if not names or names[0] in key_names(folder) or without:
-        return
+def _misses_key(names: tuple[str, ...], folder: Path, without: bool) -> bool:
+    """Tell whether the key of a copy is not here. Raises KeepingRefused unless that is said."""
+    if not names or names[0] in key_names(folder):
+        return False
+    if without:
+        return True
     raise KeepingRefused(
         f"The master key {names[0]} of this copy is neither in {folder / 'master.key'} nor in"
         f" {MASTER_KEY_ENV}. Put your copy of it there, or say --without-key: secrets and some kept"
         " answers then stay closed for good."
     )
+
+
+async def _take_other_key(place: Place, missing: bool) -> None:
+    """Let a cell that was restored without its key begin with another one."""
+    if not missing:
+        return
+    storage = place.storage()
+    await storage.open()
+    try:
+        await proof.forget(storage)
+    finally:
+        await storage.close()
 
 
 def _iso(at_us: int) -> str:

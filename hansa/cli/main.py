@@ -5,13 +5,15 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
 import hansa
 from hansa.assembly import Place
 from hansa.cli import keeping_arguments, traces_arguments
-from hansa.cli.values import lazily, whole
+from hansa.cli.values import lazily, private, whole
+from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.project import ProjectInvalid
 
 PORT: Final = 8400
@@ -27,12 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from hansa.cli.serving import failed
 
     try:
-        return run(options)
-    except ProjectInvalid as invalid:
+        with private() if hasattr(options, "folder") else nullcontext():
+            status = run(options)
+        sys.stdout.flush()
+        return status
+    except (ProjectInvalid, MasterKeyInvalid) as invalid:
         return failed(str(invalid))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except (
+        BrokenPipeError
+    ):  # who read this has enough, as `| head`; at the end Python flushes again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
@@ -180,7 +188,14 @@ def _working(
         "--stock", type=whole(0, STOCK_MAX), default=0,
         help="received of each product that says none",
     )  # fmt: skip
-    one.add_argument("--faults", default="", help="write lines that are no products to this file")
+    one.add_argument(
+        "--faults", default="", metavar="FILE",
+        help="write refused lines into this file: number, reason, and the line, to be put right and"
+        " imported from there",
+    )  # fmt: skip
+    one.add_argument(
+        "--again", action="store_true", help="take lines that were refused before once more"
+    )
     one.set_defaults(run=lazily("importing"))
     one = commands.add_parser(
         "sites", parents=[where, remote], help="list and make sites and keys",
@@ -188,9 +203,11 @@ def _working(
         " its key is then one of the platform, such as the first `hansa up` left in"
         " .hansa/operator.key.",
     )  # fmt: skip
-    _sites(one, [*later, _remote(argparse.SUPPRESS)])
+    _sites(one, later)
     one.set_defaults(run=lazily("sites"))
-    one = commands.add_parser("secrets", parents=[where], help="rotate the master key")
+    one = commands.add_parser(
+        "secrets", parents=[where], help="rotate the master key, or give it up"
+    )
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
     show = verbs.add_parser(
         "rotate", parents=later, help="seal everything with a new master key; once more goes on"
@@ -199,6 +216,11 @@ def _working(
         "--settle-s", type=float, default=None,
         help="how long to wait for other processes (default: 32 with PostgreSQL, 0 with SQLite)",
     )  # fmt: skip
+    show = verbs.add_parser(
+        "abandon", parents=later,
+        help="go on without a master key that is lost: what it sealed stays closed for good",
+    )  # fmt: skip
+    show.add_argument("--yes", action="store_true", help="do not ask")
     verbs.add_parser("new-key", help="print a fresh master key, for HANSA_MASTER_KEY")
     one.set_defaults(run=lazily("secrets"))
     one = commands.add_parser("log", parents=[where], help="the log, deliveries and due work")
@@ -235,9 +257,16 @@ def _working(
     one.set_defaults(run=lazily("simulate"))
 
 
+def _json() -> argparse.ArgumentParser:
+    told = argparse.ArgumentParser(add_help=False)
+    told.add_argument("--json", action="store_true", help="the whole answer, for scripts")
+    return told
+
+
 def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser]) -> None:
     """Add the verbs of `hansa sites`."""
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
+    whole_cell, parents = parents, [*parents, _remote(argparse.SUPPRESS), _json()]
     verbs.add_parser("list", parents=parents, help="all sites")
     new = verbs.add_parser("create", parents=parents, help="make a site")
     new.add_argument("name")
@@ -259,7 +288,7 @@ def _sites(one: argparse.ArgumentParser, parents: list[argparse.ArgumentParser])
     revoke = verbs.add_parser("revoke", parents=parents, help="make a key no good from now on")
     revoke.add_argument("site", help="the site's id, or platform")
     revoke.add_argument("id", help="the key's id, as `hansa sites keys` shows it")
-    keeping_arguments.site_arguments(verbs, parents)
+    keeping_arguments.site_arguments(verbs, whole_cell)
     shown = verbs.add_parser("settings", parents=parents, help="all settings of a site")
     shown.add_argument("site", help="the site's id")
     value = verbs.add_parser("set", parents=parents, help="set a setting of a site")

@@ -4,25 +4,46 @@ import asyncio
 import http.client
 import json
 from types import TracebackType
-from typing import Any
-from urllib.parse import quote, urlsplit
+from typing import Any, Final, TypeVar
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from hansa.business.commerce.api import Import, ImportBatch
 from hansa.kernel import codec
+from hansa.kernel.operation import Operation
 from hansa.kernel.problems import Problem, problem_of
 
-TIMEOUT_S = 60.0
+T = TypeVar("T")
+
+TIMEOUT_S: Final = 60.0
+
+
+IN_USE: Final = (
+    "Or work through the server: --url http://localhost:8400 --key KEY, with a key such as that in"
+    " .hansa/operator.key."
+)
+
+
+class ServerUnusable(OSError):
+    """What was named as a server cannot be asked; the text says what to do."""
 
 
 class Server:
     """A running server and the key to it. One request at a time, on a kept connection."""
 
     def __init__(self, url: str, key: str, site: str) -> None:
-        parts = urlsplit(url)
+        """Raises ServerUnusable for a URL that is none, and without a key."""
+        self._url = url
+        parts = _parts(url)
+        if not key:
+            raise ServerUnusable(
+                f"{url} needs an API key: --key or HANSA_KEY. The first `hansa up` left one of the"
+                " platform in .hansa/operator.key and one of the demo site in .hansa/demo.key."
+            )
         kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
         self._connection = kind(parts.netloc, timeout=TIMEOUT_S)
+        self._root = parts.path.rstrip("/")
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
         if site:
             self._headers["hansa-site"] = site
@@ -38,16 +59,41 @@ class Server:
     ) -> None:
         self._connection.close()
 
+    async def ask(self, operation: Operation[..., T], arguments: dict[str, Any]) -> T:
+        """Run an operation there and return its answer. Raises Problem and ServerUnusable."""
+        path = f"/{operation.service}{operation.path}".rstrip("/")
+        query, body = dict[str, str](), None
+        for one in operation.parameters:
+            value = arguments.get(one.name)
+            if one.source == "path":
+                path = path.replace(f"{{{one.name}}}", quote(str(value), safe=""))
+            elif one.source == "page" and value is not None:
+                query["limit"] = str(value.limit)
+                if value.cursor is not None:
+                    query["cursor"] = value.cursor
+            elif one.source == "body":
+                body = value
+        if query:
+            path += f"?{urlencode(query)}"
+        answer = await self.call(operation.method, path, body)
+        return codec.decode(answer or b"null", operation.returns)  # type: ignore[no-any-return]
+
     async def call(self, method: str, path: str, body: Any = None, key: str = "") -> bytes:
-        """Send a request and return its answer. Raises Problem for a refusal."""
-        return await asyncio.to_thread(self._call, method, path, body, key)
+        """Send a request and return its answer. Raises Problem for a refusal, ServerUnusable."""
+        try:
+            return await asyncio.to_thread(self._call, method, path, body, key)
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerUnusable(
+                f"{self._url} (--url or HANSA_URL) does not answer: {error or repr(error)}. Start"
+                " the server or name another one; without either the cell is opened here."
+            ) from error
 
     def _call(self, method: str, path: str, body: Any, key: str) -> bytes:
         headers = dict(self._headers)
         if key:
             headers["idempotency-key"] = key
         data = None if body is None else codec.encode(body)
-        self._connection.request(method, path, data, headers)
+        self._connection.request(method, self._root + path, data, headers)
         response = self._connection.getresponse()
         answer = response.read()
         if response.status >= 400:
@@ -63,6 +109,8 @@ class Server:
     async def send(self, batch: ImportBatch) -> Import:
         """Send a batch of an import, under a key of its own."""
         key = f"{batch.source}:{batch.first_line}-{batch.next_line}:{len(batch.products)}"
+        if batch.again:  # what was refused may be taken the next time: each try is one of its own
+            key = ""
         answer = await self.call("POST", "/commerce/imports", batch, key)
         done: Import = codec.decode(answer, Import)
         return done
@@ -73,3 +121,15 @@ def _problem(status: int, answer: bytes) -> Problem:
         return problem_of(json.loads(answer), status)
     except (ValueError, KeyError, TypeError):
         return Problem(f"The server answered {status}.", slug="bad-answer")
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    raise ServerUnusable(
+        f"{url!r} (--url or HANSA_URL) is no address such as http://localhost:8400"
+    )

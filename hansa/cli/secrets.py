@@ -1,4 +1,4 @@
-"""Secrets: the master key rotated, and what rests sealed sealed anew."""
+"""Secrets: the master key rotated and what rests sealed sealed anew, or a lost key given up."""
 
 import argparse
 import asyncio
@@ -11,7 +11,8 @@ import apsw
 import uvloop
 
 from hansa.assembly import SERVICES, Place
-from hansa.cli.serving import check_exists, failed, told
+from hansa.cli.serving import check_exists, failed, sure_of, told
+from hansa.kernel import proof
 from hansa.kernel.problems import Problem
 from hansa.kernel.resealing import Done, reseal
 from hansa.kernel.sealing import (
@@ -19,6 +20,7 @@ from hansa.kernel.sealing import (
     REREAD_S,
     MasterKeyInvalid,
     Sealer,
+    key_name_of,
     new_master_key,
     parse_master_keys,
     read_master_keys,
@@ -41,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         place = place_of(options)
         check_exists(place)
+        if options.verb == "abandon":
+            return uvloop.run(abandon(place, sure=options.yes))
         settle_s = options.settle_s
         if settle_s is None:  # nobody else has SQLite's file open
             settle_s = SETTLE_S if place.database else 0.0
@@ -52,10 +56,11 @@ def run(options: argparse.Namespace) -> int:
 async def rotate(place: Place, environment: str | None, settle_s: float) -> int:
     """Put a new master key in front, seal everything with it, and put the older ones away. What was
     stopped in the middle goes on where it was."""
-    file = place.folder / "master.key"
+    file = place.master_key
     storage = place.storage()
     await storage.open()
     try:
+        await place.sealer(storage)  # which refuses a key that is not the cell's
         if environment:
             masters = parse_master_keys(environment, MASTER_KEY_ENV)
             if len(masters) == 1:
@@ -92,6 +97,36 @@ async def rotate(place: Place, environment: str | None, settle_s: float) -> int:
         print(f"Every key but the first can leave {MASTER_KEY_ENV} now.")
     else:
         _put_away(file, masters)
+    return 0
+
+
+async def abandon(place: Place, *, sure: bool) -> int:
+    """Give a lost key up: the cell goes on with the one that is there, or with a new one."""
+    storage = place.storage()
+    await storage.open()
+    try:
+        known = await proof.find(storage)
+        try:
+            await place.sealer(storage)
+        except MasterKeyInvalid as missing:
+            if known is None:
+                raise
+            name = key_name_of(known)
+            if not sure and not await sure_of(
+                f"{missing}\nWhat it sealed stays closed for good. To go on without, type the name"
+                " of the key: ",
+                name,
+            ):
+                return failed("that is not its name; nothing was changed")
+        else:
+            return failed("The master key of this cell is here: there is nothing to abandon.")
+        await proof.forget(storage)
+        columns = [one for service in SERVICES for one in service.sealed]
+        done = await reseal(storage, await place.sealer(storage), columns)
+    finally:
+        await storage.close()
+    print(f"The cell goes on without the master key {name}. {done.broken} values stay closed: give")
+    print("the settings and webhooks their secrets again. Keep a copy of the key that it has now.")
     return 0
 
 

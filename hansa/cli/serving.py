@@ -29,6 +29,10 @@ class NoCell(OSError):
     """There is nothing where a cell should be."""
 
 
+class NotAsked(OSError):
+    """What must be confirmed was asked for where nobody answers."""
+
+
 def run(options: argparse.Namespace) -> int:
     """Serve what is there; the schema must be up to date."""
 
@@ -91,7 +95,10 @@ def _cell(options: argparse.Namespace) -> Cell:
 
 
 def told(error: Exception) -> str:
-    """Return what an error has to tell a person at the command line."""
+    """Return what an error has to tell a person at the command line. Raises BrokenPipeError when
+    who read the output has gone: that is no failure (see `main`)."""
+    if isinstance(error, BrokenPipeError):
+        sys.stdout.flush()
     if isinstance(error, Problem) and not isinstance(error, StorageFailed):
         text = f"{error.title}: {error.detail}" if error.detail else error.title
         return " ".join([text, *(f"{fault.pointer}: {fault.detail}." for fault in error.errors)])
@@ -102,6 +109,14 @@ def failed(message: str) -> int:
     """Tell what went wrong, and return the exit status for it."""
     print(f"hansa: {message}", file=sys.stderr)
     return 1
+
+
+async def sure_of(question: str, answer: str) -> bool:
+    """Ask at the terminal, and tell whether the answer is the one. Raises NotAsked."""
+    try:
+        return (await asyncio.to_thread(input, question)).strip() == answer
+    except EOFError:
+        raise NotAsked("There is nobody to ask: say --yes if it is to be so.") from None
 
 
 async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate: bool) -> None:

@@ -2,7 +2,6 @@
 """Site files: `hansa sites export`, `import` and `erase`."""
 
 import argparse
-import asyncio
 import os
 from pathlib import Path
 from typing import Final
@@ -12,15 +11,17 @@ import uvloop
 from hansa.assembly import BLOBS_ENV, BYTES_TABLES, Place
 from hansa.cli.keeping import TROUBLE, key_names
 from hansa.cli.secrets import SETTLE_S
-from hansa.cli.serving import check_exists, check_migrated, failed, told
+from hansa.cli.serving import check_exists, check_migrated, failed, sure_of, told
 from hansa.kernel.clock import MachineClock
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.keeping import carrying, erasing, sitefile
 from hansa.kernel.keeping.belongings import Belonging, belongings
 from hansa.kernel.keeping.manifest import KeepingRefused
 from hansa.kernel.migrating import MigrationRefused
+from hansa.kernel.observe.options import FILE as OBSERVED
 from hansa.kernel.relations import sql
 from hansa.kernel.site import slot_of
+from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import Session, Storage
 from hansa.platform.blobs.api import parse_store
 from hansa.project import services
@@ -51,6 +52,7 @@ async def _run(options: argparse.Namespace, place: Place) -> int:
         if options.verb == "export":
             return await _export(storage, rows, options, place)
         if options.verb == "import":
+            await place.sealer(storage)  # which refuses a key that is not the cell's
             return await _import(storage, rows, Path(options.file), place)
         return await _erase(storage, rows, options, place)
     finally:
@@ -93,20 +95,27 @@ async def _erase(
     storage: Storage, rows: list[Belonging], options: argparse.Namespace, place: Place
 ) -> int:
     site = _checked(options.site)
-    if not options.yes:
-        typed = await asyncio.to_thread(
-            input, f"All of {site} goes and nothing brings it back. Type its id to go on: "
-        )
-        if typed.strip() != site:
-            return failed("that is not its id; nothing was erased")
+    if not options.yes and not await sure_of(
+        f"All of {site} goes and nothing brings it back. Type its id to go on: ", site
+    ):
+        return failed("that is not its id; nothing was erased")
     settle_s = options.settle_s
     if settle_s is None:  # nobody else has SQLite's file open
         settle_s = SETTLE_S if place.database else 0.0
     if settle_s:
         print(f"this waits {settle_s:g} s for what other processes have begun", flush=True)
     await _erase_bytes(storage, site, place)
-    gone = await erasing.erase(storage, rows, site, MachineClock(), settle_s=settle_s)
-    print(f"{site} is erased: {sum(gone.values())} rows. Copies of the cell still have it.")
+    scrub = storage.scrub if isinstance(storage, SqliteStorage) else None
+    if scrub is not None:  # beside the cell, and nobody has it open
+        for tail in ("", "-wal", "-shm"):
+            (place.folder / f"{OBSERVED}{tail}").unlink(missing_ok=True)
+    gone = await erasing.erase(
+        storage, rows, site, MachineClock(), settle_s=settle_s, scrub=scrub
+    )  # fmt: skip
+    print(
+        f"{site} is erased: {sum(gone.values())} rows. Copies of the cell still have it until they"
+        " end, and so do the books of the payment provider."
+    )
     return 0
 
 

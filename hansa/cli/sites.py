@@ -1,32 +1,40 @@
 """Sites: list and make sites and keys, in a cell that nobody has open, or through a server."""
 
 import argparse
+import asyncio
+import time
 from datetime import datetime
-from http.client import HTTPException
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import msgspec
 import uvloop
 
 from hansa.assembly import OPERATOR, Cell
-from hansa.cli.remote import Server
+from hansa.cli.remote import IN_USE, Server
 from hansa.cli.serving import check_exists, failed, told
+from hansa.cli.values import instant
 from hansa.kernel import codec
 from hansa.kernel.ids import ID
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
+from hansa.kernel.operation import Operation
 from hansa.kernel.problems import Invalid, NotFound, Problem
 from hansa.kernel.sealing import MasterKeyInvalid
-from hansa.kernel.structs import PageRequest
+from hansa.kernel.sqlite.connection import InUse
+from hansa.kernel.structs import Page, PageRequest
 from hansa.platform.sites.api import (
+    ClockState,
     Key,
     NewKey,
     NewSite,
+    NewTime,
     NewValue,
     SettingValue,
     Site,
     TestClock,
+    advance_clock,
     create_key,
     create_site,
+    get_clock,
     list_keys,
     list_settings,
     list_sites,
@@ -36,14 +44,21 @@ from hansa.platform.sites.api import (
 )
 from hansa.project import services
 
+T = TypeVar("T")
+
+LOOK_S: Final = 0.2
+STUCK_S: Final = 60.0
+"""How long a test clock may stand on its way before it counts as stuck: one due work takes less."""
+
 
 def run(options: argparse.Namespace) -> int:
     """Do what the verb says."""
     try:
         return uvloop.run(_remote(options) if options.url else _local(options))
+    except InUse as taken:
+        return failed(f"{taken} {IN_USE}")
     except (
         Problem,
-        HTTPException,
         MigrationRefused,
         MigrationFailed,
         OSError,
@@ -55,14 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def every_site(cell: Cell) -> list[Site]:
     """Return all sites of a cell."""
-    found: list[Site] = []
-    cursor: str | None = None
-    while True:
-        page = await cell.runtime.do(list_sites, OPERATOR, {"page": PageRequest(100, cursor)})
-        found += page.items
-        cursor = page.next
-        if cursor is None:
-            return found
+    return await _all(Local(cell), list_sites)
 
 
 async def one_site(cell: Cell, wanted: str) -> Site:
@@ -79,17 +87,144 @@ async def one_site(cell: Cell, wanted: str) -> Site:
     raise Invalid("There are several sites; say which with --site.")
 
 
+class Local:
+    """The operations in a cell of this process."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    async def do(self, operation: Operation[..., T], **arguments: Any) -> T:
+        """Run an operation and return its answer."""
+        return await self._cell.runtime.do(operation, OPERATOR, arguments)
+
+
+class Through:
+    """The same operations, through a server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def do(self, operation: Operation[..., T], **arguments: Any) -> T:
+        """Run an operation and return its answer."""
+        return await self._server.ask(operation, arguments)
+
+
+async def _all(
+    cell: Local | Through, operation: Operation[..., Page[T]], **arguments: Any
+) -> list[T]:
+    """Return all that a list has, page by page."""
+    found: list[T] = []
+    cursor: str | None = None
+    while True:
+        page = await cell.do(operation, page=PageRequest(100, cursor), **arguments)
+        found += page.items
+        cursor = page.next
+        if cursor is None:
+            return found
+
+
+async def _local(options: argparse.Namespace) -> int:
+    from hansa.cli.main import place_of
+
+    place = place_of(options)
+    if options.verb != "create":
+        check_exists(place)
+    cell = Cell(place, services(), background=options.verb == "advance")
+    await cell.open()
+    try:
+        return await _do(Local(cell), options)
+    finally:
+        await cell.close()
+
+
+async def _remote(options: argparse.Namespace) -> int:
+    async with Server(options.url, options.key or "", "") as server:
+        return await _do(Through(server), options)
+
+
+async def _do(cell: Local | Through, options: argparse.Namespace) -> int:
+    """Do what the verb says and tell it, in words or with --json as it was answered."""
+    answer = await _answer(cell, options)
+    if options.json:
+        encoded = codec.encode("done" if answer is None else answer)
+        print(msgspec.json.format(encoded, indent=2).decode())
+        return 0
+    for line in _lines(options.verb, answer):
+        print(line)
+    return 0
+
+
+async def _answer(cell: Local | Through, options: argparse.Namespace) -> Any:
+    verb = options.verb
+    if verb == "list":
+        return await _all(cell, list_sites)
+    if verb == "create":
+        return await cell.do(create_site, body=_new_site(options))
+    site = options.site
+    if verb == "key":
+        return await cell.do(create_key, site=site, body=_new_key(options))
+    if verb == "keys":
+        return await _all(cell, list_keys, site=site)
+    if verb == "revoke":
+        return await cell.do(revoke_key, site=site, key=options.id)
+    if verb == "settings":
+        return await cell.do(list_settings, site=site)
+    if verb == "advance":
+        return await _advance(cell, site, instant(options.to))
+    name = options.setting
+    if verb == "set":
+        body = _new_value(options)
+        return await cell.do(set_setting, site=site, name=name, body=body)
+    return await cell.do(reset_setting, site=site, name=name)
+
+
+async def _advance(cell: Local | Through, site: ID, to: datetime) -> ClockState:
+    """Move a test clock and wait until it has come there. Raises TimeoutError when it stands."""
+    state = await cell.do(advance_clock, site=site, body=NewTime(to))
+    moved = time.monotonic()
+    while state.now < state.target:
+        if time.monotonic() > moved + STUCK_S:
+            raise TimeoutError(
+                f"The clock stands at {state.now.isoformat()} since {STUCK_S:g} s and goes on to"
+                f" {state.target.isoformat()}: `hansa log due` shows what holds it."
+            )
+        await asyncio.sleep(LOOK_S)
+        before, state = state, await cell.do(get_clock, site=site)
+        if state.now > before.now:
+            moved = time.monotonic()
+    return state
+
+
+def _lines(verb: str, answer: Any) -> list[str]:
+    """Return an answer in words."""
+    if verb == "list":
+        return [f"{one.id}  {one.state:<9}  {one.currency}  {one.zone:<16}  {one.name}"
+                for one in answer]  # fmt: skip
+    if verb == "create":
+        return [answer.id]
+    if verb == "key":
+        return [str(answer.key)]
+    if verb == "keys":
+        return [f"{key.id}  {_life(key):<26}  {key.name:<16}  {' '.join(key.permissions)}"
+                for key in answer]  # fmt: skip
+    if verb == "settings":
+        return [_setting(one) for one in answer]
+    if verb == "set":
+        return [_setting(answer)]
+    if verb == "advance":
+        return [answer.now.isoformat()]
+    return ["revoked" if verb == "revoke" else "reset"]
+
+
 def _new_site(options: argparse.Namespace) -> NewSite:
-    clock = None
-    if options.test_clock:
-        clock = TestClock(datetime.fromisoformat(options.test_clock))
+    clock = TestClock(instant(options.test_clock)) if options.test_clock else None
     return NewSite(
         options.name, options.locale, options.currency, options.zone, tuple(options.host), clock
     )
 
 
 def _new_key(options: argparse.Namespace) -> NewKey:
-    expires_at = datetime.fromisoformat(options.expires) if options.expires else None
+    expires_at = instant(options.expires) if options.expires else None
     return NewKey(options.name, tuple(options.permissions), expires_at)
 
 
@@ -111,90 +246,3 @@ def _life(key: Key) -> str:
     if key.revoked_at is not None:
         return f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
     return "for good" if key.expires_at is None else f"until {key.expires_at:%Y-%m-%d %H:%M}"
-
-
-async def _every_key(cell: Cell, site: ID) -> list[Key]:
-    found: list[Key] = []
-    cursor: str | None = None
-    while True:
-        page = await cell.runtime.do(
-            list_keys, OPERATOR, {"site": site, "page": PageRequest(100, cursor)}
-        )
-        found += page.items
-        cursor = page.next
-        if cursor is None:
-            return found
-
-
-async def _local(options: argparse.Namespace) -> int:
-    from hansa.cli.main import place_of
-
-    place = place_of(options)
-    if options.verb != "create":
-        check_exists(place)
-    cell = Cell(place, services(), background=options.verb == "advance")
-    await cell.open()
-    try:
-        await _do(cell, options)
-    finally:
-        await cell.close()
-    return 0
-
-
-async def _do(cell: Cell, options: argparse.Namespace) -> None:
-    runtime = cell.runtime
-    if options.verb == "list":
-        for site in await every_site(cell):
-            print(f"{site.id}  {site.state:<9}  {site.currency}  {site.zone:<16}  {site.name}")
-    elif options.verb == "create":
-        site = await runtime.do(create_site, OPERATOR, {"body": _new_site(options)})
-        print(site.id)
-    elif options.verb == "key":
-        new = {"site": options.site, "body": _new_key(options)}
-        print(str((await runtime.do(create_key, OPERATOR, new)).key))
-    elif options.verb == "keys":
-        for key in await _every_key(cell, options.site):
-            print(f"{key.id}  {_life(key):<26}  {key.name:<16}  {' '.join(key.permissions)}")
-    elif options.verb == "revoke":
-        await runtime.do(revoke_key, OPERATOR, {"site": options.site, "key": options.id})
-        print("revoked")
-    elif options.verb == "settings":
-        for one in await runtime.do(list_settings, OPERATOR, {"site": options.site}):
-            print(_setting(one))
-    elif options.verb == "set":
-        new = {"site": options.site, "name": options.setting, "body": _new_value(options)}
-        print(_setting(await runtime.do(set_setting, OPERATOR, new)))
-    elif options.verb == "reset":
-        new = {"site": options.site, "name": options.setting}
-        await runtime.do(reset_setting, OPERATOR, new)
-        print("reset")
-    elif options.verb == "advance":
-        print((await runtime.advance(options.site, datetime.fromisoformat(options.to))).isoformat())
-
-
-async def _remote(options: argparse.Namespace) -> int:
-    async with Server(options.url, options.key or "", "") as server:
-        method, path, body = _request(options)
-        answer = await server.call(method, path, body)
-    print(msgspec.json.format(answer, indent=2).decode() if answer else "done")
-    return 0
-
-
-def _request(options: argparse.Namespace) -> tuple[str, str, Any]:
-    if options.verb == "list":
-        return "GET", "/sites?limit=100", None
-    if options.verb == "create":
-        return "POST", "/sites", _new_site(options)
-    if options.verb == "key":
-        return "POST", f"/sites/{options.site}/keys", _new_key(options)
-    if options.verb == "keys":
-        return "GET", f"/sites/{options.site}/keys?limit=100", None
-    if options.verb == "revoke":
-        return "DELETE", f"/sites/{options.site}/keys/{options.id}", None
-    if options.verb == "settings":
-        return "GET", f"/sites/{options.site}/settings", None
-    if options.verb == "set":
-        return "PUT", f"/sites/{options.site}/settings/{options.setting}", _new_value(options)
-    if options.verb == "reset":
-        return "DELETE", f"/sites/{options.site}/settings/{options.setting}", None
-    return "POST", f"/sites/{options.site}/clock/advance", {"to": options.to}

@@ -24,7 +24,7 @@ from hansa.assembly import Cell, Place
 from hansa.kernel.calling import EVERYWHERE
 from hansa.kernel.interventions import interventions
 from hansa.kernel.observe.options import FILE
-from hansa.kernel.sealing import MASTER_KEY_ENV, load_sealer
+from hansa.kernel.sealing import MASTER_KEY_ENV, MasterKeyInvalid, load_sealer
 
 FRONT: Final = "platform"
 AGAIN_S: Final = 0.2
@@ -74,6 +74,11 @@ def running(options: argparse.Namespace) -> Iterator[None]:
     """Run the other services while the body serves the one in front; `options` become its own."""
     folder = Path(options.folder) / "split"
     if not os.environ.get(MASTER_KEY_ENV):
+        if not (folder / "master.key").exists() and any(folder.glob("*/hansa.db")):
+            raise MasterKeyInvalid(
+                f"{folder / 'master.key'} is not there, with which the cells in {folder} are"
+                " sealed. Put your copy of it there."
+            )
         load_sealer(folder / "master.key", None)  # which makes it
         os.environ[MASTER_KEY_ENV] = (folder / "master.key").read_text().strip()
     for name, value in _OBSERVING.items():  # one file for all, and in it everything, as in one

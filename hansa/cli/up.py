@@ -52,9 +52,10 @@ async def demo_key(cell: Cell, folder: Path) -> str:
     if file.exists():
         return file.read_text().strip()
     runtime = cell.runtime
+    sealed = runtime.sealer.head.hex()  # an answer that a lost master key sealed is not waited for
     operator = await runtime.do(
         create_key, OPERATOR, {"site": PLATFORM, "body": NewKey("operator", ("*",))},
-        key="up:operator",
+        key=f"up:operator:{sealed}",
     )  # fmt: skip
     _write(folder / "operator.key", operator.key)
     sells = _sells(cell)
@@ -65,8 +66,9 @@ async def demo_key(cell: Cell, folder: Path) -> str:
     if sells:
         await _fill(cell, site.id)
     made = await runtime.do(
-        create_key, OPERATOR, {"site": site.id, "body": NewKey("demo", ("*",))}, key="up:key"
-    )  # of the site: there it may all, elsewhere nothing
+        create_key, OPERATOR, {"site": site.id, "body": NewKey("demo", ("*",))},
+        key=f"up:key:{sealed}",
+    )  # fmt: skip  # of the site: there it may all, elsewhere nothing
     _write(file, made.key)
     return str(made.key)
 

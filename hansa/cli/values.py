@@ -1,7 +1,10 @@
 """Values of options: what reads them and tells their bounds, and what runs a command."""
 
 import argparse
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from importlib import import_module
 
 
@@ -57,3 +60,28 @@ def milliseconds(text: str) -> float:
     if not 0 <= value <= 3_600_000:
         raise argparse.ArgumentTypeError("it is a number from 0 to 3600000")
     return value
+
+
+@contextmanager
+def private() -> Iterator[None]:
+    """Have all files that are made meanwhile be their owner's alone, whoever makes them: rows of
+    customers are in a cell, in its log, its copies and its dumps."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def instant(text: str) -> datetime:
+    """Return an instant with its zone. Raises ValueError, which tells how one is written."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise ValueError(
+            f"{text!r} is no instant: write the day, the time and in which zone, as in"
+            " 2027-01-01T12:00:00Z."
+        )
+    return found

@@ -32,7 +32,10 @@ class Sealed:
     site: str
 
 
+PROOF: Final = Sealed("hansa_proof", ("name",), "value", "proof", "name")
+"""What tells a cell its key (module proof)."""
 KERNEL: Final = (
+    PROOF,
     Sealed("hansa_attempts", ("site", "id"), "request", "attempt", "site"),
     Sealed("hansa_attempts", ("site", "id"), "answer", "answer", "site"),
     Sealed("hansa_keys", ("site", "digest"), "answer", "answer", "site"),

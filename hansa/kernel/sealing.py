@@ -172,6 +172,11 @@ def key_name(master: bytes) -> str:
     return _key_id(master).hex()
 
 
+def key_name_of(sealed: bytes) -> str:
+    """Return the name of the master key that a value was sealed with."""
+    return sealed[1:_HEAD].hex()
+
+
 def _parts(*texts: str) -> bytes:
     """Join texts so that no two different lists give the same bytes."""
     encoded = [text.encode() for text in texts]
@@ -211,7 +216,8 @@ def parse_master_keys(text: str, where: str) -> list[bytes]:
 
 def load_sealer(file: Path, environment: str | None) -> Sealer:
     """Return the sealer of this process: from `environment` (the value of HANSA_MASTER_KEY) when
-    it is given, else from `file`, which the first start makes, readable by its owner only.
+    it is given, else from `file`, which is made where it is not, readable by its owner only. Who
+    may have one made is decided before (`hansa.kernel.proof`).
 
     Raises MasterKeyInvalid when the file is readable by others or does not hold keys.
     """
@@ -266,7 +272,7 @@ def replace_master_keys(file: Path, masters: Sequence[bytes]) -> None:
 def _write_once(file: Path, text: str) -> None:
     """Write a file whole or not at all, and never over another one: two processes that start at
     once must end with the same key."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # customers' rows lie there, too
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -284,3 +284,12 @@ sites = _table(
     scope="cell",
 )
 """The sites that have moved, or are not simply here."""
+
+proof = _table(
+    "hansa_proof",
+    _text("name"),
+    Column("value", LargeBinary, nullable=False),  # sealed
+    PrimaryKeyConstraint("name"),
+    scope="cell",
+)
+"""By which a cell knows its master key again (module proof)."""

@@ -124,7 +124,7 @@ def test_killed_in_the_middle_it_goes_on_and_leaves_no_old_value(
             await cell.close()
 
     site, shown, count = asyncio.run(before())
-    assert count == KEYS + 3
+    assert count == KEYS + 4
     old = read_master_keys(place.folder / "master.key")
     arguments = [str(place.folder), place.database, place.owner_database]
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
@@ -211,7 +211,7 @@ def test_keys_of_the_environment_are_the_operators_to_change(
     assert "Put a new one" in capsys.readouterr().err
     monkeypatch.setenv("HANSA_MASTER_KEY", f"{new},{old}")
     assert main(["secrets", "rotate", "--settle-s", "0"]) == 0
-    assert f"{KEYS + 3} values" in capsys.readouterr().out
+    assert f"{KEYS + 4} values" in capsys.readouterr().out
     assert not (place.folder / "master.key").exists()
 
     async def opened() -> None:
@@ -257,8 +257,8 @@ def test_what_is_resealed_meanwhile_by_others_is_left_alone(place: Place) -> Non
             sealer = Sealer([os.urandom(32), *old])
             columns = [one for service in SERVICES for one in service.sealed]
             both = await asyncio.gather(*[reseal(cell.storage, sealer, columns) for _ in "ab"])
-            assert sum(one.resealed for one in both) == KEYS + 3
-            assert await heads(cell) == {sealer.head: KEYS + 3}
+            assert sum(one.resealed for one in both) == KEYS + 4
+            assert await heads(cell) == {sealer.head: KEYS + 4}
         finally:
             await cell.close()
 

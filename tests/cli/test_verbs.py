@@ -170,8 +170,10 @@ def test_import_tells_its_faults_and_goes_on(
     assert "2 products, 1 faulty lines" in said.out
     assert "line 2:" in said.err
     assert json.loads(faults.read_text())["line"] == 2
-    assert main(["import", str(file)]) == 0
-    assert "2 products are here already" in capsys.readouterr().out
+    assert main(["import", str(file)]) == 1
+    said = capsys.readouterr()
+    assert "2 products are here already" in said.out
+    assert "1 lines before line 5 were refused the last time" in said.err
     torn = tmp_path / "torn.ndjson.gz"
     torn.write_bytes(b"\x1f\x8b\x08junk")
     assert main(["import", str(torn)]) == 1
@@ -200,7 +202,7 @@ def test_a_line_that_the_shop_refuses_is_told_and_left_out(
     assert "not in USD" in told[8]
     assert "the same handle" in told[21]
     assert "the same sku" in told[40]
-    assert main(["import", str(file)]) == 0
+    assert main(["import", str(file)]) == 1
     assert "going on at line 41" in capsys.readouterr().out
 
 

@@ -6,7 +6,7 @@ What must never happen here: a row that is left behind, or one of another site.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from hansa.kernel.clock import Clock
@@ -58,20 +58,24 @@ async def erase(
     clock: Clock,
     *,
     settle_s: float = 0.0,
+    scrub: Callable[[], Awaitable[None]] | None = None,
 ) -> dict[str, int]:
     """Erase a site for good; return how many rows of which table went.
 
     `settle_s` is how long commands of other processes may still be under way: what they write
-    meanwhile is erased after it. Once more finds nothing. Raises KeepingRefused when there is no
-    such site, and StillWritten.
+    meanwhile is erased after it. `scrub` takes out what is left of the rows in the engine's files,
+    before the site counts as erased. Raises KeepingRefused when there is no such site (any more),
+    and StillWritten.
     """
 
     async def state(session: Session) -> str | None:
         return await state_of(session, site)
 
     known = await storage.read(state, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
-    if known is None and not await has_rows(storage, rows, site):
-        raise KeepingRefused(f"There is no site {site} in this cell.")
+    if known in (None, "erased") and not await has_rows(storage, rows, site):
+        raise KeepingRefused(
+            f"There is no site {site} in this cell{': it is erased already' if known else ''}."
+        )
     if known != "erased":
         await note(storage, site, "going", clock.now_us())
     gone = await erase_rows(storage, rows, site)
@@ -80,6 +84,8 @@ async def erase(
         for name, count in (await erase_rows(storage, rows, site)).items():
             gone[name] += count
     gone[f"{EVENTS} of the platform"] = await erase_telling(storage, rows, site)
+    if scrub is not None:
+        await scrub()
     await note(storage, site, "erased", clock.now_us())
     return gone
 

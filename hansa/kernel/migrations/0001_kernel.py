@@ -254,3 +254,4 @@ def cell_facts() -> None:
             name="hansa_sites_state",
         ),
     )
+    op.create_table("hansa_proof", text("name"), data("value"), sa.PrimaryKeyConstraint("name"))

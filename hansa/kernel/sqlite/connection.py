@@ -51,19 +51,23 @@ def connect(
     return connection
 
 
+class InUse(StorageFailed):
+    """Another process owns the file."""
+
+
 class FileLock:
     """The right of one process to a database file: an flock on ``<file>.lock``, which ends with
     the process however it dies. The lock file stays; it holds the owner's process id."""
 
     def __init__(self, path: str) -> None:
-        """Take the lock. Raises StorageFailed when another storage has it, here or elsewhere."""
-        self._file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        """Take the lock. Raises InUse when another storage has it, here or elsewhere."""
+        self._file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             owner = os.read(self._file, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(self._file)
-            raise StorageFailed(
+            raise InUse(
                 f"{path} is in use by process {owner}. One process owns a SQLite file: stop that "
                 "one first, or give this one a file of its own."
             ) from None

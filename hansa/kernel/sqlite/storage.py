@@ -24,6 +24,9 @@ T = TypeVar("T")
 SHAPES_MAX = 10_000
 """Shapes of reads that are remembered to make several statements."""
 
+SCRUB_WAIT_MS = 30_000
+"""How long writing the file anew waits for who reads it or checkpoints it."""
+
 
 class SqliteStorage:
     """A cell in a SQLite file, with everything that `storage.Storage` promises.
@@ -235,6 +238,26 @@ class SqliteStorage:
         finally:
             if rebuilds:
                 connection.pragma("foreign_keys", True)
+        self._writer.look_at_schema()
+
+    async def scrub(self) -> None:
+        """Write the file anew, so that neither it nor its log has anything left of rows that were
+        erased or changed before. It takes as long as copying the file, and as much room beside it;
+        writers wait meanwhile. Raises StorageFailed."""
+        try:
+            await self._writer.between(self._scrub_now)
+        except apsw.Error as error:
+            raise StorageFailed(f"{self.path} cannot be written anew: {error}.") from error
+
+    def _scrub_now(self) -> None:
+        connection = self._connect(self._cache_kb, writes=True)
+        try:
+            connection.set_busy_timeout(SCRUB_WAIT_MS)
+            connection.pragma("temp_store", "FILE")  # the copy may be larger than the memory
+            connection.execute("VACUUM")
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            connection.close()
         self._writer.look_at_schema()
 
 

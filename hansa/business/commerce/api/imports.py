@@ -3,6 +3,7 @@ a killed import goes on where it was, and a batch that is sent twice has effect 
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from hansa.business.commerce import commerce, tables
@@ -32,14 +33,22 @@ _move = upsert(
 )  # fmt: skip
 
 
+_v = tables.variants.c
+_of_sku = select(tables.products.c.handle).where(
+    _v.sku == param("sku"), tables.products.c.id == _v.product_id
+)
+
+
 class ImportBatch(Struct):
     """Products of the lines `first_line` to before `next_line` of a source; faulty lines are left
-    out. `source` is a digest of the file's content."""
+    out. `source` is a digest of the file's content. With `again` they are lines behind the
+    position: what was refused of them is taken now, and what is here already stays as it is."""
 
     source: Annotated[str, Meta(min_length=1, max_length=120)]
     first_line: Annotated[int, Meta(ge=1, le=LINES_MAX)]
     next_line: Annotated[int, Meta(ge=2, le=LINES_MAX + 1)]
     products: Annotated[tuple[NewProduct, ...], Meta(max_length=BATCH_MAX)]
+    again: bool = False
 
     def __post_init__(self) -> None:
         if self.next_line <= self.first_line:
@@ -49,31 +58,48 @@ class ImportBatch(Struct):
 
 
 class Import(Struct):
-    """How far an import is: the next line, and how many products it has made."""
+    """How far an import is: the next line, and how many products it has made. `currency` is the
+    one that the site sells in."""
 
     source: str
     next_line: int
     products: int
+    currency: str = ""
 
 
 @commerce.query("GET /imports/{source}", needs="commerce.products:write")
 async def get_import(ctx: Context, source: str) -> Import:
     """Return how far an import is; one never begun is at line 1."""
-    return await ctx.db.first(_by_source, Import, source=source) or Import(source, 1, 0)
+    return await _position(ctx, source)
+
+
+async def _position(ctx: Context, source: str) -> Import:
+    found = await ctx.db.first(_by_source, Import, source=source) or Import(source, 1, 0)
+    return msgspec.structs.replace(found, currency=ctx.settings.currency)
 
 
 @commerce.command("POST /imports", needs="commerce.products:write", body_bytes_max=8 << 20)
 async def import_products(ctx: Context, body: ImportBatch) -> Import:
     """Make a batch of products, all or none. Raises Conflict (`import-elsewhere`) for a batch that
-    is not the next one, naming the line that is."""
-    now = await ctx.db.first(_by_source, Import, source=body.source)
-    at = now.next_line if now else 1
-    if body.next_line == at and now:
+    is not the next one, naming the line that is, or `again` for one that is not behind it."""
+    now = await _position(ctx, body.source)
+    at, products = now.next_line, body.products
+    if body.again:
+        products = tuple([one for one in products if not await _is_here(ctx, one)])
+    elif body.next_line == at and at > 1:
         return now  # sent a second time
-    if body.first_line != at:
+    if body.next_line > at if body.again else body.first_line != at:
         raise Conflict(f"The import goes on at line {at}.", slug="import-elsewhere", next_line=at)
-    await insert_products(ctx, body.products)
+    await insert_products(ctx, products)
+    next_line = at if body.again else body.next_line
     await ctx.db.run(
-        _move, source=body.source, next_line=body.next_line, products=len(body.products), at=ctx.now
+        _move, source=body.source, next_line=next_line, products=len(products), at=ctx.now
     )
-    return Import(body.source, body.next_line, (now.products if now else 0) + len(body.products))
+    return msgspec.structs.replace(
+        now, next_line=next_line, products=now.products + len(products)
+    )  # fmt: skip
+
+
+async def _is_here(ctx: Context, product: NewProduct) -> bool:
+    """Tell whether a product was made already: one with its handle has its first sku."""
+    return await ctx.db.value(_of_sku, str, sku=product.variants[0].sku) == product.handle

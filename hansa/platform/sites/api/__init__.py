@@ -3,7 +3,7 @@
 Every operation here has the scope platform: it needs a key of the platform, which operators have.
 """
 
-from hansa.platform.sites.api.clocks import ClockState, advance_clock, get_clock
+from hansa.platform.sites.api.clocks import ClockState, NewTime, advance_clock, get_clock
 from hansa.platform.sites.api.events import (
     HostAdded,
     HostRemoved,
@@ -61,6 +61,7 @@ __all__ = [
     "NewHost",
     "NewKey",
     "NewSite",
+    "NewTime",
     "NewValue",
     "Place",
     "Setting",
