@@ -356,6 +356,11 @@ class Cell:
             return False
         return True
 
+    @property
+    def followed(self) -> list[str]:
+        """The types of events that are copied from the logs of other cells."""
+        return [name for one in self._followers for name in one.types]
+
     async def close(self) -> None:
         """Stop and disconnect, in good order."""
         if self._pump is not None:

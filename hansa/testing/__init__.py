@@ -6,11 +6,13 @@
         await cell.rest()
         assert await tea.visitor.call(get_balance, guest="ann") == 15
 
-`pytest_plugins = ["hansa.testing.fixtures"]` in a `conftest.py` brings the fixture `cell`. For
-Hansa's own tests there are also PostgreSQL servers, and a disk that fails on order. What must never
-happen here: a stand-in for something that Hansa owns; only other teams' services are faked.
+`pytest_plugins = ["hansa.testing.fixtures"]` in a `conftest.py` brings the fixtures `cell` and
+`split_cell`. For Hansa's own tests there are also PostgreSQL servers, and a disk that fails on
+order. What must never happen here: a stand-in for something that Hansa owns; only other teams'
+services are faked.
 """
 
 from hansa.testing.cell import TestCaller, TestCell, TestSite
+from hansa.testing.split import SplitCell
 
-__all__ = ["TestCaller", "TestCell", "TestSite"]
+__all__ = ["SplitCell", "TestCaller", "TestCell", "TestSite"]

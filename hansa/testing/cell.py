@@ -7,8 +7,8 @@ clock of a site that was made with one, and the fakes of other services.
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, ParamSpec, Self, TypeVar
@@ -34,7 +34,24 @@ MEMORY: Final = Path("/dev/shm")  # noqa: S108
 """A folder in memory, where the system has one; the tests' rows need no disk."""
 
 
-class TestCell(Looking):
+class Part(Looking):
+    """A process of services, as a test looks into it."""
+
+    cell: Cell
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime, for what is not here."""
+        return self.cell.runtime
+
+    async def head(self) -> int:
+        """Return the last position of its log, once all that is committed has one."""
+        await self.storage.sequence()
+        ((last,),) = await self.rows("SELECT COALESCE(MAX(position), 0) FROM hansa_events")
+        return int(last)
+
+
+class TestCell(Part):
     """Services on an empty cell, open inside `async with`.
 
     `place` says where the rows are (see the fixture `place` for both engines); without it they are
@@ -63,10 +80,14 @@ class TestCell(Looking):
         if self._own_folder is not None:
             shutil.rmtree(self._own_folder)
 
+    def at(self, service: str) -> Part:
+        """Return where a service runs: here."""
+        return self
+
     @property
-    def runtime(self) -> Runtime:
-        """The runtime, for what is not here."""
-        return self.cell.runtime
+    def every(self) -> Sequence[Part]:
+        """All processes that there are: this one."""
+        return (self,)
 
     async def site(
         self, name: str = "site", *, at: datetime | None = None, zone: str = "UTC",
@@ -93,11 +114,8 @@ class TestCell(Looking):
         answer that is not of the operation's type.
         """
         calls: list[dict[str, Any]] = []
-        runtime, real = self.runtime, self.runtime.call
 
-        async def call(context: Context, asked: Operation[Any, Any], args: Any, kwargs: Any) -> Any:
-            if asked is not operation:
-                return await real(context, asked, args, kwargs)
+        async def fake(context: Context, args: Any, kwargs: Any) -> Any:
             if operation.needs not in (PUBLIC, INTERNAL):
                 admit(operation, context.principal)
             calls.append(operation.named(args, kwargs))
@@ -107,11 +125,29 @@ class TestCell(Looking):
             except ValueError as error:
                 raise TypeError(f"the fake of {operation.id} answers {given!r}: {error}") from error
 
-        runtime.call = call  # type: ignore[method-assign,assignment]
-        try:
+        with ExitStack() as faked:
+            for part in self.every:
+                faked.enter_context(_answering(part.runtime, operation, fake))
             yield calls
-        finally:
-            runtime.call = real  # type: ignore[method-assign]
+
+
+@contextmanager
+def _answering(
+    runtime: Runtime, operation: Operation[..., Any], fake: Callable[..., Awaitable[Any]]
+) -> Iterator[None]:
+    """Have a runtime answer the calls of an operation by a fake, and all others itself."""
+    real = runtime.call
+
+    async def call(context: Context, asked: Operation[Any, Any], args: Any, kwargs: Any) -> Any:
+        if asked is operation:
+            return await fake(context, args, kwargs)
+        return await real(context, asked, args, kwargs)
+
+    runtime.call = call  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        runtime.call = real  # type: ignore[method-assign]
 
 
 class TestCaller:
@@ -159,12 +195,14 @@ class TestSite(TestCaller):
         async def publish(context: Context) -> None:
             context.emit(event)
 
-        await self.runtime.commit(publish, site=self.id, cause=f"test.{service}", service=service)
+        runtime = self.cell.at(service).runtime
+        await runtime.commit(publish, site=self.id, cause=f"test.{service}", service=service)
 
     async def events(self, kind: type[E]) -> list[E]:
         """Return the committed events of a type on this site, in order."""
         name = catalog.event_name(kind)
-        rows = await self.cell.rows(
+        part = self.cell.at(name.partition(".")[0])
+        rows = await part.rows(
             "SELECT version, data FROM hansa_events WHERE site = ?1 AND type = ?2"
             " ORDER BY position, id",
             self.id, name,

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from hansa.assembly import Place
 from hansa.kernel.service import Service
 from hansa.testing.cell import TestCell
 from hansa.testing.postgres import Cluster, Dsns, PostgresMissing
+from hansa.testing.split import SplitCell
 
 
 @pytest.fixture(scope="session")
@@ -63,17 +65,26 @@ def cell(place: Place, services: Sequence[Service]) -> TestCell:
     return TestCell(*services, place=place)
 
 
+@pytest.fixture
+def split_cell(place: Place, services: Sequence[Service]) -> SplitCell:
+    """The same services as of `cell`, each as in a process of its own with a database of its own;
+    the first one's is on each engine."""
+    return SplitCell(*services, place=place)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run an `async` test that takes `cell` in a loop of its own, with the cell open."""
-    found = pyfuncitem.funcargs.get("cell")
-    if not isinstance(found, TestCell) or not inspect.iscoroutinefunction(pyfuncitem.obj):
+    """Run an `async` test that takes a cell in a loop of its own, with the cell open."""
+    cells = [one for one in pyfuncitem.funcargs.values() if isinstance(one, TestCell)]
+    if not cells or not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = pyfuncitem._fixtureinfo.argnames  # pyright: ignore[reportPrivateUsage]
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
 
     async def run() -> None:
-        async with found:
+        async with AsyncExitStack() as opened:
+            for one in cells:
+                await opened.enter_async_context(one)
             await pyfuncitem.obj(**arguments)
 
     asyncio.run(run())

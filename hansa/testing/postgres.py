@@ -295,7 +295,7 @@ class Cluster:
     def _started(self) -> bool:
         """Start the process and tell whether it came up; False is worth another try."""
         first = self.port == 0
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         with (self.folder / "server.log").open("ab") as log:
             self._server = server = self._spawn(self._command(), log.fileno())
         deadline = monotonic() + START_S
@@ -377,7 +377,7 @@ def _clear_leftovers(account: pwd.struct_passwd | None) -> None:
             postgres_guard.clear(folder)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port of 127.0.0.1 on which nobody listens now."""
     for _ in range(100):
         port = secrets.choice(PORTS)

@@ -8,6 +8,7 @@ import pytest
 
 from hansa.business.commerce import commerce
 from hansa.business.commerce.api import OrderPlaced
+from hansa.kernel.actions import World
 from hansa.kernel.columns import integer, text
 from hansa.kernel.compiler import param, select, upsert
 from hansa.kernel.context import Context
@@ -74,6 +75,34 @@ async def count_later(ctx: Context, name: str) -> None:
 @tally.on(Counted)
 async def count_event(ctx: Context, event: Counted) -> None:
     await ctx.db.run(count_up, name="events")
+
+
+class Carrier:
+    """What brings things somewhere."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Parcel(Struct):
+    """What is brought, or has been by somebody."""
+
+    text: str
+
+
+@tally.action("POST /sendings/{name}", needs="tally.sendings:write", request=Parcel, outcome=Parcel)
+async def send(ctx: Context, name: str) -> Parcel:
+    return Parcel(name)
+
+
+@send.outside
+async def carry(world: World, request: Parcel) -> Parcel:
+    return Parcel(f"{request.text} by {world.get(Carrier).name}")
+
+
+@send.settle
+async def arrive(ctx: Context, request: Parcel, outcome: Parcel) -> str:
+    return outcome.text
 
 
 @pytest.fixture
@@ -156,3 +185,9 @@ def test_the_services_that_are_heard_are_there() -> None:
 
     assert commerce in with_the_heard([hears])
     assert commerce not in with_the_heard([tally])
+
+
+async def test_what_an_action_asks_of_the_world_can_be_another(cell: TestCell) -> None:
+    tea = await made(cell)
+    cell.runtime.resources[Carrier] = Carrier("parrot")
+    assert await tea.call(send, "cups") == "cups by parrot"

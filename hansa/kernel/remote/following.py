@@ -81,7 +81,7 @@ class Follower:
         self._runtime = runtime
         self._remote = remote
         self._entry = entry
-        self._types = types
+        self.types = types
         self._name = f"follow:{entry.cell}/"
         self._task: asyncio.Task[None] | None = None
 
@@ -125,7 +125,7 @@ class Follower:
         """Read up to where each type is copied."""
         rows = await session.fetch(sql(session, _AT), (self._name,))
         known: dict[str, int] = {row[0]: row[1] for row in rows}
-        return {one: known.get(self._name + one, 0) for one in self._types}
+        return {one: known.get(self._name + one, 0) for one in self.types}
 
     async def _keep(self, step: Step, piece: Piece) -> dict[str, int]:
         """Copy a piece, unless another process of this cell was first; return how far we are."""

@@ -26,7 +26,7 @@ def followed(own: Entry, folder: Path) -> dict[str, tuple[str, ...]]:
         SERVICES, SqliteStorage(folder / "cell.db"), Sites(), Sealer([b"m" * 32]),
         remote=remote, hosted=own.services,
     )  # fmt: skip
-    return {one._entry.cell: one._types for one in followers(runtime, remote)}
+    return {one._entry.cell: one.types for one in followers(runtime, remote)}
 
 
 def test_a_listener_follows_all_that_happens_elsewhere(tmp_path: Path) -> None:
