@@ -33,7 +33,7 @@ check: $(VENV)/.installed-dev ## format, lint, types, layers
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-dev ## build the documentation as a site, build/site/index.html
-	$(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
+	$(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 format: $(VENV)/.installed-dev ## format the code and fix what can be fixed
 	$(BIN)/python -m ruff check --fix-only .

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -177,3 +178,11 @@ def test_settings_that_are_named_are_read_somewhere() -> None:
     text = README + "".join(page.read_text() for page in DOCS)
     for name in set(re.findall(r"\bHANSA_[A-Z_]+\b", text)) - {"HANSA_REQUIRE_ALL", "HANSA_SEED"}:
         assert name in sources, name
+
+
+def test_limits_that_are_told_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    told = re.findall(r"^\| [^|]+ \| ([\d,]+) \| `([\w.]+)\.(\w+)` \|$", page, re.M)
+    assert len(told) >= 10
+    for number, module, name in told:
+        assert getattr(import_module(module), name) == int(number.replace(",", "")), name
