@@ -9,7 +9,7 @@ from typing import Final
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.relations import sql
 from hansa.kernel.resealing import PROOF
-from hansa.kernel.sealing import SealBroken, Sealer
+from hansa.kernel.sealing import Sealer
 from hansa.kernel.storage import PLATFORM, Session, Storage
 
 NAME: Final = "master key"
@@ -52,8 +52,9 @@ async def forget(storage: Storage) -> None:
 
 
 def opens(sealer: Sealer, value: bytes) -> bool:
-    """Tell whether the keys of a sealer are those of the cell with this proof."""
-    try:
-        return sealer.open(PROOF.purpose, NAME, value) == _PLAIN
-    except SealBroken:
-        return False
+    """Tell whether the keys of a sealer are those of the cell with this proof.
+
+    The key's name in it, a hash, tells that. To open it would take six megabytes for what ciphers
+    need, also where nothing is ever sealed.
+    """
+    return sealer.has_key_of(value)

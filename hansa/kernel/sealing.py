@@ -136,6 +136,13 @@ class Sealer:
             self._told[purpose] = known
         return known
 
+    def has_key_of(self, sealed: bytes) -> bool:
+        """Tell whether a value was sealed with one of the master keys, by the key's name in it."""
+        if len(sealed) < OVERHEAD_BYTES or sealed[0] != _FORMAT:
+            return False
+        self._look(now=sealed[1:_HEAD] not in self._masters)
+        return sealed[1:_HEAD] in self._masters
+
     def is_current(self, sealed: bytes) -> bool:
         """Tell whether a sealed value uses the current master key, so needs no new sealing."""
         return sealed[:_HEAD] == self.head
