@@ -11,7 +11,7 @@ import msgspec
 
 from hansa.kernel.observe.recorder import Recorder
 from hansa.kernel.observe.spans import Kind
-from hansa.kernel.observe.vitals import BUCKETS, StatementVital, Vital, quantile_us
+from hansa.kernel.observe.vitals import StatementVital, Vital, quantiles_us
 from hansa.kernel.structs import Struct
 
 SQL: Final = "sql"
@@ -122,14 +122,15 @@ def operation_rates(kind: Kind, rows: Iterable[tuple[str, bytes]]) -> list[Opera
     for name, data in _by_name(rows).items():
         firsts = zip(*(one[:5] for one in data), strict=True)
         count, refused, failed, statements, total_us = map(sum, firsts)
-        buckets = [0] * BUCKETS
+        runs: dict[int, int] = {}
         for one in data:
-            for bucket, runs in zip(one[5::2], one[6::2], strict=True):
-                buckets[bucket] += runs
+            for bucket, times in zip(one[5::2], one[6::2], strict=True):
+                runs[bucket] = runs.get(bucket, 0) + times
+        p50_us, p99_us = quantiles_us(runs, 0.5, 0.99)
         rates.append(
             OperationRate(
                 kind, name, count, refused, failed, statements, total_us,
-                total_us // max(1, count), quantile_us(buckets, 0.5), quantile_us(buckets, 0.99),
+                total_us // max(1, count), p50_us, p99_us,
             )
         )  # fmt: skip
     return sorted(rates, key=lambda rate: (-rate.total_us, rate.name))

@@ -14,7 +14,7 @@ from typing import Any, Final
 from hansa.kernel.observe.choosing import Budget, Reason, reason
 from hansa.kernel.observe.spans import ERROR_LENGTH_MAX, Kind, Segment, current
 from hansa.kernel.observe.storing import ObservedStorage, Statements
-from hansa.kernel.observe.traceparent import Trace, Tracer
+from hansa.kernel.observe.traceparent import SAMPLED, Trace, Tracer
 from hansa.kernel.observe.vitals import Vital
 from hansa.kernel.problems import Problem
 from hansa.kernel.storage import Storage
@@ -81,33 +81,42 @@ class Recorder:
     def settle(self) -> None:
         """Count what has ended, and decide what of it is kept."""
         batch, self._ended = self._ended, []
+        count = self.statements.add
         for segment in batch:
-            vital = self._count(segment)
-            why = reason(segment.failed, segment.took_us, vital.slow_us, segment.trace.sampled)
+            # What asked nobody and was asked by nobody has no other part that could still fail.
+            is_alone = not segment.trace.above
+            statements = 0
+            for span in segment.spans:
+                if span is not None and span[1] == "sql":
+                    statements += 1
+                    count(span[2], span[4] - span[3], span[5], span[6])
+                else:
+                    is_alone = False
+            took_us = segment.took_us
+            vital = self.vitals[segment.kind].get(segment.name) or self._vital(segment)
+            slow_us = vital.slow_us
+            vital.add(took_us, statements)
+            if segment.failed:
+                vital.failed += 1
+            elif segment.status >= 400:
+                vital.refused += 1
+            why = reason(segment.failed, took_us, slow_us, segment.trace.flags in SAMPLED)
             if why is None or not self._take(segment, why):
-                segment.arguments = segment.answer = None
-                self._ring[self._at] = segment
-                self._at = (self._at + 1) & (RING - 1)
+                if not is_alone:
+                    self._remember(segment)
             elif why == "error":
                 self._keep_earlier(segment.trace.id)
 
-    def _count(self, segment: Segment) -> Vital:
+    def _vital(self, segment: Segment) -> Vital:
+        """Return the counts of a name that is new; of too many, those of all others together."""
         vitals = self.vitals[segment.kind]
-        vital = vitals.get(segment.name)
-        if vital is None:
-            name = segment.name if len(vitals) < NAMES_MAX else OTHERS
-            vital = vitals.setdefault(name, Vital())
-        statements = 0
-        for span in segment.spans:
-            if span is not None and span[1] == "sql":
-                statements += 1
-                self.statements.add(span[2], span[4] - span[3], int(span[5]), bool(span[6]))
-        vital.add(segment.took_us, statements)
-        if segment.failed:
-            vital.failed += 1
-        elif segment.status >= 400:
-            vital.refused += 1
-        return vital
+        name = segment.name if len(vitals) < NAMES_MAX else OTHERS
+        return vitals.setdefault(name, Vital())
+
+    def _remember(self, segment: Segment) -> None:
+        segment.arguments = segment.answer = None
+        self._ring[self._at] = segment
+        self._at = (self._at + 1) & (RING - 1)
 
     def _take(self, segment: Segment, why: Reason) -> bool:
         """Hand a segment on to be kept, if the budget allows."""

@@ -6,7 +6,10 @@ text is noted, the time and the number of rows; never its values.
 
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
+from types import CoroutineType
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from hansa.kernel.observe.spans import SPANS_MAX, Inside, current, short
 from hansa.kernel.observe.vitals import StatementVital
@@ -27,7 +30,7 @@ class Statements:
     def __init__(self) -> None:
         self.by_text: dict[str, StatementVital] = {}
 
-    def add(self, sql: str, took_s: float, rows: int, failed: bool) -> None:
+    def add(self, sql: str, took_s: float, rows: int | str, error: str) -> None:
         """Count one run of a statement."""
         vital = self.by_text.get(sql)
         if vital is None:
@@ -35,21 +38,19 @@ class Statements:
             vital = self.by_text.setdefault(text, StatementVital())
         vital.count += 1
         vital.total_s += took_s
-        vital.rows += rows
-        vital.failed += failed
+        vital.rows += int(rows)
+        if error:
+            vital.failed += 1
         if took_s > vital.longest_s:
             vital.longest_s = took_s
 
 
-class ObservedSession:
+class ObservedSession(msgspec.Struct, gc=False):
     """A session that notes its statements in the segment of the code that runs them."""
 
-    __slots__ = ("_session", "_statements", "dialect")
-
-    def __init__(self, session: Session, statements: Statements) -> None:
-        self._session = session
-        self._statements = statements
-        self.dialect: Dialect = session.dialect
+    _session: Session
+    _statements: Statements
+    dialect: Dialect
 
     @property
     def deadline(self) -> float:
@@ -119,7 +120,7 @@ class ObservedSession:
                 segment.spans.append((here[1], "sql", sql, began, ended, rows, error))
                 return
             segment.lost += 1
-        self._statements.add(sql, ended - began, rows, bool(error))
+        self._statements.add(sql, ended - began, rows, error)
 
     async def enter_site(self, site: str) -> None:
         """See `storage.Session`."""
@@ -147,7 +148,7 @@ class ObservedStorage:
         """See `storage.Storage`."""
         await self._storage.close()
 
-    async def read(
+    def read(
         self,
         body: Callable[[Session], Awaitable[T]],
         *,
@@ -155,11 +156,12 @@ class ObservedStorage:
         deadline: float,
         across: bool = False,
         shape: str = "",
-    ) -> T:
+    ) -> "CoroutineType[Any, Any, T]":
         """See `storage.Storage`."""
-        statements = self._statements
-        return await self._storage.read(
-            lambda session: body(ObservedSession(session, statements)),
+        statements, dialect = self._statements, self.dialect
+        # Not a coroutine of its own, which would cost; the checkers disagree on how that is told.
+        return self._storage.read(  # type: ignore[return-value]
+            lambda session: body(ObservedSession(session, statements, dialect)),
             site=site, deadline=deadline, across=across, shape=shape,
         )  # fmt: skip
 
@@ -173,10 +175,10 @@ class ObservedStorage:
         across: bool = False,
     ) -> Committed[T]:
         """See `storage.Storage`. The span is from the queue to the durable commit."""
-        statements = self._statements
+        statements, dialect = self._statements, self.dialect
         with Inside("transaction", serial_by or ""):
             return await self._storage.write(
-                lambda session: body(ObservedSession(session, statements)),
+                lambda session: body(ObservedSession(session, statements, dialect)),
                 site=site, deadline=deadline, serial_by=serial_by, across=across,
             )  # fmt: skip
 

@@ -21,6 +21,7 @@ SPACE: Final = 1 << 56
 _LOW: Final = SPACE - 1
 _KNOWN: Final = ("00", "01", "02", "03")
 """The flags that have a meaning: sampled, and (level 2) that the trace's name is random."""
+SAMPLED: Final = frozenset({"01", "03"})
 
 
 class Trace(Struct, gc=False):
@@ -38,11 +39,6 @@ class Trace(Struct, gc=False):
     """What is passed on as traceparent."""
     request_id: str
     """What is answered as Hansa-Request-Id: the trace and the span."""
-
-    @property
-    def sampled(self) -> bool:
-        """Whether the trace is to be kept in any case."""
-        return self.flags[1] in "13579bdf"
 
 
 class Tracer:

@@ -4,7 +4,9 @@ Times fall into buckets of four an octave, so a quantile is right within a fifth
 costs the increment of a list's element.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Final
 
 BUCKETS: Final = 144
@@ -32,16 +34,18 @@ def begins_us(number: int) -> int:
 def quantile_us(counts: Sequence[int], quantile: float) -> int:
     """Return a time that a share of runs stays below: the end of the bucket of the quantile; 0
     for no runs."""
-    total = sum(counts)
-    if not total:
-        return 0
-    wanted = quantile * total
-    seen = 0
-    for number, count in enumerate(counts):
-        seen += count
-        if seen >= wanted:
-            return begins_us(number + 1)
-    return begins_us(BUCKETS)
+    return quantiles_us({number: count for number, count in enumerate(counts) if count}, quantile)[
+        0
+    ]
+
+
+def quantiles_us(runs: Mapping[int, int], *quantiles: float) -> list[int]:
+    """Return likewise several, of the buckets that are not empty."""
+    if not runs:
+        return [0] * len(quantiles)
+    numbers = sorted(runs)
+    seen = list(accumulate(runs[number] for number in numbers))
+    return [begins_us(numbers[bisect_left(seen, one * seen[-1])] + 1) for one in quantiles]
 
 
 class Vital:

@@ -144,7 +144,7 @@ def test_spans_have_a_bound() -> None:
 def test_statements_have_a_bound() -> None:
     counted = Statements()
     for number in range(TEXTS_MAX + 10):
-        counted.add(f"SELECT {number}", 0.001, 1, False)
+        counted.add(f"SELECT {number}", 0.001, 1, "")
     assert len(counted.by_text) == TEXTS_MAX + 1
     assert counted.by_text[OTHER].count == 10
 
