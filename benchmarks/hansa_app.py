@@ -31,6 +31,7 @@ from hansa.kernel.structs import Money, Page, PageRequest
 from hansa.platform.sites import sites
 from hansa.platform.sites import tables as sites_tables
 from hansa.platform.sites.api import NewValue, Site, list_sites, set_setting
+from hansa.platform.sites.limits import LIMITS
 
 SERVICES: Final[tuple[Service, ...]] = (attempts, sites, shelf)
 PERMISSIONS: Final = (str(get_product.needs), str(take_unit.needs))
@@ -42,7 +43,7 @@ UNLIMITED: Final = SiteLimits(Rate(1e6, 10_000_000), Rate(1e6, 10_000_000))
 async def limit(cell: Cell, site: str, limits: SiteLimits) -> None:
     """Set what a site may take."""
     body = NewValue(codec.convert_out(limits))
-    new = {"site": site, "name": "sites.limits", "body": body}
+    new = {"site": site, "name": LIMITS.name, "body": body}
     await cell.runtime.do(set_setting, OPERATOR, new)
 
 
@@ -74,6 +75,10 @@ async def fill(cell: Cell, seed: Seed) -> None:
                 hash=site.key_hash, permissions=PERMISSIONS, created_at=ctx.now,
                 expires_at=None, revoked_at=None,
             )  # fmt: skip
+            await ctx.db.insert(
+                sites_tables.settings, site_id=site.id, name=LIMITS.name,
+                value=codec.encode(UNLIMITED), is_sealed=False, changed_at=ctx.now,
+            )  # fmt: skip
 
     await cell.runtime.commit(write_sites, site=PLATFORM, cause="bench.fill", service="sites")
     for site in seed.sites:
@@ -92,7 +97,6 @@ async def fill(cell: Cell, seed: Seed) -> None:
             await ctx.db.insert_all(shelf_tables.products, rows)
 
         await cell.runtime.commit(write_products, site=site.id, cause="bench.fill", service="bench")
-        await limit(cell, site.id, UNLIMITED)
 
 
 async def main(engine: str, where: str, seed_file: Path, port: int) -> None:

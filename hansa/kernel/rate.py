@@ -47,19 +47,26 @@ class Meter:
         """How many names are remembered, those in both tables twice."""
         return len(self._young) + len(self._old)
 
-    def room(self, name: str, rate: Rate, now: float) -> float:
-        """Return what is left after one more request at `now`, in seconds' worth of the rate: times
-        `per_s` it is how many more may come at once. Below 0 there is no room for this one, and so
-        many seconds from now there will be. Counts nothing."""
+    def take(self, name: str, rate: Rate, now: float) -> float:
+        """Count a request at `now` if there is room for it. Return what is left afterwards, in
+        seconds' worth of the rate: times `per_s` it is how many more may come at once. Below 0
+        there was no room and nothing is counted; so many seconds from now there will be."""
         full_at = self._young.get(name)
+        is_old = full_at is None
         if full_at is None:
             full_at = self._old.get(name, 0.0)
-        room = (rate.burst - 1) / rate.per_s
-        return room if full_at <= now else room - full_at + now
+        if full_at < now:
+            full_at = now
+        per_s = rate.per_s
+        room = (rate.burst - 1) / per_s - full_at + now
+        if room >= 0.0:
+            self._young[name] = full_at + 1.0 / per_s
+            if is_old and len(self._young) >= self._half:
+                self._old = self._young
+                self._young = {}
+        return room
 
-    def count(self, name: str, rate: Rate, now: float, room: float) -> None:
-        """Count the request for which `room` was told at `now`."""
-        self._young[name] = now + rate.burst / rate.per_s - room
-        if len(self._young) >= self._half:
-            self._old = self._young
-            self._young = {}
+    def give_back(self, name: str, rate: Rate) -> None:
+        """Undo the last `take` of a name that counted."""
+        names = self._young if name in self._young else self._old
+        names[name] -= 1.0 / rate.per_s

@@ -32,16 +32,16 @@ class _Line(Generic[T]):
 class Turns(Generic[T]):
     """The lines of all sites that wait for something; a site without anything takes no memory."""
 
-    __slots__ = ("_count", "_lines", "_ring")
+    __slots__ = ("_lines", "_ring", "count")
 
     def __init__(self) -> None:
         self._lines: dict[str, _Line[T]] = {}
         self._ring: deque[_Line[T]] = deque()
-        self._count = 0
+        self.count = 0
+        """How many wait, in all lines."""
 
     def __len__(self) -> int:
-        """How many wait, in all lines."""
-        return self._count
+        return self.count
 
     def put(self, site: str, item: T) -> None:
         """Let an item wait at the end of its site's line."""
@@ -50,7 +50,7 @@ class Turns(Generic[T]):
             line = self._lines[site] = _Line(site)
             self._ring.append(line)
         line.items.append(item)
-        self._count += 1
+        self.count += 1
 
     def take(self) -> T | None:
         """Return what is next, None if nothing waits. Within a site it is first come, first
@@ -65,7 +65,7 @@ class Turns(Generic[T]):
             line = ring[0]
         item = line.items.popleft()
         line.credit_s -= TURN_S
-        self._count -= 1
+        self.count -= 1
         if not line.items:
             ring.popleft()
             del self._lines[line.site]
@@ -84,5 +84,5 @@ class Turns(Generic[T]):
         own = self._lines.get(site)
         if longest is None or len(longest.items) <= (len(own.items) if own else 0) + 1:
             return None
-        self._count -= 1
+        self.count -= 1
         return longest.items.pop()

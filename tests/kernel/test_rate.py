@@ -1,5 +1,6 @@
 """The generic cell rate algorithm grants what it says, to each name, in bounded memory."""
 
+from copy import deepcopy
 from fractions import Fraction
 
 import pytest
@@ -28,13 +29,6 @@ def instants(steps: list[int]) -> list[float]:
     return found
 
 
-def take(meter: Meter, name: str, rate: Rate, now: float) -> float:
-    room = meter.room(name, rate, now)
-    if room >= 0:
-        meter.count(name, rate, now, room)
-    return room
-
-
 @given(rates, gaps)
 def test_it_is_a_token_bucket(rate: Rate, steps: list[int]) -> None:
     """The model: a bucket of `burst` tokens that gets `per_s` of them each second."""
@@ -43,7 +37,7 @@ def test_it_is_a_token_bucket(rate: Rate, steps: list[int]) -> None:
     for now in instants(steps):
         tokens = min(Fraction(rate.burst), tokens + (Fraction(now) - last) * Fraction(rate.per_s))
         last = Fraction(now)
-        room = take(meter, "site", rate, now)
+        room = meter.take("site", rate, now)
         assert (room >= 0) == (tokens >= 1)
         if room >= 0:
             tokens -= 1
@@ -53,7 +47,7 @@ def test_it_is_a_token_bucket(rate: Rate, steps: list[int]) -> None:
 @given(rates, gaps)
 def test_any_window_holds_a_burst_and_the_rate(rate: Rate, steps: list[int]) -> None:
     meter = Meter()
-    admitted = [now for now in instants(steps) if take(meter, "site", rate, now) >= 0]
+    admitted = [now for now in instants(steps) if meter.take("site", rate, now) >= 0]
     for place, first in enumerate(admitted):
         for count, last in enumerate(admitted[place:], start=1):
             assert count <= rate.burst + (last - first) * rate.per_s
@@ -63,10 +57,21 @@ def test_any_window_holds_a_burst_and_the_rate(rate: Rate, steps: list[int]) -> 
 def test_who_waits_as_told_gets_in(rate: Rate, steps: list[int]) -> None:
     meter = Meter()
     for now in instants(steps):
-        room = take(meter, "site", rate, now)
+        room = meter.take("site", rate, now)
         if room < 0:
-            assert meter.room("site", rate, now - room) == 0
-            assert meter.room("site", rate, now - room - 1 / 1024) < 0
+            assert meter.take("site", rate, now - room - 1 / 1024) < 0
+            assert deepcopy(meter).take("site", rate, now - room) == 0
+
+
+@given(rates, gaps, st.sampled_from([1, 2, 100]))
+def test_what_is_given_back_was_not_taken(rate: Rate, steps: list[int], names_max: int) -> None:
+    meter, other = Meter(names_max), Meter(names_max)
+    for now in instants(steps):
+        room = meter.take("site", rate, now)
+        if room >= 0:
+            meter.give_back("site", rate)
+            assert meter.take("site", rate, now) == room
+        assert other.take("site", rate, now) == room
 
 
 @given(rates, gaps, st.integers(0, 30))
@@ -74,8 +79,8 @@ def test_names_do_not_share(rate: Rate, steps: list[int], others: int) -> None:
     alone, crowded = Meter(), Meter()
     for now in instants(steps):
         for other in range(others):
-            take(crowded, f"other {other}", rate, now)
-        assert take(alone, "site", rate, now) == take(crowded, "site", rate, now)
+            crowded.take(f"other {other}", rate, now)
+        assert alone.take("site", rate, now) == crowded.take("site", rate, now)
 
 
 def test_memory_is_bounded_and_ten_thousand_sites_are_all_remembered() -> None:
@@ -83,11 +88,11 @@ def test_memory_is_bounded_and_ten_thousand_sites_are_all_remembered() -> None:
     meter = Meter()
     sites = [f"site_{number}" for number in range(10_000)]
     for site in sites:
-        assert take(meter, site, rate, 1.0) >= 0
+        assert meter.take(site, rate, 1.0) >= 0
     for site in sites:
-        assert take(meter, site, rate, 2.0) < 0
+        assert meter.take(site, rate, 2.0) < 0
     for stranger in range(200_000):
-        take(meter, f"address {stranger}", rate, 3.0)
+        meter.take(f"address {stranger}", rate, 3.0)
         assert len(meter) <= 65_536
 
 
@@ -95,9 +100,9 @@ def test_who_keeps_coming_is_not_forgotten_for_strangers() -> None:
     rate, meter = Rate(1, 50), Meter(100)
     rooms: list[float] = []
     for number in range(40):
-        rooms.append(take(meter, "regular", rate, 1.0))
+        rooms.append(meter.take("regular", rate, 1.0))
         for stranger in range(40):
-            take(meter, f"{number} {stranger}", rate, 1.0)
+            meter.take(f"{number} {stranger}", rate, 1.0)
     assert rooms == [49.0 - number for number in range(40)]
 
 

@@ -222,7 +222,7 @@ class HttpApp:
                     segment.returns = operation.returns
             return replies.answered(
                 answer,
-                (*endpoint.headers, *told),
+                (*endpoint.headers, *told) if told else endpoint.headers,
                 trace.request_id,
                 endpoint.reads,
                 header("if-none-match", "") if endpoint.reads else "",

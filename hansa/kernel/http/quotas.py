@@ -2,8 +2,8 @@
 
 The fields are those of draft-ietf-httpapi-ratelimit-headers-10: RateLimit-Policy says what holds
 (`q` requests, whole again in `w` seconds), RateLimit what is left (`r` requests; all of `q` in `t`
-seconds). A visitor is told nothing of the site's quota before it is used up: what is left of it
-would tell a competitor how much business the shop does.
+seconds). They are told once half of a quota is used. A visitor is told nothing of the site's quota
+before it is used up: what is left of it would tell a competitor how much business the shop does.
 
 Each process counts what comes to it from outside, and only that: what one process asks of another
 was counted where it came in. What must never happen here: a request that is refused and counted.
@@ -40,46 +40,47 @@ class Quotas:
             self._take_public(caller, address, now, headers)
             return
         key, rate = principal.id, limits.key
-        room = self._keys.room(key, rate, now)
+        room = self._keys.take(key, rate, now)
         if principal.home == PLATFORM:
-            if room < 0:
+            if room < 0.0:
                 raise _refusal("key", limits.policy_of_operator, room, headers)
-            self._keys.count(key, rate, now, room)
-            headers.append((POLICY, limits.policy_of_operator))
-            headers.append((FIELD, _left("key", rate, room)))
+            if is_worth_telling(rate, room):
+                headers.append((POLICY, limits.policy_of_operator))
+                headers.append((FIELD, _left("key", rate, room)))
             return
+        if room < 0.0:
+            raise _refusal("key", limits.policy_of_key, room, headers)
         whole = limits.site
-        site_room = self._sites.room(caller.site, whole, now)
-        if room < 0 or site_room < 0:
-            name, short = ("key", room) if room < site_room else ("site", site_room)
-            raise _refusal(name, limits.policy_of_key, short, headers)
-        self._keys.count(key, rate, now, room)
-        self._sites.count(caller.site, whole, now, site_room)
-        headers.append((POLICY, limits.policy_of_key))
-        headers.append(
-            (
-                FIELD,
-                f'"key";r={int(room * rate.per_s)};t={ceil(rate.burst / rate.per_s - room)},'
-                f' "site";r={int(site_room * whole.per_s)}'
-                f";t={ceil(whole.burst / whole.per_s - site_room)}",
+        site_room = self._sites.take(caller.site, whole, now)
+        if site_room < 0.0:
+            self._keys.give_back(key, rate)
+            raise _refusal("site", limits.policy_of_key, site_room, headers)
+        if is_worth_telling(rate, room) or is_worth_telling(whole, site_room):
+            headers.append((POLICY, limits.policy_of_key))
+            headers.append(
+                (FIELD, f"{_left('key', rate, room)}, {_left('site', whole, site_room)}")
             )
-        )
 
     def _take_public(self, caller: Caller, address: str, now: float, headers: list[Header]) -> None:
         limits = caller.limits
         whole, rate = limits.site, limits.address
         name = f"{caller.site} {address}" if address else ""
-        room = self._addresses.room(name, rate, now) if name else 0.0
-        if room < 0:
+        room = self._addresses.take(name, rate, now) if name else 0.0
+        if room < 0.0:
             raise _refusal("address", limits.policy_of_address, room, headers)
-        site_room = self._sites.room(caller.site, whole, now)
-        if site_room < 0:
+        site_room = self._sites.take(caller.site, whole, now)
+        if site_room < 0.0:
+            if name:
+                self._addresses.give_back(name, rate)
             raise _refusal("site", limits.policy_of_site, site_room, headers)
-        self._sites.count(caller.site, whole, now, site_room)
-        if name:
-            self._addresses.count(name, rate, now, room)
+        if name and is_worth_telling(rate, room):
             headers.append((POLICY, limits.policy_of_address))
             headers.append((FIELD, _left("address", rate, room)))
+
+
+def is_worth_telling(rate: Rate, room: float) -> bool:
+    """Tell whether at most half of a quota is left: before that it would only cost time."""
+    return room * rate.per_s * 2.0 <= rate.burst
 
 
 def _left(name: str, rate: Rate, room: float) -> str:

@@ -138,16 +138,21 @@ class Readers:
         except apsw.Error:
             self._discard(reader)
             return
-        if self._waiting:
-            self._waiting.charge(reader.site, machine.monotonic() - reader.lent)
-        while (turn := self._waiting.take()) is not None:
-            if not turn.done():
-                turn.set_result(reader)
-                return
+        if self._waiting.count and self._lend(reader):
+            return
         if self._open > self._warm or self._empty is not None:
             self._discard(reader)
         else:
             self._idle.append(reader)
+
+    def _lend(self, reader: Reader) -> bool:
+        """Give a reader to who has the next turn; tell whether there was anybody."""
+        self._waiting.charge(reader.site, machine.monotonic() - reader.lent)
+        while (turn := self._waiting.take()) is not None:
+            if not turn.done():
+                turn.set_result(reader)
+                return True
+        return False
 
     def _discard(self, reader: Reader) -> None:
         reader.worker.stop()

@@ -228,10 +228,9 @@ class Directory:
             memory.changing(name)
 
     def changing_setting(self, site: ID, name: str) -> None:
-        """Note that a command is about to change a setting of a site (see `changing`)."""
+        """Note that a command is about to change a setting of a site (see `changing`). Its limits
+        are read with the site and may be a second old: one that floods is not read each time."""
         self.changing(setting_key(site, name))
-        if name == LIMITS.name:  # it is read with the site
-            self.changing(site)
 
     # ---- reading
 
