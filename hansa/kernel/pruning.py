@@ -32,7 +32,7 @@ _RULES: Final = {
         "site, id",
         "created_at_us < ?1 AND status <> 0",
     ),
-    "hansa_receipts": (LOG_KEPT_S, "at_us", "subscriber, event", "at_us < ?1"),
+    "hansa_receipts": (LOG_KEPT_S, "at_us", "site, subscriber, event", "at_us < ?1"),
     "hansa_deliveries": (
         LOG_KEPT_S,
         "ready_at_us",

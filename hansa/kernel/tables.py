@@ -130,7 +130,7 @@ receipts = _table(
     _text("event"),
     _text("site"),
     _int("at_us"),
-    PrimaryKeyConstraint("subscriber", "event"),
+    PrimaryKeyConstraint("site", "subscriber", "event"),
     Index("hansa_receipts_age", "at_us"),
     scope="site",
     clustered=True,

@@ -319,3 +319,21 @@ def test_the_queue_is_bounded(tmp_path: Path) -> None:
         await write(storage, add("later"))
 
     run(tmp_path, test, queue_max=3)
+
+
+def test_a_snapshot_begins_whatever_the_time_of_the_reader_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock is looked at after some steps of SQLite's machine, counted over statements: it may
+    be in the BEGIN, when the time given is still that of the statement before."""
+    monkeypatch.setattr(readers, "STEPS_PER_TICK", 1)
+
+    async def test(storage: SqliteStorage) -> None:
+        async def both(session: Session) -> int:
+            return len(await session.fetch(NAMES)) + len(await session.fetch(NAMES))
+
+        for _ in range(3):
+            found = await storage.read(both, site="site_a", deadline=monotonic() + 30)
+            assert found == 0
+
+    run(tmp_path, test)

@@ -37,6 +37,8 @@ READ_ROWS: Final = 500
 """Rows that are in memory at once."""
 WRITE_ROWS: Final = 1_000
 """Rows that one transaction writes while the site is not live."""
+VALUES_MAX: Final = 600
+"""Values that one statement takes on SQLite; far below what it could."""
 Batch = list[tuple[Belonging, list[Any]]]
 EXPORT_S: Final = 86_400.0
 _PASSED: Final = """SELECT s.subscriber, max(s.floor, coalesce(c.position, 0))
@@ -277,9 +279,11 @@ async def _insert(
     ready = [change(row, changes) for row in rows]
     head = f'INSERT INTO "{one.name}" ({_quoted(names)})'
     if session.dialect == "sqlite":
-        marks = ", ".join(f"?{number + 1}" for number in range(len(names)))
-        for row in ready:
-            await session.run(f"{head} VALUES ({marks})", row)
+        width = max(1, VALUES_MAX // len(names))
+        for first in range(0, len(ready), width):
+            several = ready[first : first + width]
+            marks = ", ".join([f"({', '.join('?' * len(names))})"] * len(several))
+            await session.run(f"{head} VALUES {marks}", [one for row in several for one in row])
         return
     arrays = ", ".join(f"${n + 1}::{kind_of(column)}[]" for n, column in enumerate(columns))
     await session.run(

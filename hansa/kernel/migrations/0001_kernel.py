@@ -110,7 +110,7 @@ def subscribing() -> None:
         text("event"),
         text("site"),
         number("at_us"),
-        sa.PrimaryKeyConstraint("subscriber", "event"),
+        sa.PrimaryKeyConstraint("site", "subscriber", "event"),
         sqlite_with_rowid=False,
     )
     op.create_index("hansa_receipts_age", "hansa_receipts", ["at_us"])

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hansa.kernel.runtime import Runtime
 
 STEP_S: Final = 30.0
+READY_MAX: Final = 1_000
 MEMORY_BYTES: Final = 8 << 20
 """What is kept of the rows that come last in memory, not in a file."""
 
@@ -44,6 +45,8 @@ class Arriving:
         self._runtime = runtime
         self._rows = rows
         self._taking: dict[Take, asyncio.Task[int]] = {}
+        self._ready: dict[str, Row] = {}
+        """The sites that may come, of which there is nothing here yet."""
 
     async def take(self, take: Take, wait_s: float) -> int | None:
         """Fetch a site; return how many rows it has, or None if that is not done in time: then it
@@ -55,6 +58,14 @@ class Arriving:
             task.add_done_callback(lambda _: self._taking.pop(take, None))
         done, _ = await asyncio.wait([task], timeout=wait_s)
         return task.result() if done else None
+
+    async def prepare(self, ask: Ask) -> None:
+        """Claim a site before it is fenced where it is, and erase what an earlier try has left, so
+        that nobody has to wait for that. Raises OutOfTurn and Conflict."""
+        self._ready.pop(ask.site, None)
+        while len(self._ready) >= READY_MAX:
+            self._ready.pop(next(iter(self._ready)))
+        self._ready[ask.site] = await self._claim(ask)
 
     async def clear(self, ask: Ask) -> None:
         """Have a site not come in this epoch, and erase what is here of it. Raises OutOfTurn."""
@@ -86,7 +97,7 @@ class Arriving:
         self._check_known(begin)
         with tempfile.SpooledTemporaryFile(MEMORY_BYTES) as file:
             late = Late(file, _head(take, begin))
-            count = await self._copy(take, entry, claimed, late)
+            count = await self._copy(take, entry, begin, claimed, late)
             try:
                 await self._arrive(take, begin, claimed, late)
             except ConstraintFailed as error:
@@ -94,27 +105,34 @@ class Arriving:
         self._runtime.due.wake()
         return count
 
-    async def _claim(self, take: Take) -> Row:
+    async def _claim(self, ask: Ask | Take) -> Row:
         """Note that a site is coming, and erase what an earlier try has left."""
         before: Row | None = None
-        claimed = Row("coming", take.epoch)
+        claimed = Row("coming", ask.epoch)
+        ready = self._ready.pop(ask.site, None)
 
         async def body(session: Session) -> None:
             nonlocal before, claimed
-            before, at_us, _ = await residence.read(session, take.site)
-            now_us = self._runtime.clock.now_us()
-            claimed = protocol.claim(before, take.epoch, now_us)
+            before, at_us, _ = await residence.read(session, ask.site)
+            if ready is not None and before == ready and ready.epoch == ask.epoch:
+                claimed = ready
+                return
+            claimed = protocol.claim(before, ask.epoch, self._runtime.clock.now_us())
             if before is None:
-                for text in there_statements(self._rows):
-                    if await session.fetch(sql(session, text), (take.site,)):
-                        raise Conflict(f"{take.site} has rows in this cell already.")
+                await self._check_empty(session, ask.site)
             if claimed.state == "coming":
-                await residence.write(session, take.site, claimed, at_us)
+                await residence.write(session, ask.site, claimed, at_us)
 
         await self._write(body)
-        if claimed.state == "coming" and before is not None:
-            await erase_rows(self._runtime.storage, self._rows, take.site)
+        if claimed.state == "coming" and before is not None and claimed != ready:
+            await erase_rows(self._runtime.storage, self._rows, ask.site)
         return claimed
+
+    async def _check_empty(self, session: Session, site: str) -> None:
+        """Raise Conflict where there are rows of a site that has never been here."""
+        for text in there_statements(self._rows):
+            if await session.fetch(sql(session, text), (site,)):
+                raise Conflict(f"{site} has rows in this cell already.")
 
     def _check_known(self, begin: Begin) -> None:
         """Raise Conflict for what this release has no place for."""
@@ -124,19 +142,21 @@ class Arriving:
             if unknown:
                 raise Conflict(f"{table}.{unknown[0]} is not known to the release of this cell.")
 
-    async def _copy(self, take: Take, entry: Entry, claimed: Row, late: "Late") -> int:
+    async def _copy(
+        self, take: Take, entry: Entry, begin: Begin, claimed: Row, late: "Late"
+    ) -> int:
         """Write all rows but those that make the site live, which are kept for later; return how
         many there are."""
         by_name = {one.name: one for one in self._rows}
         count = 0
-        want: Want | None = Want(take.site, take.epoch, 0, None)
+        want: Want | None = Want(take.site, take.epoch, begin.filled)
         coming = asyncio.create_task(self._ask(entry, "read", want))
         try:
             while want is not None:
                 piece = codec.decode(await coming, Piece)
                 want = None
-                if not piece.is_last:
-                    want = Want(take.site, take.epoch, piece.table, piece.after)
+                if piece.tables:
+                    want = Want(take.site, take.epoch, piece.tables, piece.after)
                     coming = asyncio.create_task(self._ask(entry, "read", want))
                 batch: Batch = []
                 for part in piece.parts:
@@ -145,7 +165,7 @@ class Arriving:
                     if one.live or one.positions:
                         late.keep(part.table, part.rows)
                     if not one.live:
-                        batch += [(one, msgspec.json.decode(row)) for row in part.rows]
+                        batch += [(one, row) for row in part.rows]
                 await self._write_batch(take, claimed, late.head, batch)
         finally:
             coming.cancel()
@@ -156,9 +176,9 @@ class Arriving:
             row, _, _ = await residence.read(session, take.site)
             if not protocol.writes(row, claimed):
                 raise OutOfTurn("another copy of it, or none, is wanted by now")
-            # A try that conflicts is made again with the same values, so they must not be changed.
-            again: Batch = [(one, list(values)) for one, values in batch]
-            await carrying.write_batch(session, head, again, self._runtime.clock)
+            if session.dialect == "postgresql":  # durable with the commit that decides
+                await session.run("SET LOCAL synchronous_commit = off")
+            await carrying.write_batch(session, head, batch, self._runtime.clock)
 
         if batch:
             await self._serializably(body)
@@ -209,20 +229,17 @@ class Late:
         self.head = head
         self._file = file
 
-    def keep(self, table: str, rows: Sequence[msgspec.Raw]) -> None:
+    def keep(self, table: str, rows: list[list[Any]]) -> None:
         """Keep rows of a table."""
-        self._file.write(codec.encode({"table": table}) + b"\n")
-        self._file.writelines(bytes(row) + b"\n" for row in rows)
+        self._file.write(codec.encode((table, rows)) + b"\n")
 
     def rows(self) -> Iterator[tuple[str, list[Any]]]:
         """Yield each row with the name of its table."""
         self._file.seek(0)
-        table = ""
         for line in self._file:
-            if line.startswith(b"["):
-                yield table, msgspec.json.decode(line)
-            else:
-                table = msgspec.json.decode(line)["table"]
+            table, rows = msgspec.json.decode(line, type=tuple[str, list[list[Any]]])
+            for row in rows:
+                yield table, row
 
 
 def _head(take: Take, begin: Begin) -> Head:

@@ -77,8 +77,8 @@ class MovingFace:
             return msgspec.structs.replace(await self._look(message.site), finished=finished)
         if verb in ("fence", "keep", "leave"):
             await getattr(self._leaving, verb)(message)
-        elif verb == "clear":
-            await self._arriving.clear(message)
+        elif verb in ("prepare", "clear"):
+            await getattr(self._arriving, verb)(message)
         elif verb != "look":
             raise NotFound("There is no such path.", slug="no-such-path")
         return await self._look(message.site)

@@ -8,9 +8,7 @@ command that began before the fence and would commit behind it (see `kernel.fenc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import msgspec
-
-from hansa.kernel import codec, residence, ticks
+from hansa.kernel import residence, ticks
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.keeping import carrying
 from hansa.kernel.keeping.belongings import EVENTS, Belonging
@@ -112,9 +110,18 @@ class Leaving:
             _check(row, ask.epoch)
             tables = {one.name: one.names for one in self._rows}
             passed = await carrying.passed(session, slot)
-            return Begin(tables, passed, followed, at_us)
+            return Begin(tables, passed, followed, at_us, await self._filled(session, ask.site))
 
         return await self._serializably(body)
+
+    async def _filled(self, session: Session, site: str) -> list[int]:
+        """Return the places of the tables that have rows of a site."""
+        known = [place for place, one in enumerate(self._rows) if one.is_by_site]
+        tables = [self._rows[place] for place in known]
+        each = (f'EXISTS (SELECT 1 FROM "{one.name}" WHERE "{one.site}" = ?1)' for one in tables)
+        found = await session.fetch(sql(session, f"SELECT {', '.join(each)}"), (site,))
+        empty = {place for place, has_rows in zip(known, found[0], strict=True) if not has_rows}
+        return [place for place in range(len(self._rows)) if place not in empty]
 
     async def read(self, want: Want) -> Piece:
         """Return the next rows. Raises OutOfTurn."""
@@ -135,19 +142,18 @@ class Leaving:
 
     async def _piece(self, session: Session, want: Want, slot: int) -> Piece:
         piece = Piece([])
-        place, after, left = want.table, want.after, PIECE_ROWS
-        while place < len(self._rows):
+        after, left = want.after, PIECE_ROWS
+        for place in want.tables:
             one = self._rows[place]
             found = await session.fetch(*_page(session, one, want.site, slot, after, left))
             if found:
                 changes = outward(one.columns)
-                rows = [msgspec.Raw(codec.encode(change(row, changes))) for row in found]
-                piece.parts.append(Part(one.name, rows))
+                piece.parts.append(Part(one.name, [change(row, changes) for row in found]))
             if len(found) == left:
-                return msgspec.structs.replace(piece, table=place, after=_key_of(one, found[-1]))
-            left -= len(found)
-            place, after = place + 1, None
-        return msgspec.structs.replace(piece, is_last=True)
+                rest = want.tables[want.tables.index(place) :]
+                return Piece(piece.parts, rest, _key_of(one, found[-1]))
+            left, after = left - len(found), None
+        return piece
 
     async def _write(self, body: Body[None]) -> None:
         """Change what is kept of a site; what this process remembers of it follows."""

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import Meta
 
 from hansa.kernel.moving.protocol import Residence, Row
@@ -38,12 +37,12 @@ class Take(Struct):
 
 
 class Want(Struct):
-    """The next rows: of which table, by its place, and behind which key."""
+    """The next rows: of which tables, by their places, and behind which key of the first."""
 
     site: Name
     epoch: Epoch
-    table: Annotated[int, Meta(ge=0)]
-    after: tuple[Any, ...] | None
+    tables: Annotated[list[int], Meta(max_length=10_000)]
+    after: tuple[Any, ...] | None = None
 
 
 class Sight(Struct):
@@ -65,26 +64,27 @@ class Sight(Struct):
 
 
 class Begin(Struct):
-    """What a copy begins with (see `sitefile.Head`); `at_us` is when the site was fenced, and
-    `followed` how far the cell had followed others by then."""
+    """What a copy begins with (see `sitefile.Head`); `at_us` is when the site was fenced,
+    `followed` how far the cell had followed others by then, and `filled` the places of the tables
+    that have rows of the site."""
 
     tables: dict[str, list[str]]
     passed: dict[str, int]
     followed: dict[str, int]
     at_us: int
+    filled: list[int]
 
 
 class Part(Struct):
-    """Rows of one table, each a JSON array."""
+    """Rows of one table."""
 
     table: str
-    rows: list[msgspec.Raw]
+    rows: list[list[Any]]
 
 
 class Piece(Struct):
-    """Some of the rows, and where those behind them begin; None at the end."""
+    """Some of the rows, and the tables that have more, behind a key of the first."""
 
     parts: list[Part]
-    table: int = 0
+    tables: list[int] = []
     after: tuple[Any, ...] | None = None
-    is_last: bool = False

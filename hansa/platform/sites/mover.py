@@ -180,6 +180,7 @@ class Mover:
         seen.source, seen.target, seen.rows = source.row, target.row, True
         place_of: Place = await self._call(plan_move, site=site, cell=cell, to=to)
         seen.home = place_of.home
+        seen.target = (await self._ask(to, "prepare", Ask(site, seen.home.epoch + 1))).row
 
     async def _copy(self, take: Take, seen: _Seen, done: Moved) -> None:
         sight = await self._ask(seen.home.other, "take", take)

@@ -11,7 +11,9 @@ from typing import Final, cast
 from hansa.kernel import advance
 from hansa.kernel.clock import make_test_clock
 from hansa.kernel.context import Context
+from hansa.kernel.fence import SiteElsewhere
 from hansa.kernel.ids import ID
+from hansa.kernel.problems import Conflict
 from hansa.kernel.relations import sql
 from hansa.kernel.schedule import from_us, to_us
 from hansa.kernel.sealing import Sealer
@@ -42,13 +44,17 @@ async def start_test_clock(ctx: Context, site: ID, now: datetime) -> None:
 
 
 async def read_test_clock(ctx: Context, site: ID) -> tuple[datetime, datetime]:
-    """Return where a site's test clock is and where it is going, as it is now."""
+    """Return where a site's test clock is and where it is going, as it is now. Raises Conflict
+    where it has moved to another cell with its site."""
 
     async def body(session: Session) -> tuple[datetime, datetime]:
         rows = await session.fetch(sql(session, _CLOCK), (site,))
         return from_us(rows[0][0]), from_us(rows[0][1])
 
-    return await ctx.runtime.storage.read(body, site=site, deadline=ctx.run.deadline)
+    try:
+        return await ctx.runtime.storage.read(body, site=site, deadline=ctx.run.deadline)
+    except SiteElsewhere:
+        raise _moved() from None
 
 
 async def advance_test_clock(ctx: Context, site: ID, to: datetime) -> None:
@@ -56,5 +62,16 @@ async def advance_test_clock(ctx: Context, site: ID, to: datetime) -> None:
     instant again changes nothing. Raises Conflict and Invalid (see `kernel.advance`)."""
     runtime = ctx.runtime
     info = await runtime.site(site)
-    await advance.aim(runtime, info, to)
+    try:
+        await advance.aim(runtime, info, to)
+    except SiteElsewhere:
+        raise _moved() from None
     await asyncio.wait([await runtime.advancing(info)], timeout=ARRIVE_S)
+
+
+def _moved() -> Conflict:
+    return Conflict(
+        "The site was moved to another cell, and its clock with it; it moves only where all"
+        " services run in one process.",
+        slug="split-test-clock",
+    )

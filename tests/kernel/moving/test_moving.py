@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from hansa.assembly import Place
+from hansa.kernel import whereabouts
+from hansa.kernel.caller import PUBLIC_PRINCIPAL, Caller
+from hansa.kernel.fence import SiteElsewhere, SiteMoving
+from hansa.kernel.problems import NotFound
 from hansa.testing.postgres import Cluster, Dsns
+from tests.kernel.moving import ledger as L
 from tests.kernel.moving.town import League, Town, league
 
 NAMES = ("a", "b", "c")
@@ -149,3 +154,63 @@ async def place(made: League) -> Any:
     rows = await made.home.rows("SELECT cell, move FROM sites_sites WHERE id = ?1", made.site)
     assert rows[0][1] == "none"
     return rows[0][0]
+
+
+@pytest.mark.parametrize("pair", ["sqlite", "postgres"], indirect=True)
+def test_while_it_is_fenced_writes_wait_a_while_and_reads_go_on(
+    tmp_path: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(made: League) -> None:
+        key = "k" * 22
+        first = await made.post(made.home, "a", key)
+        with pytest.raises(Killed):
+            await made.move("south", dies_before(3))
+        monkeypatch.setattr(whereabouts, "WAIT_S", 0.2)
+        for town in (made.home, made.north, made.south):
+            with pytest.raises(SiteMoving) as late:
+                await made.post(town, "a", f"{key}2")
+            assert (late.value.status, late.value.retry_after_s) == (503, 1)
+            caller = Caller(made.site, PUBLIC_PRINCIPAL)
+            assert await town.cell.runtime.do(L.get_sum, caller, {"name": "a"}) == first
+        monkeypatch.undo()
+        waiting = asyncio.create_task(made.post(made.north, "a", f"{key}2"))
+        await made.move("south")
+        assert (await waiting).count == 2
+        assert await made.post(made.north, "a", key) == first
+        await made.check(made.south, {"a": 2})
+
+    run(tmp_path, pair, test)
+
+
+@pytest.mark.parametrize("pair", ["sqlite", "postgres"], indirect=True)
+def test_a_process_that_has_not_heard_of_the_move_is_refused(tmp_path: Path, pair: Pair) -> None:
+    async def test(made: League) -> None:
+        await made.post(made.north, "a", "k" * 22)
+        await made.move("south")
+        runtime = made.north.cell.runtime
+        caller = Caller(made.site, PUBLIC_PRINCIPAL)
+        with pytest.raises(SiteElsewhere):
+            await runtime.invoke_here(L.get_sum, caller, {"name": "a"})
+        if runtime.storage.dialect == "postgresql":
+            runtime.storage.fence.load([])  # the row decides, not what is remembered
+        for _ in range(2):
+            with pytest.raises(SiteElsewhere):
+                await runtime.invoke_here(L.post, caller, {"name": "a"}, key="n" * 22)
+        assert await made.north.rows("SELECT count(*) FROM book_sums") == [(0,)]
+
+    run(tmp_path, pair, test)
+
+
+def test_a_cell_that_cannot_have_the_site_is_told(tmp_path: Path) -> None:
+    async def test(made: League) -> None:
+        with pytest.raises(NotFound):
+            await made.move("west")
+        with pytest.raises(NotFound):
+            await made.move("home")
+        await made.move("north")
+        assert made.steps == ["plan"]  # and found to be there
+        assert (await made.move("south")).cell == "south"
+
+    folder = tmp_path / "cells"
+    cells = (Place(folder / "north", synchronous="OFF"), Place(folder / "south", synchronous="OFF"))
+    run(tmp_path, cells, test)
