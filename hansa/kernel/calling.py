@@ -8,11 +8,14 @@ from hansa.kernel.answer import Answer
 from hansa.kernel.caller import Caller
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.context import Context
-from hansa.kernel.fence import SiteElsewhere
+from hansa.kernel.fence import SiteElsewhere, SiteMoving
 from hansa.kernel.observe.spans import Inside
 from hansa.kernel.operation import INTERNAL, PUBLIC, Operation
+from hansa.kernel.position import read_position
 from hansa.kernel.problems import NotFound
 from hansa.kernel.run import Run
+from hansa.kernel.site import SiteInfo
+from hansa.kernel.storage import PLATFORM
 from hansa.kernel.whereabouts import settled
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ async def invoke(
                     raise
         way = runtime.way(operation)
         if more["token"]:
-            runtime.check_token(more["token"])
+            read_position(more["token"])
         deadline = more["deadline"] or deadline_in(operation.deadline_s)
         return await way.forward(
             operation, caller, arguments, everywhere=operation.service == EVERYWHERE, cell=cell,
@@ -55,6 +58,31 @@ async def invoke(
     if runtime.remote is None or operation.scope == "platform":
         return await ask("")
     return await settled(runtime, caller.site, more["deadline"], ask)
+
+
+async def as_known(
+    runtime: "Runtime", operation: Operation[..., Any], site: SiteInfo, token: str
+) -> SiteInfo:
+    """Return a site that work was sent here for, looked up anew where whoever sent it seems to know
+    more of it than this process. Raises Invalid for what is no position, and SiteMoving for a read
+    that is to see what was written in the cell to which the site has gone."""
+    epoch = read_position(token).epoch if token else 0
+    if not runtime.shares_sites or operation.service == EVERYWHERE or site.id == PLATFORM:
+        return site
+    if epoch > site.epoch or not runtime.is_home(site):
+        runtime.directory.forget(site.id)
+        site = await runtime.site(site.id)
+        if operation.kind == "query" and is_behind(
+            site.epoch, epoch, at_home=runtime.is_home(site)
+        ):
+            raise SiteMoving("The site has been moved; send the request again.", retry_after_s=1)
+    return site
+
+
+def is_behind(here: int, read: int, *, at_home: bool) -> bool:
+    """Tell whether a cell, which knows a site in the epoch `here`, may have older rows than a
+    position of the epoch `read` says; 0 is none. Pure."""
+    return read > here or (read > 0 and not at_home)
 
 
 def is_here(runtime: "Runtime", operation: Operation[..., Any], cell: str) -> bool:

@@ -29,7 +29,8 @@ from hansa.kernel.finishing import Finisher
 from hansa.kernel.load import Background, Load
 from hansa.kernel.observe.recorder import Recorder
 from hansa.kernel.operation import INTERNAL, PUBLIC, Operation
-from hansa.kernel.problems import Denied, Invalid, NotFound, problem_of
+from hansa.kernel.position import Position
+from hansa.kernel.problems import Denied, NotFound, problem_of
 from hansa.kernel.relations import Authorizer, RelationAuthorizer
 from hansa.kernel.run import Run
 from hansa.kernel.sealing import Sealer
@@ -251,9 +252,9 @@ class Runtime:
     ) -> Answer:
         """Run an operation of a service that runs here. Raises Problem."""
         site = await self._admit(operation, caller)
+        if token or self.shares_sites:
+            site = await calling.as_known(self, operation, site, token)
         run = self._run(operation, site, caller.principal, deadline, trace, arguments)
-        if token:
-            self.check_token(token)
         if operation.kind == "query":
             value = await self.query(operation, run, arguments)
             return Answer(operation.status, bounded(codec.encode(value)), [])
@@ -262,7 +263,7 @@ class Runtime:
             settled = await self.finisher.run(action, run, arguments, key, request_hash)
             return self._answer_of(action, settled)
         committed = await execute(self, operation, run, arguments, key=key, request=request_hash)
-        return self._answer(committed)
+        return self._answer(committed, site)
 
     def _run(
         self,
@@ -282,22 +283,10 @@ class Runtime:
             deadline or deadline_in(operation.deadline_s), serial_by=serial_by,
         )  # fmt: skip
 
-    def token(self, position: int) -> str:
-        """Return the token of a position: `cell:epoch:position`."""
-        return f"{self.storage.cell}:{EPOCH_FIRST}:{position}"
-
-    def check_token(self, token: str) -> None:
-        """Accept a token of this or another cell. The primary has all that it has answered."""
-        parts = token.split(":")
-        if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
-            raise Invalid(
-                "Hansa-Position is cell:epoch:position, as an answer gave it.",
-                slug="invalid-position",
-            )
-
-    def _answer(self, committed: Committed[Commanded]) -> Answer:
+    def _answer(self, committed: Committed[Commanded], site: SiteInfo) -> Answer:
         done = committed.value
-        headers = [("hansa-position", self.token(committed.position))]
+        position = Position(self.storage.cell, site.epoch, committed.position)
+        headers = [("hansa-position", str(position))]
         if done.replayed:
             headers.append(("idempotency-replayed", "true"))
         return Answer(done.status, done.answer, headers)

@@ -14,8 +14,8 @@ import msgspec
 from hansa.kernel.remote.connection import Broken, Line, Reply
 from hansa.kernel.remote.placement import Address
 from hansa.simulate.history import History
+from hansa.simulate.league import HTTP_PORT, SITE
 from hansa.simulate.loop import VirtualLoop
-from hansa.simulate.node import HTTP_PORT, SITE
 from hansa.simulate.plan import Wish
 from hansa.simulate.service import Port
 
@@ -62,11 +62,16 @@ class Clients:
 
     async def fulfil(self, wish: Wish) -> None:
         """Send a wish until it is answered for good, and once more if it says so."""
-        line = Line(Address(f"n{wish.port}", HTTP_PORT))
+        line = _line(wish.node)
         if wish.verb == "ask":
             await self._ask(line, wish)
             return
         path, body, about = self._request(wish)
+        there = line
+        if wish.then != wish.node and wish.verb == "transfer":
+            there = _line(wish.then)
+            # What this one remembers from now on of where the site is may be old when it matters.
+            await self._look(there, wish, f"accounts/{wish.account}", "")
         reply = await self._insist(line, wish, path, body, about)
         if reply is None:
             self._break(f"wish {wish.number} was never answered", *about)
@@ -80,7 +85,7 @@ class Clients:
             return
         self._promise(wish, msgspec.json.decode(reply.body))
         if wish.verb == "transfer":
-            await self._read_back(line, wish, reply, about)
+            await self._read_back(there, wish, reply, about)
         if wish.again_s:
             await asyncio.sleep(wish.again_s)
             again = await self._insist(line, wish, path, body, about)
@@ -99,22 +104,22 @@ class Clients:
                 "account": wish.account, "to_port": wish.to_port, "to": wish.to,
                 "amount": wish.amount,
             }  # fmt: skip
-            about = (key, f"n{wish.port}/{wish.account}", f"n{wish.to_port}/{wish.to}")
+            about = (key, f"p{wish.port}/{wish.account}", f"p{wish.to_port}/{wish.to}")
             return "transfers", body, about
         if wish.verb == "reserve":
             body = {"item": wish.item, "quantity": wish.amount, "lapse_ms": wish.lapse_ms}
-            return "reservations", body, (key, f"n{wish.port}/{wish.item}")
+            return "reservations", body, (key, f"p{wish.port}/{wish.item}")
         body = {"account": wish.account, "amount": wish.amount}
-        return "deposits", body, (key, f"n{wish.port}/{wish.account}")
+        return "deposits", body, (key, f"p{wish.port}/{wish.account}")
 
     async def _insist(
         self, line: Line, wish: Wish, path: str, body: dict[str, Any], about: tuple[str, ...]
     ) -> Reply | None:
         name = self._ports[wish.port].service.name
         data = msgspec.json.encode(body)
-        self._history.note(f"c{wish.number}", f"asks n{wish.port} {path} {data.decode()}", *about)
+        self._history.note(f"c{wish.number}", f"asks n{wish.node} {path} {data.decode()}", *about)
         head = (
-            f"POST /{name}/{path} HTTP/1.1\r\nhost: n{wish.port}\r\nhansa-site: {SITE.id}\r\n"
+            f"POST /{name}/{path} HTTP/1.1\r\nhost: n{wish.node}\r\nhansa-site: {SITE.id}\r\n"
             f"idempotency-key: {_key(wish)}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(data)}\r\n\r\n"
         )
@@ -148,7 +153,7 @@ class Clients:
         sent = msgspec.json.decode(reply.body)["sent"]
         seen = await self._look(line, wish, f"accounts/{wish.account}", _position(reply))
         if seen is not None and seen["sent"] < sent:
-            self._break(f"n{wish.port}/{wish.account} has sent {sent}, but {seen} is read", *about)
+            self._break(f"p{wish.port}/{wish.account} has sent {sent}, but {seen} is read", *about)
 
     async def _look(
         self, line: Line, wish: Wish, path: str, position: str
@@ -156,12 +161,17 @@ class Clients:
         name = self._ports[wish.port].service.name
         more = f"hansa-position: {position}\r\n" if position else ""
         head = (
-            f"GET /{name}/{path} HTTP/1.1\r\nhost: n{wish.port}\r\n"
+            f"GET /{name}/{path} HTTP/1.1\r\nhost: n{wish.node}\r\n"
             f"hansa-site: {SITE.id}\r\n{more}\r\n"
         )
         reply = await self._until_final(line, head.encode())
         if reply is None:
             self._break(f"wish {wish.number}: {path} was never answered", f"wish-{wish.number}")
+            return None
+        if reply.status != 200:
+            self._break(
+                f"wish {wish.number}: {path} was answered {reply.status}", f"wish-{wish.number}"
+            )
             return None
         found: dict[str, Any] = msgspec.json.decode(reply.body)
         return found
@@ -173,6 +183,10 @@ class Clients:
     def _break(self, what: str, *about: str) -> None:
         self._history.note("!", what, *about)
         self.promises.broken.append(Violation(what, about))
+
+
+def _line(node: int) -> Line:
+    return Line(Address(f"n{node}", HTTP_PORT))
 
 
 def _key(wish: Wish) -> str:

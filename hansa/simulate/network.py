@@ -17,6 +17,8 @@ from hansa.simulate.loop import Process, VirtualLoop, current_process
 
 LATENCY_S: Final = (0.0002, 0.004)
 STALL_S: Final = (0.05, 1.5)
+FAR_S: Final = (0.005, 0.15)
+"""To and from who is far away: each step takes long enough for much to happen meanwhile."""
 STALLS: Final = 0.02
 """How often a packet is lost and sent again."""
 DOUBLES: Final = 0.04
@@ -33,6 +35,8 @@ class Network:
         self.loop = loop
         self.chance = chance
         self.history = history
+        self.far: set[str] = set()
+        """The machines that are far away."""
         self._doubles = DOUBLES
         self._stalls = STALLS
         self._listening: dict[str, tuple[Process, Factory]] = {}
@@ -126,7 +130,10 @@ class Network:
 
     def send(self, one: str, other: str, arrive: Callable[[], None], after: float = 0.0) -> float:
         """Have something arrive, not before `after`; return when, unless a partition holds it."""
-        when = max(self.loop.now + self.latency_s(), after)
+        latency_s = self.latency_s()
+        if self.far and (one in self.far or other in self.far):
+            latency_s += self.chance.uniform(*FAR_S)
+        when = max(self.loop.now + latency_s, after)
         self.loop.call_at(when, self._through, one, other, arrive, context=self._nobody)
         return when
 

@@ -7,9 +7,10 @@ them: the simulation's cells are SQLite, whose one writer commits in the order o
 
 from typing import Any, Final
 
-from hansa.kernel import commands, deliveries, dispatch, machine
+from hansa.kernel import calling, commands, deliveries, dispatch, machine
 from hansa.kernel.compiler import param, select, update
 from hansa.kernel.context import Context
+from hansa.kernel.fence import Fence
 from hansa.kernel.problems import Conflict
 from hansa.kernel.remote import following
 from hansa.kernel.remote.feed import Piece
@@ -123,6 +124,25 @@ def copies_outside() -> None:
     put(Follower, {"_keep": planted})
 
 
+def epoch_unchecked() -> None:
+    """A cell does not look whether the site has left it, in a later epoch, before it writes."""
+
+    def unchecked(self: Fence, site: str, across: bool) -> None:
+        """Let everybody write."""
+
+    put(Fence, {"check_write": unchecked})
+
+
+def token_ignored() -> None:
+    """A cell that a site has left, but that nobody has told so yet, answers reads for whoever has
+    already written in the other one."""
+
+    def never(here: int, read: int, *, at_home: bool) -> bool:
+        return False
+
+    put(calling, {"is_behind": never})
+
+
 PLANTS: Final[dict[str, Plant]] = {
     "position-outside": position_outside,
     "read-before-write": read_before_write,
@@ -130,4 +150,6 @@ PLANTS: Final[dict[str, Plant]] = {
     "answers-forgotten": answers_forgotten,
     "duplicate-applied": duplicate_applied,
     "copies-outside": copies_outside,
+    "epoch-unchecked": epoch_unchecked,
+    "token-ignored": token_ignored,
 }

@@ -20,13 +20,14 @@ from hansa.kernel.sqlite.connection import Synchronous
 from hansa.simulate.check import unrest, violations
 from hansa.simulate.client import Clients, Violation
 from hansa.simulate.history import WORLD, History, Line
+from hansa.simulate.league import League
 from hansa.simulate.loop import AtRest, Process, Spinning, VirtualLoop, current_process, ignored
 from hansa.simulate.machinery import Disk
 from hansa.simulate.mint import Mint
 from hansa.simulate.network import Network
-from hansa.simulate.node import Node, template_in
-from hansa.simulate.plan import Mishap, Plan
-from hansa.simulate.service import ports
+from hansa.simulate.node import Node
+from hansa.simulate.plan import Mishap, Passage, Plan
+from hansa.simulate.roaming import Roaming
 
 REST_S: Final = 120.0
 LOOK_S: Final = 0.25
@@ -50,13 +51,13 @@ class Theatre:
     def __init__(self, nodes: int, folder: Path, *, synchronous: Synchronous = "FULL") -> None:
         self.nodes = nodes
         self._synchronous: Synchronous = synchronous
-        self._ports = ports(nodes)
         self._folder = folder
-        self._template = template_in(folder, self._ports)
+        self._leagues: dict[bool, tuple[League, list[Path]]] = {}
         self._runs = 0
 
     def run(self, plan: Plan) -> Outcome:
         """Run a plan and return what became of it: the same each time."""
+        self._league(plan.roams)  # made outside of virtual time
         self._runs += 1
         folder = self._folder / str(self._runs)
         folder.mkdir()
@@ -65,6 +66,16 @@ class Theatre:
                 return self._performed(plan, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _league(self, roams: bool) -> tuple[League, list[Path]]:
+        """Return a league and the files to begin with."""
+        found = self._leagues.get(roams)
+        if found is None:
+            league = League(self.nodes, roams=roams)
+            folder = self._folder / f"begin-{roams}"
+            folder.mkdir()
+            found = self._leagues[roams] = league, league.files(folder)
+        return found
 
     def _performed(self, plan: Plan, folder: Path) -> Outcome:
         loop = VirtualLoop()
@@ -89,8 +100,8 @@ class Theatre:
             asyncio.set_event_loop(loop)
             stack.callback(asyncio.set_event_loop, None)
             disks = [
-                stack.enter_context(_disk(number, folder, self._template, plan))
-                for number in range(plan.nodes)
+                stack.enter_context(_disk(number, folder, begin, plan))
+                for number, begin in enumerate(self._league(plan.roams)[1])
             ]
             return self._play(loop, history, plan, disks)
 
@@ -98,15 +109,14 @@ class Theatre:
         self, loop: VirtualLoop, history: History, plan: Plan, disks: list[Disk]
     ) -> list[Violation]:
         loop.network = Network(loop, Random(f"network {plan.seed}"), history)
+        league = self._league(plan.roams)[0]
         mint = Mint(Random(f"mint {plan.seed}"))
         nodes: list[Node] = []
         for number, disk in enumerate(disks):
             chance = Random(f"node {plan.seed} {number}")
-            nodes.append(
-                Node(loop, history, self._ports, number, mint, disk, chance, self._synchronous)
-            )
-        clients = Clients(loop, history, self._ports, Random(f"clients {plan.seed}"))
-        stage = _Stage(loop, history, plan, nodes, clients)
+            nodes.append(Node(loop, history, league, number, mint, disk, chance, self._synchronous))
+        clients = Clients(loop, history, league.ports, Random(f"clients {plan.seed}"))
+        stage = _Stage(loop, history, plan, league, nodes, clients)
         try:
             loop.run_until_complete(stage.play())
         except AtRest as rest:
@@ -116,7 +126,7 @@ class Theatre:
         found = [*clients.promises.broken, *(Violation(one) for one in loop.failures)]
         if stage.unrest:
             return [*found, Violation(stage.unrest)]
-        reading = violations(nodes, self._ports, mint, clients.promises)
+        reading = violations(league, nodes, mint, clients.promises)
         return found + loop.run_until_complete(reading)
 
 
@@ -128,6 +138,7 @@ class _Stage:
         loop: VirtualLoop,
         history: History,
         plan: Plan,
+        league: League,
         nodes: list[Node],
         clients: Clients,
     ) -> None:
@@ -135,23 +146,28 @@ class _Stage:
         self._loop = loop
         self._history = history
         self._plan = plan
+        self._league = league
         self._nodes = nodes
         self._clients = clients
+        self._roaming = Roaming(loop, history, league, Random(f"roaming {plan.seed}"))
 
     async def play(self) -> None:
         """Load and trouble; then heal, and wait for rest."""
         for node in self._nodes:
             node.start()
         troubles = [asyncio.create_task(self._trouble(one)) for one in self._plan.mishaps]
+        passages = [asyncio.create_task(self._pass(one)) for one in self._plan.passages]
         wishes: list[asyncio.Task[None]] = []
         for wish in self._plan.wishes:
             await self._at(wish.at_s)
             process = Process(f"c{wish.number}")
             wishes.append(self._loop.spawn(process, self._clients.fulfil(wish)))
-        await asyncio.gather(*troubles)
+        await asyncio.gather(*troubles, *passages)
         await self._at(self._plan.load_s)
         self._loop.network.calm()
         self._history.note(WORLD, "all is well from here on")
+        if self._plan.passages:
+            await self._roaming.go(self._plan.passages[-1].to, REST_S)
         await asyncio.gather(*wishes)
         await self._rest()
 
@@ -166,12 +182,16 @@ class _Stage:
                     node.restart()
             try:
                 async with asyncio.timeout(REST_S):
-                    self.unrest = await unrest(self._nodes)
+                    self.unrest = await unrest(self._league, self._nodes)
             except TimeoutError:
                 self.unrest = "events were not delivered"
             if not self.unrest or self._loop.now > end:
                 return
             await asyncio.sleep(LOOK_S)
+
+    async def _pass(self, passage: Passage) -> None:
+        await self._at(passage.at_s)
+        await self._roaming.go(passage.to, passage.for_s)
 
     async def _trouble(self, mishap: Mishap) -> None:
         await self._at(mishap.at_s)

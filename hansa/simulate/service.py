@@ -19,6 +19,7 @@ from hansa.kernel.problems import Conflict
 from hansa.kernel.service import DueWork, Service
 from hansa.kernel.structs import Event, Struct
 from hansa.simulate.history import History
+from hansa.simulate.loop import current_process
 from hansa.simulate.mint import Mint
 
 ACCOUNTS: Final = ("anna", "bent", "clara")
@@ -99,6 +100,8 @@ class Port:
 
     def __init__(self, number: int, name: str) -> None:
         self.number = number
+        self.name = f"p{number}"
+        """How the history calls it: its accounts are p0/anna and so on."""
         service = self.service = Service(name, owner="kernel", package=f"{__name__}.{name}")
         self.accounts = service.table(
             "accounts", text("name", primary=True), integer("balance"), integer("sent"),
@@ -203,7 +206,7 @@ def _subscribe(port: Port, other: Port) -> None:
     )  # fmt: skip
 
     async def hear(ctx: Context, event: Any) -> None:
-        about = f"n{other.number}/{event.account}"
+        about = f"{other.name}/{event.account}"
         before = await ctx.db.value(mark, int, port=other.number, account=event.account) or 0
         await ctx.db.run(
             set_mark, port=other.number, account=event.account, last=event.number,
@@ -212,7 +215,7 @@ def _subscribe(port: Port, other: Port) -> None:
         if event.to_port == port.number:
             await ctx.db.run(credit, to=event.to, amount=event.amount)
         what = f"hears of transfer {event.number} of {about}, the last was {before}"
-        ctx.get(History).note(f"n{port.number}", what, about)
+        ctx.get(History).note(current_process().name, what, about)
         if ctx.new_id("dice")[-1] in STUMBLES:
             raise RuntimeError("stumbled")
 
@@ -303,8 +306,7 @@ def _declare_deposits(port: Port) -> None:
 
 def _note(ctx: Context, port: Port, what: str, thing: str, *about: str) -> None:
     """Tell what a handler does; that it was kept is only known by what follows."""
-    node = f"n{port.number}"
-    ctx.get(History).note(node, what, f"{node}/{thing}", *about)
+    ctx.get(History).note(current_process().name, what, f"{port.name}/{thing}", *about)
 
 
 def _declare_asking(port: Port, made: tuple[Port, ...]) -> None:

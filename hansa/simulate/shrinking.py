@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from hansa.simulate.plan import Mishap, Plan, Wish
+from hansa.simulate.plan import Mishap, Passage, Plan, Wish
 
 T = TypeVar("T")
 
@@ -29,6 +29,7 @@ def shrunk(plan: Plan, fails: Callable[[Plan], bool], tries: int = TRIES_MAX) ->
     while True:
         before = plan
         plan = _least(plan.mishaps, plan, _with_mishaps, still)
+        plan = _least(plan.passages, plan, _with_passages, still)
         plan = _least(plan.wishes, plan, _with_wishes, still)
         if plan == before or left <= 0:
             return plan
@@ -36,6 +37,10 @@ def shrunk(plan: Plan, fails: Callable[[Plan], bool], tries: int = TRIES_MAX) ->
 
 def _with_mishaps(plan: Plan, some: tuple[Mishap, ...]) -> Plan:
     return replace(plan, mishaps=some)
+
+
+def _with_passages(plan: Plan, some: tuple[Passage, ...]) -> Plan:
+    return replace(plan, passages=some)
 
 
 def _with_wishes(plan: Plan, some: tuple[Wish, ...]) -> Plan:

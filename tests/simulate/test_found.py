@@ -5,13 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.remote import following
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.sqlite.thread import Done, Worker
+from hansa.kernel.storage import PLATFORM, Session, Storage
 from tests.kernel import ledger as L
 from tests.kernel.cells import OWNER, opened
 from tests.kernel.ledger import Step, ledger
 
 TURNS = 200
+
+
+_FOLLOWED = "follow:home/book.*"
 
 
 class HeldWorker(Worker):
@@ -57,5 +63,27 @@ def test_who_waits_for_rest_does_not_spin(tmp_path: Path) -> None:
             for errand, done in held:
                 done(errand(), None)
             await rest
+
+    asyncio.run(go())
+
+
+def test_a_site_that_moved_hears_what_only_its_new_cell_had_passed(storage: Storage) -> None:
+    """The cell that it left had not begun to follow another one, and so said nothing of it: then
+    what the new cell had passed, without the site, was lost."""
+
+    async def go() -> None:
+        async with opened(storage, ledger) as cell:
+
+            async def back(session: Session) -> dict[str, int]:
+                await following.go_back(session, {_FOLLOWED: 9, "follow:south/book.*": 4})
+                first = await following.followed(session)
+                assert first == {_FOLLOWED: 9, "follow:south/book.*": 4}
+                await following.go_back(session, {"follow:south/book.*": 7})
+                return await following.followed(session)
+
+            committed = await cell.runtime.storage.write(
+                back, site=PLATFORM, deadline=deadline_in(30), across=True
+            )
+            assert committed.value == {_FOLLOWED: 0, "follow:south/book.*": 4}
 
     asyncio.run(go())

@@ -13,14 +13,20 @@ from hansa.simulate.shrinking import shrunk
 def test_only_the_cause_is_left(seed: int, data: st.DataObject) -> None:
     plan = plan_of(seed, 3)
     wishes = data.draw(st.sets(st.sampled_from(plan.wishes), min_size=1, max_size=3))
+    passages = {*plan.passages[-1:]}
     mishaps = data.draw(st.sets(st.sampled_from(plan.mishaps), max_size=2)) if plan.mishaps else ()
 
     def fails(candidate: Plan) -> bool:
-        return wishes <= {*candidate.wishes} and {*mishaps} <= {*candidate.mishaps}
+        return (
+            wishes <= {*candidate.wishes}
+            and {*mishaps} <= {*candidate.mishaps}
+            and passages <= {*candidate.passages}
+        )
 
     least = shrunk(plan, fails, tries=10_000)
     assert {*least.wishes} == wishes
     assert {*least.mishaps} == {*mishaps}
+    assert {*least.passages} == passages
     assert list(least.wishes) == [one for one in plan.wishes if one in wishes]  # in their order
 
 

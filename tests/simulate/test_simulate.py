@@ -8,15 +8,17 @@ from collections.abc import Callable
 
 import pytest
 
+from hansa.simulate.plan import plan_of
 from hansa.simulate.plants import PLANTS
 from hansa.simulate.report import LINES_MAX, explain
+from hansa.simulate.run import Theatre, folder_of_runs
 from hansa.simulate.sweep import sweep
 from tests.conftest import TOLD
 
 SEEDS = 100
-RUNS = [*(6 * [2]), *(4 * [3])]
+RUNS = [*(7 * [2]), *(3 * [3])]
 """The nodes of each hundred of seeds: these many runs of a hundred."""
-PLANTED_SEEDS_MAX = 60
+PLANTED_SEEDS_MAX = 200
 
 
 @pytest.mark.parametrize("run", range(len(RUNS)))
@@ -48,6 +50,22 @@ def test_the_history_of_a_seed_tells_what_went_wrong() -> None:
     assert "all is well from here on" in told
     assert "under the same key again" in lines[-1]
     assert lines[-1].startswith("VIOLATION: ")
+
+
+def test_sites_roam_and_who_moves_them_dies_over_it() -> None:
+    told: list[str] = []
+    with folder_of_runs() as folder:
+        theatre = Theatre(3, folder)
+        plans = [plan for plan in map(plan_of, range(12), 12 * [3]) if plan.roams]
+        for plan in plans:
+            outcome = theatre.run(plan)
+            assert outcome.violations == ()
+            told += [line.what for line in outcome.lines]
+    assert any("has the site" in what and "epoch 3" in what for what in told)
+    assert any("who brings the site" in what for what in told)
+    assert {"plan", "fence", "copy", "flip", "leave", "erase", "finish"} <= {
+        what.removeprefix("takes the step ") for what in told
+    }
 
 
 def test_workers_share_the_seeds() -> None:

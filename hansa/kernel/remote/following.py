@@ -104,8 +104,8 @@ class Follower:
                 )
                 step = next_step(reached)
                 piece = await self._ask(step)
-                if piece.position > step.after:
-                    reached = await self._keep(step, piece)
+                # A site that came here meanwhile may have brought us back: see `go_back`.
+                reached = await self._keep(step, piece) if piece.position > step.after else {}
             except Exception as error:
                 logger.warning("the log of %s cannot be followed: %s", self._entry.name, error)
                 reached = {}
@@ -187,5 +187,6 @@ async def followed(session: Session) -> dict[str, int]:
 async def go_back(session: Session, reached: dict[str, int]) -> None:
     """Follow other cells anew from where another cell was, if that is before here: what a site got
     there that came over meanwhile. What is here already is not taken twice."""
-    for name, position in reached.items():
-        await session.run(sql(session, _BACK), (name, _SLOT, position))
+    # What the other cell has not begun to follow, it has nothing of.
+    for name in sorted({*reached, *await followed(session)}):
+        await session.run(sql(session, _BACK), (name, _SLOT, reached.get(name, 0)))

@@ -4,11 +4,11 @@ What it is answered is kept by the directory for a second. While nobody answers,
 the last minutes is answered again: that the sites' process starts anew must not stop the others.
 """
 
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final
 
+from hansa.kernel import machine
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import Operation
@@ -67,15 +67,15 @@ class AskedRows:
         try:
             answer = await self._remote.invoke(
                 operation, PLATFORM, SYSTEM, arguments, inside=True,
-                deadline=time.monotonic() + ASK_S,
+                deadline=machine.monotonic() + ASK_S,
             )  # fmt: skip
         except Unreachable:
             kept = self._kept.get(name)
-            if kept is None or kept[0] < time.monotonic():
+            if kept is None or kept[0] < machine.monotonic():
                 raise
             return kept[1]
         value = self._remote.value(answer, operation.returns)
-        self._kept[name] = (time.monotonic() + STALE_S, value)
+        self._kept[name] = (machine.monotonic() + STALE_S, value)
         self._kept.move_to_end(name)
         if len(self._kept) > KEPT_MAX:
             self._kept.popitem(last=False)

@@ -3,13 +3,13 @@
 The process that serves the sites reads its own cell; any other one asks it (see `api.lookups`).
 """
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import and_
 
+from hansa.kernel import machine
 from hansa.kernel.compiler import Statements, param, select
 from hansa.kernel.database import Db
 from hansa.kernel.ids import ID
@@ -183,7 +183,7 @@ class CellRows:
         async def body(session: Session) -> T:
             return await ask(Db(session, PLATFORM, "sites", self._statements, _no_new_id))
 
-        return await self._storage.read(body, site=PLATFORM, deadline=time.monotonic() + READ_S)
+        return await self._storage.read(body, site=PLATFORM, deadline=machine.monotonic() + READ_S)
 
 
 def _no_new_id(prefix: str) -> ID:
