@@ -24,6 +24,7 @@ from hansa.kernel.deliveries import MACHINE_TROUBLE
 from hansa.kernel.due import COLUMNS, DueRow
 from hansa.kernel.problems import Invalid, Problem
 from hansa.kernel.relations import sql
+from hansa.kernel.remote.calls import Unreachable
 from hansa.kernel.remote.following import Follower
 from hansa.kernel.remote.placement import Entry
 from hansa.kernel.remote.releases import heard, terse
@@ -43,7 +44,8 @@ logger = logging.getLogger("hansa.remote")
 
 PATH: Final = "/_hansa/clock"
 ANSWER_S: Final = 60.0
-TROUBLE_S: Final = 0.1
+AGAIN_S: Final = (0.0, 0.02, 0.1)
+TROUBLE_S: Final = 0.5
 
 _MAKE: Final = """INSERT INTO hansa_clocks (site, now_us, target_us, ticked_us)
 VALUES (?1, ?2, ?2, ?3) ON CONFLICT (site) DO NOTHING"""
@@ -84,10 +86,19 @@ class Clocks:
         self._runtime = runtime
         self._remote = remote
         self._followers = followers
-        own = remote.own
-        by_cell = {entry.cell: entry for entry in remote.placement.entries} | {own.cell: own}
-        self._cells = list(by_cell.values())
-        """One entry of each cell."""
+
+    def _entries(self, site: SiteInfo) -> list[Entry]:
+        """Return who serves a site, this process at last."""
+        own, placement = self._remote.own, self._remote.placement
+        names = {name for entry in placement.entries for name in entry.services}
+        found = {placement.of(name, site.cell) for name in names} - {None, own}
+        return [*sorted((one for one in found if one is not None), key=lambda one: one.name), own]
+
+    def _cells(self, site: SiteInfo) -> list[Entry]:
+        """Return one entry of each cell that serves a site, this process at last."""
+        by_cell = {entry.cell: entry for entry in self._entries(site)}
+        own = by_cell.pop(self._remote.own.cell)
+        return [*by_cell.values(), own]
 
     # ---- what the keeper asks
 
@@ -123,11 +134,11 @@ class Clocks:
 
     def _schedules(self) -> dict[str, Schedule]:
         """Return the schedules of this cell, whichever of its processes runs them."""
-        of, own = self._remote.placement.of, self._remote.own.cell
+        here = self._remote.placement.services_of(self._remote.own.cell)
         return {
             schedule.name: schedule
             for service in self._runtime.services
-            if (entry := of(service.name)) is not None and entry.cell == own
+            if service.name in here
             for schedule in service.schedules
         }
 
@@ -252,7 +263,8 @@ class Clocks:
         """Go to the next instant at which something is due in any cell, and do one thing there;
         tell whether all is still at rest."""
         look = Ask("look", site.id, target_us, now_us, ticked_us)
-        seen = await asyncio.gather(*(self._ask(entry, look) for entry in self._cells))
+        cells = self._cells(site)
+        seen = await asyncio.gather(*(self._ask(entry, look) for entry in cells))
         ticks = [one.tick_us for one in seen if one.tick_us is not None]
         rows = [
             (told.run_at_us, told.row, place)
@@ -267,8 +279,8 @@ class Clocks:
         run_at_us, id, place = row
         if run_at_us > now_us:
             await self._all_reach(site, run_at_us)
-        cell = self._cells[place]
-        entry = self._remote.placement.of(seen[place].service)
+        cell = cells[place]
+        entry = self._remote.placement.of(seen[place].service, site.cell)
         if entry is None or entry.cell != cell.cell:
             entry = cell  # what is sent from there to another cell
         told = await self._ask(entry, Ask("do", site.id, run_at_us, row=id))
@@ -277,9 +289,8 @@ class Clocks:
     async def _all_reach(self, site: SiteInfo, at_us: int) -> None:
         """Have all cells reach an instant, the keeper's own at last: until then it begins again
         from where it was."""
-        own = self._remote.own
         ask = Ask("reach", site.id, at_us)
-        others = [entry for entry in self._cells if entry is not own]
+        *others, own = self._cells(site)
         await asyncio.gather(*(self._ask(entry, ask) for entry in others))
         await self._ask(own, ask)
 
@@ -289,7 +300,7 @@ class Clocks:
         ask = Ask("rest", site.id)
         before: list[int] = []
         while True:
-            entries = self._remote.placement.entries
+            entries = self._entries(site)
             seen = await asyncio.gather(*(self._ask(entry, ask) for entry in entries))
             positions = [one.position for one in seen]
             if positions == before:
@@ -301,9 +312,16 @@ class Clocks:
         if entry is self._remote.own:
             return await self._answer(ask)
         more = f"hansa-passport: {self._remote.passport(SYSTEM, PLATFORM, PATH, True)}\r\n"
-        reply = await self._remote.ask(
-            entry, PATH, more, codec.encode(terse(ask)), machine.monotonic() + ANSWER_S
-        )
+        body = codec.encode(terse(ask))
+        for pause_s in (*AGAIN_S, None):
+            try:
+                end = machine.monotonic() + ANSWER_S
+                reply = await self._remote.ask(entry, PATH, more, body, end)
+                break
+            except Unreachable:  # it may be asked again, however often that was done lately
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
         told: Told = heard(reply.body, Told)
         return told
 

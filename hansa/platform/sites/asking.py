@@ -39,11 +39,17 @@ class AskedRows:
     async def site(self, id: ID) -> SiteRow | None:
         """See `rows.site_of`."""
         found: SiteRow | None = await self._ask(lookups.look_up_site, id=id)
-        if found is not None and found.test_clock and self.join and id not in self._joined:
-            clock: ClockRow = await self._ask(lookups.look_up_clock, id=id)
-            await self.join(id, clock.now_us, clock.ticked_us)
-            self._joined.add(id)
+        if found is not None and found.test_clock:
+            await self._have_clock(found)
         return found
+
+    async def _have_clock(self, site: SiteRow) -> None:
+        """Have a copy of a site's test clock, where the site is in this cell."""
+        if self.join is None or site.id in self._joined or not self._remote.is_home(site.cell):
+            return
+        clock: ClockRow = await self._ask(lookups.look_up_clock, id=site.id)
+        await self.join(site.id, clock.now_us, clock.ticked_us)
+        self._joined.add(site.id)
 
     async def host(self, host: str) -> ID | None:
         """See `rows.site_of_host`."""
