@@ -10,6 +10,7 @@ What must never happen here: a row that is done before an earlier one of another
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
@@ -311,18 +312,17 @@ class Clocks:
         """Ask a process of an entry, or this one. Raises Problem."""
         if entry is self._remote.own:
             return await self._answer(ask)
-        more = f"hansa-passport: {self._remote.passport(SYSTEM, PLATFORM, PATH, True)}\r\n"
         body = codec.encode(terse(ask))
-        for pause_s in (*AGAIN_S, None):
-            try:
-                end = machine.monotonic() + ANSWER_S
-                reply = await self._remote.ask(entry, PATH, more, body, end)
-                break
-            except Unreachable:  # it may be asked again, however often that was done lately
-                if pause_s is None:
-                    raise
-                await asyncio.sleep(pause_s)
-        told: Told = heard(reply.body, Told)
+        for pause_s in AGAIN_S:  # it may be asked again, however often that was done lately
+            with suppress(Unreachable):
+                return await self._send(entry, body)
+            await asyncio.sleep(pause_s)
+        return await self._send(entry, body)
+
+    async def _send(self, entry: Entry, body: bytes) -> Told:
+        more = f"hansa-passport: {self._remote.passport(SYSTEM, PLATFORM, PATH, True)}\r\n"
+        end = machine.monotonic() + ANSWER_S
+        told: Told = heard((await self._remote.ask(entry, PATH, more, body, end)).body, Told)
         return told
 
 
