@@ -209,7 +209,8 @@ class Cell:
             raise
         hosted = self._join(sealer)
         alone = self.storage.dialect == "sqlite" and self.remote is None
-        self.directory = Directory(self._rows(hosted), sealer, self.clock, alone=alone)
+        rows = self._rows(hosted)
+        self.directory = Directory(rows, sealer, self.clock, alone=alone)
         if self.testpay:
             from hansa.business.commerce.testpay import Testpay
 
@@ -238,13 +239,18 @@ class Cell:
         if self.remote is not None and self.seal is not None:
             from hansa.kernel.moving.face import MovingFace
             from hansa.kernel.moving.lookout import Lookout
+            from hansa.kernel.remote.clocks import Clocks
             from hansa.kernel.remote.face import Face
             from hansa.kernel.remote.following import followers
+            from hansa.platform.sites.asking import AskedRows
 
             self._moving = MovingFace(self.runtime, dict.fromkeys(BYTES_TABLES, self._bytes()))
             self.app.inner = Face(self.runtime, self.seal, self._moving)
             self._lookout = Lookout(self.runtime)
             self._followers = followers(self.runtime, self.remote)
+            self.runtime.clocks = Clocks(self.runtime, self.remote, self._followers)
+            if isinstance(rows, AskedRows):
+                rows.join = self.runtime.clocks.join
         self.mounts = self._mounts(hosted)
         if self.pages:
             from hansa.console import MOUNT as PAGES  # who has no pages pays nothing for them

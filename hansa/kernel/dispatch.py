@@ -268,14 +268,15 @@ class Dispatcher:
         if not self._tasks:
             raise RuntimeError("no events run here: the runtime was started without background")
         reached = -1
-        while (last := await self._last(slot)) != reached:
+        while (last := await self.last(slot)) != reached:
             while self._position < last or self._busy(slot):
                 if self._position < last:
                     self._awake.set()
                 await self._progress()
             reached = last
 
-    async def _last(self, slot: int | None) -> int:
+    async def last(self, slot: int | None) -> int:
+        """Return the last position of the cell or of a slot."""
         await self._runtime.storage.sequence()
         return await self._runtime.storage.read(
             lambda session: log.last(session, slot),

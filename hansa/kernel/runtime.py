@@ -42,6 +42,7 @@ from hansa.kernel.ticks import Ticker
 
 if TYPE_CHECKING:
     from hansa.kernel.remote.calls import Remote
+    from hansa.kernel.remote.clocks import Clocks
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,6 +121,8 @@ class Runtime:
         self.ticker = Ticker(self)
         self.pruner = pruning.Pruner(self)
         self.finisher = Finisher(self)
+        self.clocks: Clocks | None = None
+        """What moves test clocks where services are in several processes."""
         self._advances: dict[str, asyncio.Task[datetime]] = {}
         self._state = "starting"
 

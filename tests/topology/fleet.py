@@ -276,9 +276,9 @@ def together(dsns: Dsns | None) -> tuple[Part, ...]:
 def apart(dsns: Dsns) -> tuple[Part, ...]:
     """Return three databases: the shop's is PostgreSQL, with two processes on it."""
     return (
-        Part("home", ("sites", "steward")),
+        Part("home", ("sites", "mail", "blobs", "webhooks")),
         Part("shop", ("commerce",), dsns, processes=2),
-        Part("post", ("mail", "blobs", "webhooks")),
+        Part("desk", ("steward",)),
     )
 
 

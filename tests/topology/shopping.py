@@ -13,9 +13,10 @@ STOCK = 10
 class Shop:
     """A site, its keeper, a visitor, and a mug on sale."""
 
-    def __init__(self, operator: Person, provider: Testpay) -> None:
+    def __init__(self, operator: Person, provider: Testpay, **more: Any) -> None:
+        """Make the site; `more` is what else it is to have."""
         self.provider = provider
-        site = operator.post("/sites", {"name": "shop"})
+        site = operator.post("/sites", {"name": "shop", **more})
         self.site: str = site["id"]
         self.operator = operator
         self.keeper = self.holder("*")
@@ -78,6 +79,6 @@ class Shop:
         moves = [one for one in self.provider.ledger() if one["site"] == self.site]
         return [one["amount"] for one in moves if one["purpose"] == purpose]
 
-    def other(self) -> "Shop":
+    def other(self, **more: Any) -> "Shop":
         """Return another site."""
-        return Shop(self.operator, self.provider)
+        return Shop(self.operator, self.provider, **more)

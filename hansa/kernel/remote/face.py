@@ -20,7 +20,7 @@ from hansa.kernel.moving import messages
 from hansa.kernel.observe.recorder import work
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import Denied, Invalid, NotFound, Overloaded, Unauthenticated
-from hansa.kernel.remote import feed
+from hansa.kernel.remote import clocks, feed
 from hansa.kernel.remote.calls import PATH
 from hansa.kernel.remote.feed import Feed
 from hansa.kernel.remote.passport import Passport, PassportRefused, Seal
@@ -35,7 +35,7 @@ DEADLINE_MAX_S: Final = 60.0
 
 
 class Face:
-    """Answers other processes: calls, and questions to the log."""
+    """Answers other processes: calls, and questions to the log and about test clocks."""
 
     def __init__(self, runtime: "Runtime", seal: Seal, moving: "MovingFace | None" = None) -> None:
         """`moving` answers about sites that move; without it none do."""
@@ -64,6 +64,9 @@ class Face:
         elif self._moving is not None and request.path.startswith(messages.PATH):
             self._passport(request, request.path)
             answer = await self._moving.respond(request.path, await _body(request))
+        elif request.path == clocks.PATH and self._runtime.clocks is not None:
+            self._passport(request, clocks.PATH)
+            answer = await self._runtime.clocks.respond(await _body(request))
         else:
             raise NotFound("There is no such path.", slug="no-such-path")
         headers = [("content-type", answer.content_type), *answer.headers]

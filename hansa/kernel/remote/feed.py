@@ -36,13 +36,14 @@ class Ask(Struct):
     """A question: what of these types is after a position? The follower has kept all up to it.
 
     A type is an event's name, or `service.*` for all events of a service. `until` is where the
-    follower stands with its other types; 0 where there are none.
+    follower stands with its other types; 0 where there are none. `at_once` does not wait.
     """
 
     follower: Annotated[str, Meta(min_length=1, max_length=200)]
     after: Annotated[int, Meta(ge=0)]
     types: Annotated[tuple[str, ...], Meta(max_length=10_000)]
     until: Annotated[int, Meta(ge=0)] = 0
+    at_once: bool = False
 
 
 class Piece(Struct):
@@ -93,7 +94,7 @@ class Feed:
                 event for event in events if event.position <= position and _is_of(event, wanted)
             )
             left_s = end - machine.monotonic()
-            if found or is_over or left_s <= 0 or self._ended:
+            if found or is_over or ask.at_once or left_s <= 0 or self._ended:
                 return Piece(found, position)
             if len(events) < READ_MAX:
                 await self._wait(left_s)

@@ -111,9 +111,22 @@ class Follower:
                 reached = {}
                 await asyncio.sleep(TROUBLE_S)
 
-    async def _ask(self, step: Step) -> Piece:
+    async def catch_up(self) -> None:
+        """Copy all that is in the log by now; `_follow` goes on beside it. Raises Problem."""
+        reached = await self._runtime.storage.read(
+            self._reached, site=PLATFORM, deadline=deadline_in(30), across=True
+        )
+        while True:
+            step = next_step(reached)
+            piece = await self._ask(step, at_once=True)
+            if piece.position > step.after:
+                reached = await self._keep(step, piece)
+            elif not step.until:
+                return
+
+    async def _ask(self, step: Step, *, at_once: bool = False) -> Piece:
         own = self._remote.own
-        ask = Ask(f"{own.cell}/{own.name}", step.after, step.types, step.until)
+        ask = Ask(f"{own.cell}/{own.name}", step.after, step.types, step.until, at_once)
         more = f"hansa-passport: {self._remote.passport(SYSTEM, PLATFORM, feed.PATH, True)}\r\n"
         reply = await self._remote.ask(
             self._entry, feed.PATH, more, codec.encode(terse(ask)), machine.monotonic() + ANSWER_S

@@ -5,7 +5,7 @@ the last minutes is answered again: that the sites' process starts anew must not
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from hansa.kernel import machine
@@ -15,7 +15,7 @@ from hansa.kernel.operation import Operation
 from hansa.kernel.remote.calls import Remote, Unreachable
 from hansa.kernel.storage import PLATFORM
 from hansa.platform.sites.api import lookups
-from hansa.platform.sites.rows import KeyRow, SettingRow, SiteRow
+from hansa.platform.sites.rows import ClockRow, KeyRow, SettingRow, SiteRow
 
 ASK_S: Final = 3.0
 STALE_S: Final = 300.0
@@ -23,17 +23,33 @@ STALE_S: Final = 300.0
 KEPT_MAX: Final = 20_000
 
 
+Join = Callable[[ID, int, int], Awaitable[None]]
+
+
 class AskedRows:
     """The rows of the process that serves the sites (see `rows.Rows`)."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
+        self.join: Join | None = None
+        """What makes this cell's copy of a test clock, before anything of its site happens here."""
+        self._joined: set[ID] = set()
         self._kept: OrderedDict[Any, tuple[float, Any]] = OrderedDict()
 
     async def site(self, id: ID) -> SiteRow | None:
         """See `rows.site_of`."""
         found: SiteRow | None = await self._ask(lookups.look_up_site, id=id)
+        if found is not None and found.test_clock:
+            await self._have_clock(found)
         return found
+
+    async def _have_clock(self, site: SiteRow) -> None:
+        """Have a copy of a site's test clock, where the site is in this cell."""
+        if self.join is None or site.id in self._joined or not self._remote.is_home(site.cell):
+            return
+        clock: ClockRow = await self._ask(lookups.look_up_clock, id=site.id)
+        await self.join(site.id, clock.now_us, clock.ticked_us)
+        self._joined.add(site.id)
 
     async def host(self, host: str) -> ID | None:
         """See `rows.site_of_host`."""

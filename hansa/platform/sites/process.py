@@ -57,6 +57,12 @@ async def read_test_clock(ctx: Context, site: ID) -> tuple[datetime, datetime]:
         raise _moved() from None
 
 
+async def read_ticked(ctx: Context, site: ID) -> tuple[int, int]:
+    """Return where a test clock stands, and up to where its schedules have run."""
+    now_us, _, ticked_us = await advance.read_clock(ctx.runtime, await ctx.runtime.site(site))
+    return now_us, ticked_us
+
+
 async def advance_test_clock(ctx: Context, site: ID, to: datetime) -> None:
     """Have a test clock go to an instant, and wait a moment for it to arrive. Asking for the same
     instant again changes nothing. Raises Conflict and Invalid (see `kernel.advance`)."""

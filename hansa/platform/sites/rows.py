@@ -50,6 +50,13 @@ class KeyRow(Struct):
     revoked_at: datetime | None
 
 
+class ClockRow(Struct):
+    """Where a test clock stands, and up to where its schedules have run."""
+
+    now_us: int
+    ticked_us: int
+
+
 class SettingRow(Struct):
     """A setting as it is kept."""
 

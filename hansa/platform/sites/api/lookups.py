@@ -5,13 +5,20 @@ from hansa.kernel.ids import ID
 from hansa.kernel.operation import INTERNAL
 from hansa.platform.sites import rows
 from hansa.platform.sites import sites as service
-from hansa.platform.sites.rows import KeyRow, SettingRow, SiteRow
+from hansa.platform.sites.process import read_ticked
+from hansa.platform.sites.rows import ClockRow, KeyRow, SettingRow, SiteRow
 
 
 @service.query(needs=INTERNAL, scope="platform")
 async def look_up_site(ctx: Context, id: ID) -> SiteRow | None:
     """Return a site."""
     return await rows.site_of(ctx.db, id)
+
+
+@service.query(needs=INTERNAL, scope="platform")
+async def look_up_clock(ctx: Context, id: ID) -> ClockRow:
+    """Return where the test clock of a site stands."""
+    return ClockRow(*await read_ticked(ctx, id))
 
 
 @service.query(needs=INTERNAL, scope="platform")

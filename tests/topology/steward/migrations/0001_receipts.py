@@ -18,3 +18,10 @@ def upgrade() -> None:
         sa.Column("times", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("site", "order_id", name="steward_receipts_key"),
     )
+    op.create_table(
+        "steward_diary",
+        sa.Column("site", sa.Text(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("site", "what", "at", name="steward_diary_key"),
+    )
