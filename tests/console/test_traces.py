@@ -59,6 +59,9 @@ async def test_traces_are_listed_and_found(cell: TestCell, file: Path, one: Segm
     page = text_of(await visitor.get("/traces?failed=1"))
     assert "commerce.complete" in page and "shop.get_product" not in page
     assert "mail.send" in text_of(await visitor.get("/traces?kind=due"))
+    for named in (one.trace.id, f"{one.trace.id}-{one.trace.span}", one.trace.parent):
+        led = (await visitor.get(f"/traces?find={named}")).headers["location"]
+        assert led == f"/hansa/traces/{one.trace.id}"
     assert "Nothing like that" in text_of(await visitor.get("/traces?name=no.such"))
     assert "Nothing like that" in text_of(await visitor.get("/traces?slower=900"))
     for odd in ("kind=odd", "cursor=odd", "slower=odd"):
