@@ -35,6 +35,7 @@ CALLS: Final = 20_000
 RESERVATIONS: Final = 20_000
 SITES: Final = 10_000
 ROUNDS: Final = 3
+LOOKS: Final = 25
 LIMIT_S: Final = 600
 CATALOGUE: Final = "HANSA_BENCH_CATALOGUE"
 
@@ -282,7 +283,7 @@ async def measure_pages(folder: Path) -> list[Figure]:
         "/traces?site=site_nowhere", f"/traces/{trace}",
     ):  # fmt: skip
         took: list[float] = []
-        for _ in range(TURNS):
+        for _ in range(LOOKS):
             began = time.perf_counter()
             status, _, _ = await _page(pages, "GET", MOUNT + path, cookie=cookie)
             took.append((time.perf_counter() - began) * 1e3)
