@@ -3,6 +3,7 @@
     calls    ctx.call, bare and as if remote, without and with a statement; goal: 4 us bare
     hot      reservations of one item per processor second; goal: 10,000
     sites    10,000 sites: milliseconds to create one (goal: 5), bytes of an idle one (goal: 20,000)
+    pages    the engineers' pages with a million spans kept: milliseconds each; goal: 50
     import   a catalogue file: seconds and peak memory; goal: 19,406 products in 30 s and 300 MB
 
 `import` takes its file (NDJSON, also gzipped) from the environment: HANSA_BENCH_CATALOGUE.
@@ -34,6 +35,7 @@ CALLS: Final = 20_000
 RESERVATIONS: Final = 20_000
 SITES: Final = 10_000
 ROUNDS: Final = 3
+LOOKS: Final = 25
 LIMIT_S: Final = 600
 CATALOGUE: Final = "HANSA_BENCH_CATALOGUE"
 
@@ -255,10 +257,121 @@ async def measure_import(folder: Path) -> list[Figure]:
     ]
 
 
+async def measure_pages(folder: Path) -> list[Figure]:
+    """Measure each page, rendered, with a million spans in the file of what was observed."""
+    from hansa.assembly import OPERATOR, Cell, Place
+    from hansa.console import MOUNT, Pages
+    from hansa.kernel.storage import PLATFORM
+    from hansa.platform.sites.api import NewKey, create_key
+
+    file = folder / "observed.db"
+    trace = _keep_a_million(file)
+    cell = Cell(Place(folder))
+    await cell.open()
+    site = await _new_site(cell, "watched")
+    form = {"site": PLATFORM, "body": NewKey("of the benchmark", ("*",))}
+    key = (await cell.runtime.do(create_key, OPERATOR, form)).key
+    pages = Pages(cell.runtime, cell.app, cell.directory, file)
+    body = f"key={key}".encode()
+    status, headers, _ = await _page(pages, "POST", f"{MOUNT}/login", body)
+    cookie = dict(headers)[b"set-cookie"].partition(b";")[0]
+    figures: list[Figure] = []
+    for path in (
+        "/", "/services", "/services/commerce", "/api", "/log", "/deliveries", "/due", "/sites",
+        f"/sites/{site}", "/cells", "/statements", "/traces", "/traces?service=shop&slower=40",
+        "/traces?failed=1", "/traces?slower=9000000", "/traces?name=shop.op_7&kind=request",
+        "/traces?site=site_nowhere", f"/traces/{trace}",
+    ):  # fmt: skip
+        took: list[float] = []
+        for _ in range(LOOKS):
+            began = time.perf_counter()
+            status, _, _ = await _page(pages, "GET", MOUNT + path, cookie=cookie)
+            took.append((time.perf_counter() - began) * 1e3)
+            if status != 200:
+                raise RuntimeError(f"{path}: {status}")
+        shown = path.replace(site, "...").replace(trace, "...")
+        figures.append(Figure(f"page {shown}", median(took), "ms", 50))
+    pages.close()
+    await cell.close()
+    return figures
+
+
+def _keep_a_million(file: Path) -> str:
+    """Keep 100,000 pieces of work of 10 spans each, of 1,000 kinds; return a trace."""
+    import apsw
+
+    from hansa.kernel.observe.archive import Archive
+    from hansa.kernel.observe.spans import Segment
+    from hansa.kernel.observe.traceparent import Tracer
+
+    tracer, archive = Tracer(0.0), Archive(file, bytes_max=8 << 30)
+    archive.start()
+    sql = "SELECT shelf_products.id, shelf_products.title FROM shelf_products WHERE site = ?"
+    for number in range(1_000):
+        spans: Any = [
+            (0, "sql", f"{sql} AND {number % 50} = {place}", 0.001 * place, 0.001 * place + 0.0005,
+             place, "")
+            for place in range(10)
+        ]  # fmt: skip
+        archive.keep(
+            Segment(
+                "request", f"shop.op_{number % 100}", "shop", f"site_{number % 200}",
+                tracer.trace(""), began=number * 0.001, ended=number * 0.001 + number % 50 * 0.001,
+                status=200, failed=number % 100 == 0, spans=spans,
+            )
+        )  # fmt: skip
+    archive.stop()
+    connection = apsw.Connection(str(file))
+    names = [str(row[1]) for row in connection.execute("PRAGMA table_info(segments)")]
+    values = {
+        "id": "NULL",
+        "trace": "lower(hex(randomblob(16)))",
+        "start_us": "start_us + n * 1000",
+    }
+    columns = ", ".join(values.get(name, name) for name in names)
+    connection.execute(
+        "WITH RECURSIVE times(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM times WHERE n < 99)"
+        f" INSERT INTO segments SELECT {columns} FROM segments CROSS JOIN times"
+    )
+    rows = connection.execute("SELECT count(*), sum(spans), max(trace) FROM segments").fetchall()
+    connection.close()
+    count, spans, trace = rows[0]
+    print(f"{count:,} segments with {spans:,} spans", file=sys.stderr)
+    return str(trace)
+
+
+async def _page(
+    pages: Any, method: str, target: str, body: bytes = b"", cookie: bytes = b""
+) -> tuple[int, Any, bytes]:
+    """Return the status, headers and body of a page."""
+    path, _, query = target.partition("?")
+    headers = [
+        (b"host", b"bench"), (b"origin", b"http://bench"), (b"cookie", cookie),
+        (b"content-type", b"application/x-www-form-urlencoded"),
+    ]  # fmt: skip
+    scope = {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(),
+        "query_string": query.encode(), "root_path": "/hansa", "headers": headers,
+        "scheme": "http", "server": ("bench", 80), "client": ("127.0.0.1", 1), "state": {},
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await pages(scope, receive, send)
+    whole = b"".join(one.get("body", b"") for one in sent[1:])
+    return sent[0]["status"], sent[0]["headers"], whole
+
+
 MEASURED: Final[dict[str, Callable[[Path], Awaitable[list[Figure]]]]] = {
     "calls": measure_calls,
     "hot": measure_hot,
     "sites": measure_sites,
+    "pages": measure_pages,
     "import": measure_import,
 }
 

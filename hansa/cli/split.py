@@ -120,6 +120,7 @@ def _command(place: Place, name: str, port: int, placement: Path) -> list[str]:
     command = [
         sys.executable, "-m", "hansa.cli", "serve", "--folder", str(place.folder),
         "--port", str(port), "--services", name, "--placement", str(placement), "--testpay",
+        "--pages",
     ]  # fmt: skip
     return [*command, "--database", place.database] if place.database else command
 

@@ -18,10 +18,11 @@ _LEAPS = """WITH RECURSIVE found(site, n) AS (
 
 async def sites_having(visit: Visit, table: str) -> tuple[str, list[tuple[str, str]]]:
     """Return the site that is asked for, else the first, "" for none; and those to choose from,
-    with their names. Raises NotFound where the table's service does not run here."""
+    with their names. Raises NotFound where the table's service does not run in this process."""
     service = table.partition("_")[0]
-    if not any(one.name == service for one in visit.runtime.services):
-        raise NotFound(f"The service {service} does not run here.")
+    if not visit.runtime.serves(service):
+        raise NotFound(f"The service {service} does not run here: look at the pages of the process"
+                       " that serves it.")  # fmt: skip
     found = [str(row[0]) for row in await visit.rows(_LEAPS.format(table=table), SITES_MAX)]
     chosen = visit.asked("site") or (found[0] if found else "")
     if chosen and chosen not in found:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from hansa.kernel.observe.flow import ANY, Edge
 from hansa.kernel.structs import Struct
 
@@ -18,9 +20,14 @@ class Stream(Struct):
 
 
 def streams(edges: Iterable[Edge]) -> list[Stream]:
-    """Return edges by the two services that they are between, by name, calls before events."""
+    """Return edges by the two services that they are between, by name, calls before events. An
+    event is as declared where its subscriber hears those of all services."""
+    every = list(edges)
+    of_all = {edge.target for edge in every if edge.origin == ANY}
     found: dict[tuple[str, str, bool], list[Edge]] = {}
-    for edge in edges:
+    for edge in every:
+        if not edge.is_call and edge.target in of_all:
+            edge = msgspec.structs.replace(edge, declared=True)
         origin = "every service" if edge.origin == ANY else edge.origin
         found.setdefault((origin, edge.target, not edge.is_call), []).append(edge)
     return [

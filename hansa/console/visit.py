@@ -141,10 +141,6 @@ class Visit:
                 arguments["body"] = msgspec.convert(arguments["body"], one.type)
         return await self.do(operation, site, **arguments)
 
-    def has(self, name: str) -> bool:
-        """Tell whether there is an operation of a name."""
-        return name in self.runtime.by_id
-
     async def intervene(
         self, operation: Operation[..., None], site: str, /, **arguments: str
     ) -> None:

@@ -59,10 +59,24 @@ async def test_traces_are_listed_and_found(cell: TestCell, file: Path, one: Segm
     page = text_of(await visitor.get("/traces?failed=1"))
     assert "commerce.complete" in page and "shop.get_product" not in page
     assert "mail.send" in text_of(await visitor.get("/traces?kind=due"))
+    for named in (one.trace.id, f"{one.trace.id}-{one.trace.span}", one.trace.parent):
+        led = (await visitor.get(f"/traces?find={named}")).headers["location"]
+        assert led == f"/hansa/traces/{one.trace.id}"
     assert "Nothing like that" in text_of(await visitor.get("/traces?name=no.such"))
     assert "Nothing like that" in text_of(await visitor.get("/traces?slower=900"))
     for odd in ("kind=odd", "cursor=odd", "slower=odd"):
         assert (await visitor.get(f"/traces?{odd}")).status == 400, odd
+
+
+async def test_what_failed_lately_is_on_the_overview(cell: TestCell, tmp_path: Path) -> None:
+    visitor = await looking(cell, tmp_path / "observed.db")
+    assert "Failed within" not in text_of(await visitor.get("/"))
+    archive = Archive(tmp_path / "observed.db", process="test-1")
+    archive.start()
+    archive.keep(segment("commerce.complete", failed=True, status=500))
+    archive.stop()
+    page = text_of(await visitor.get("/"))
+    assert "Failed within the hour" in page and "commerce.complete" in page
 
 
 async def test_a_trace_is_a_waterfall_with_what_went_in(
@@ -117,3 +131,14 @@ def test_a_stream_is_all_that_goes_from_one_to_another() -> None:
         ("shop", "mail", True, 1),
         ("shop", "mail", False, 5),
     ]
+
+
+def test_who_hears_all_is_told_nothing_that_is_not_declared() -> None:
+    seen = [
+        Edge(ANY, "hooks", "", True, 0), Edge("shop", "hooks", "shop.sold", False, 3),
+        Edge("mail", "hooks", "hooks.post", False, 1), Edge("shop", "mail", "shop.sold", False, 1),
+    ]  # fmt: skip
+    declared = {(one.origin, one.target): one.edges[0].declared for one in streams(seen)}
+    assert declared["shop", "hooks"]
+    assert not declared["mail", "hooks"]
+    assert not declared["shop", "mail"]

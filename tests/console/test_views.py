@@ -203,6 +203,24 @@ async def test_deliveries_are_skipped_and_due_work_retried_and_cancelled(cell: T
     ]  # fmt: skip
 
 
+async def test_all_that_is_shown_is_tried_again(cell: TestCell) -> None:
+    visitor, site = await engineer(cell), await cell.site()
+    names = [f"s{number}" for number in range(3)]
+    await cell.runtime.do(
+        harbour.sail_in, Caller(site.id, SYSTEM), {"body": harbour.Fleet(tuple(names))}
+    )
+    await arrive(cell, site.id, "Ghost", 0)
+    await cell.until_rows([(4,)], "SELECT count(*) FROM hansa_deliveries WHERE state = 'parked'")
+    await cell.until_rows([("parked",)], "SELECT state FROM hansa_due WHERE name = 'harbour.tow'")
+    everything = {"subscriber": "", "cursor": ""}
+    page = await visitor.submit("/deliveries", "/deliveries/replay-shown", **everything)
+    assert page.status == 200
+    assert (await visitor.submit("/due", "/due/retry-shown", cursor="")).status == 200
+    told = [kind.partition(".")[2] for kind, _ in await cell.rows(TOLD)]
+    assert told == ["delivery_replayed"] * 4 + ["due_retried"]
+    await cell.until_rows([(4,)], "SELECT count(*) FROM hansa_deliveries WHERE state = 'parked'")
+
+
 async def test_who_may_only_look_changes_nothing(cell: TestCell) -> None:
     here = await world(cell, "platform.sites:across")
     page = await see(here.visitor, "/deliveries")
@@ -210,6 +228,8 @@ async def test_who_may_only_look_changes_nothing(cell: TestCell) -> None:
     for path, fields in (
         ("/deliveries/skip", here.named),
         ("/deliveries/replay", here.named),
+        ("/deliveries/replay-shown", {"subscriber": "", "cursor": ""}),
+        ("/due/retry-shown", {"cursor": ""}),
         ("/due/cancel", {"site": here.site, "id": "x"}),
         (f"/mail/{here.site}/{here.message}/retry", {}),
         (f"/webhooks/{here.site}/{here.endpoint}/1/skip", {}),

@@ -1,6 +1,7 @@
 """API: every operation with what it takes and answers, and a form to try it with a key."""
 
 import time
+from contextlib import suppress
 from functools import lru_cache
 from secrets import token_hex
 from typing import Final
@@ -17,8 +18,12 @@ from hansa.kernel.http import openapi
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.asgi import AsgiHeaders
 from hansa.kernel.http.message import Request
-from hansa.kernel.problems import NotFound, TooLarge
+from hansa.kernel.problems import Denied, NotFound, TooLarge
+from hansa.kernel.storage import PLATFORM
+from hansa.kernel.structs import PageRequest
+from hansa.platform.sites.api import Site, list_sites
 
+SITES_SHOWN: Final = 20
 ANSWER_SHOWN_MAX: Final = 20_000
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -42,7 +47,10 @@ async def every(visit: Visit) -> Response:
 async def one(visit: Visit) -> Response:
     """Show an operation, and the form to try it. Raises NotFound."""
     operation = _find(visit)
-    sites = await visit.rows("SELECT id, name FROM sites_sites ORDER BY id LIMIT 20")
+    sites: list[Site] = []
+    with suppress(Denied):
+        first = PageRequest(SITES_SHOWN)
+        sites = list((await visit.do(list_sites, PLATFORM, page=first)).items)
     return visit.page("operation.html", op=operation, sites=sites, answer=None)
 
 
@@ -58,6 +66,7 @@ async def attempt(visit: Visit) -> Response:
         if one.place == "path":
             path = path.replace(f"{{{one.name}}}", form.get(one.name, ""))
     headers = _headers(visit, operation, body)
+    client = visit.request.client
 
     async def read(_: int, most: int) -> bytes:
         if len(body) > most:
@@ -67,7 +76,7 @@ async def attempt(visit: Visit) -> Response:
     request = Request(
         operation.method, path, query, form.get("host", ""),
         AsgiHeaders([(name.encode(), value.encode()) for name, value in headers]),
-        read, len(body),
+        read, len(body), f"{client.host}:{client.port}" if client else "",
     )  # fmt: skip
     began = time.perf_counter()
     response = await visit.app.respond(request)

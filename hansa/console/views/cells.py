@@ -15,6 +15,7 @@ from hansa.kernel import log
 ENGINES: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 SUBSCRIBERS_MAX: Final = 500
 REVISIONS_MAX: Final = 500
+LOOPBACK: Final = "127.0.0.1"
 
 _BEGAN: Final = time.monotonic()
 _SIZE = {
@@ -58,9 +59,13 @@ def _processes(visit: Visit) -> list[dict[str, Any]]:
     remote = visit.runtime.remote
     if remote is None:
         return []
+    # A browser sends its cookie along where the name of the host stays the same.
+    here = visit.request.url.hostname or LOOPBACK
     return [
         {"name": one.name, "cell": one.cell, "services": ", ".join(one.services),
-         "addresses": ", ".join(f"{to.host}:{to.port}" for to in one.addresses),
+         "addresses": [
+             f"{here if to.host == LOOPBACK else to.host}:{to.port}" for to in one.addresses
+         ],
          "own": one is remote.own}
         for one in remote.placement.entries
     ]  # fmt: skip

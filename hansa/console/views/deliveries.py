@@ -1,5 +1,7 @@
 """Deliveries: events that a subscriber failed on, and what is done about them by hand."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -10,6 +12,7 @@ from hansa.console.visit import Visit
 from hansa.console.wording import pretty
 from hansa.kernel import interventions, log
 from hansa.kernel.problems import Invalid, NotFound
+from hansa.kernel.storage import Row
 
 STATES: Final = ("parked", "waiting", "queued", "skipped")
 
@@ -22,6 +25,18 @@ failed_at_us, trace, data FROM hansa_deliveries WHERE subscriber = ?1 AND event 
 async def every(visit: Visit) -> Response:
     """Show the deliveries in a state, the newest first, of all subscribers or of one."""
     state, subscriber = visit.asked("state", "parked"), visit.asked("subscriber")
+    cursor = visit.asked("cursor")
+    rows = await _listed(visit, state, subscriber, cursor)
+    shown, further = part(rows, lambda row: cursor_of(row[7], row[4], row[0]))
+    names = sorted(one.name for service in visit.runtime.services for one in service.subscriptions)
+    return visit.page(
+        "deliveries.html", deliveries=shown, next=further, state=state, states=STATES,
+        subscriber=subscriber, subscribers=names, cursor=cursor,
+    )  # fmt: skip
+
+
+async def _listed(visit: Visit, state: str, subscriber: str, cursor: str) -> Sequence[Row]:
+    """Return the rows of a page, and one more if there are more. Raises Invalid."""
     if state not in STATES:
         raise Invalid(f"state is one of {', '.join(STATES)}.")
     given: list[Any] = [state]
@@ -29,23 +44,17 @@ async def every(visit: Visit) -> Response:
     if subscriber:
         given.append(subscriber)
         where += f" AND subscriber = ?{len(given)}"
-    if visit.asked("cursor"):
-        given += read_cursor(visit.asked("cursor"), int, int, str)
+    if cursor:
+        given += read_cursor(cursor, int, int, str)
         first = len(given) - 2
         where += (
             f" AND (ready_at_us, position, subscriber) < (?{first}, ?{first + 1}, ?{first + 2})"
         )
-    rows = await visit.rows(
+    return await visit.rows(
         f"{_LISTED} WHERE {where} ORDER BY ready_at_us DESC, position DESC, subscriber DESC"
         f" LIMIT {PAGE + 1}",
         *given,
     )
-    shown, further = part(rows, lambda row: cursor_of(row[7], row[4], row[0]))
-    names = sorted(one.name for service in visit.runtime.services for one in service.subscriptions)
-    return visit.page(
-        "deliveries.html", deliveries=shown, next=further, state=state, states=STATES,
-        subscriber=subscriber, subscribers=names,
-    )  # fmt: skip
 
 
 async def one(visit: Visit) -> Response:
@@ -68,6 +77,18 @@ async def replay(visit: Visit) -> Response:
     """Try a delivery anew, with other data if the form has some."""
     data = visit.form.get("data")
     await _do(visit, interventions.replay_delivery, **({} if data is None else {"data": data}))
+    return visit.back("/deliveries")
+
+
+async def replay_shown(visit: Visit) -> Response:
+    """Try all parked deliveries of a page anew, the oldest first; each is a command of its site."""
+    subscriber, cursor = visit.sent("subscriber"), visit.sent("cursor")
+    rows = await _listed(visit, "parked", subscriber, cursor)
+    for row in sorted(rows[:PAGE], key=lambda row: row[4]):
+        with suppress(NotFound):  # somebody else was there
+            await visit.intervene(
+                interventions.replay_delivery, row[2], subscriber=row[0], event=row[1]
+            )
     return visit.back("/deliveries")
 
 

@@ -1,5 +1,7 @@
 """Due work: what is to be done later, what is being done, and what could not be."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -9,6 +11,7 @@ from hansa.console.payloads import HIDDEN, arguments_shown
 from hansa.console.visit import Visit
 from hansa.kernel import actions, interventions
 from hansa.kernel.problems import Invalid, NotFound
+from hansa.kernel.storage import Row
 
 STATES: Final = {
     "waiting": "state = 'waiting' AND ready_at_us IS NOT NULL",
@@ -23,21 +26,29 @@ error, principal, version"""
 
 async def every(visit: Visit) -> Response:
     """Show due work in a state, what comes first at the top."""
-    state = visit.asked("state", "waiting")
+    state, cursor = visit.asked("state", "waiting"), visit.asked("cursor")
+    shown, further = part(
+        await _listed(visit, state, cursor), lambda row: cursor_of(row[6], row[0], row[1])
+    )
+    return visit.page(
+        "due.html", due=shown, next=further, state=state, states=list(STATES), cursor=cursor
+    )
+
+
+async def _listed(visit: Visit, state: str, cursor: str) -> Sequence[Row]:
+    """Return the rows of a page, and one more if there are more. Raises Invalid."""
     if state not in STATES:
         raise Invalid(f"state is one of {', '.join(STATES)}.")
     where, given = STATES[state], list[Any]()
     order = "site, id" if state == "clocked" else "ready_at_us, site, id"
-    if visit.asked("cursor"):
-        values = read_cursor(visit.asked("cursor"), int, str, str)
+    if cursor:
+        values = read_cursor(cursor, int, str, str)
         given = list(values[1:] if state == "clocked" else values)
         places = ", ".join(f"?{place}" for place in range(1, len(given) + 1))
         where += f" AND ({order}) > ({places})"
-    rows = await visit.rows(
+    return await visit.rows(
         f"SELECT {_COLUMNS} FROM hansa_due WHERE {where} ORDER BY {order} LIMIT {PAGE + 1}", *given
     )
-    shown, further = part(rows, lambda row: cursor_of(row[6], row[0], row[1]))
-    return visit.page("due.html", due=shown, next=further, state=state, states=list(STATES))
 
 
 async def one(visit: Visit) -> Response:
@@ -65,6 +76,15 @@ async def retry(visit: Visit) -> Response:
     more = {} if arguments is None else {"arguments": arguments}
     await visit.intervene(interventions.retry_due, visit.sent("site"), id=visit.sent("id"), **more)
     return visit.back("/due")
+
+
+async def retry_shown(visit: Visit) -> Response:
+    """Try all parked due work of a page again now; each is a command of its site."""
+    rows = await _listed(visit, "parked", visit.sent("cursor"))
+    for row in rows[:PAGE]:
+        with suppress(NotFound):  # somebody else was there
+            await visit.intervene(interventions.retry_due, row[0], id=row[1])
+    return visit.back("/due?state=parked")
 
 
 async def cancel(visit: Visit) -> Response:

@@ -6,8 +6,12 @@ from starlette.responses import Response
 
 from hansa.console.views.cells import ENGINES
 from hansa.console.visit import Visit
+from hansa.kernel.observe.reading import Wanted
 
 EVENTS_SHOWN: Final = 12
+FAILED_SHOWN: Final = 5
+FAILED_S: Final = 3_600
+"""How long ago what failed is still news."""
 COUNTED_MAX: Final = 1_000
 """Counts go up to here: what is more is too much, however much it is."""
 
@@ -37,6 +41,10 @@ async def show(visit: Visit) -> Response:
     events = await visit.rows(_LAST, EVENTS_SHOWN)
     parked, waiting, queued, due_parked, due_waiting, due_first = (await visit.rows(_OPEN))[0]
     runtime = visit.runtime
+    since_us = visit.now_us - FAILED_S * 1_000_000
+    lately = await visit.records.read(
+        lambda reader: reader.segments(Wanted(failed=True, since_us=since_us), FAILED_SHOWN)
+    )
     return visit.page(
         "overview.html",
         state="draining" if visit.app.draining else runtime.ready() or "serving",
@@ -52,4 +60,5 @@ async def show(visit: Visit) -> Response:
         due_first=due_first,
         most=COUNTED_MAX,
         events=events,
+        failed=lately.rows,
     )

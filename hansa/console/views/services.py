@@ -32,5 +32,9 @@ async def one(visit: Visit) -> Response:
                 (own.name, "" if own.event is None else event_name(own.event))
                 for own in service.subscriptions
             ]
-            return visit.page("service.html", service=service, hearers=hearers, heard=hears)
+            rates = await visit.records.read(lambda reader: reader.operations())
+            return visit.page(
+                "service.html", service=service, hearers=hearers, heard=hears,
+                rates={rate.name: rate for rate in rates},
+            )  # fmt: skip
     raise NotFound(f"No service here is called {name[:40]}.")

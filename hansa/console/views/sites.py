@@ -40,8 +40,8 @@ async def one(visit: Visit) -> Response:
         keys=await visit.do(sites.list_keys, PLATFORM, site=id, page=first),
         settings=await visit.do(sites.list_settings, PLATFORM, site=id),
         clock=await visit.do(sites.get_clock, PLATFORM, site=id) if site.test_clock else None,
-        has_mail=visit.has("mail.list_messages"),
-        has_webhooks=visit.has("webhooks.list_endpoints"),
+        has_mail=visit.runtime.serves("mail"),
+        has_webhooks=visit.runtime.serves("webhooks"),
     )  # fmt: skip
 
 

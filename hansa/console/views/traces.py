@@ -17,10 +17,14 @@ SLOWER_MS_MAX: Final = 10_000_000
 LEVELS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 
 _TRACE: Final = re.compile(r"[0-9a-f]{32}")
+_FOUND_BY: Final = re.compile(r"(?:00-)?([0-9a-f]{32})(?:-.*)?")
 
 
 async def every(visit: Visit) -> Response:
-    """Show what was kept, the newest first: all, or what fits."""
+    """Show what was kept, the newest first: all, or what fits; or go to one that is named."""
+    found_by = _FOUND_BY.fullmatch(visit.asked("find").strip().lower())
+    if found_by:
+        return visit.back(f"/traces/{found_by[1]}")
     asked = {name: visit.asked(name) for name in ("kind", "service", "name", "site", "cursor")}
     slower, failed = min(visit.asked_number("slower"), SLOWER_MS_MAX), visit.asked("failed") == "1"
     if asked["kind"] not in KINDS:
