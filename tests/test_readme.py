@@ -177,3 +177,9 @@ def test_settings_that_are_named_are_read_somewhere() -> None:
     text = README + "".join(page.read_text() for page in DOCS)
     for name in set(re.findall(r"\bHANSA_[A-Z_]+\b", text)) - {"HANSA_REQUIRE_ALL", "HANSA_SEED"}:
         assert name in sources, name
+
+
+def test_pages_name_the_port_that_is_the_default() -> None:
+    for page in (ROOT / "README.md", *DOCS):
+        ports = set(re.findall(r"localhost:(\d+)", page.read_text()))
+        assert ports <= {"8400", "4318"}, page.name
