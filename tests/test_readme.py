@@ -186,3 +186,9 @@ def test_limits_that_are_told_are_those_of_the_code() -> None:
     assert len(told) >= 10
     for number, module, name in told:
         assert getattr(import_module(module), name) == int(number.replace(",", "")), name
+
+
+def test_pages_name_the_port_that_is_the_default() -> None:
+    for page in (ROOT / "README.md", *DOCS):
+        ports = set(re.findall(r"localhost:(\d+)", page.read_text()))
+        assert ports <= {"8400", "4318"}, page.name

@@ -45,7 +45,10 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     if options.verb in ("events", "deliveries", "subscribers", "due"):
-        for line in _lines(options.verb, await _rows(options, _statement(options))):
+        rows = await _rows(options, _statement(options))
+        if options.verb == "events" and not rows and not await _is_site(options):
+            return failed(f"There is no site {options.site} here; `hansa sites list` shows them.")
+        for line in _lines(options.verb, rows):
             print(line)
         return 0
     from hansa.cli.main import place_of
@@ -81,6 +84,13 @@ def _statement(options: argparse.Namespace) -> str:
         raise StorageFailed("A site's id is made of letters, digits and underscores.")
     where = f"AND site = '{site}'" if site else ""
     return _EVENTS.format(where=where, limit=options.limit)
+
+
+async def _is_site(options: argparse.Namespace) -> bool:
+    """Tell whether the site that was asked for is one, where one was."""
+    if options.site in ("", PLATFORM):
+        return True
+    return bool(await _rows(options, f"SELECT 1 FROM sites_sites WHERE id = '{options.site}'"))
 
 
 async def _rows(options: argparse.Namespace, statement: str) -> list[tuple[Any, ...]]:

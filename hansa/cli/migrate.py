@@ -2,7 +2,11 @@
 
 import argparse
 import asyncio
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from hansa.assembly import Place
 from hansa.cli.serving import failed, told
 from hansa.kernel import migrating
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
@@ -14,8 +18,8 @@ def run(options: argparse.Namespace) -> int:
     """Apply what is pending, or with --plan only show it."""
     from hansa.cli.main import place_of
 
-    async def work() -> list[str]:
-        storage = place_of(options).storage()
+    async def work(place: Place) -> list[str]:
+        storage = place.storage()
         await storage.open()
         try:
             if options.plan:
@@ -27,7 +31,11 @@ def run(options: argparse.Namespace) -> int:
         return migrating.lines_of(steps, done=not options.plan)
 
     try:
-        print("\n".join(asyncio.run(work())))
+        with TemporaryDirectory(prefix="hansa-plan-") as nowhere:
+            place = place_of(options)
+            if options.plan and (place.database or not (place.folder / "hansa.db").exists()):
+                place = replace(place, folder=Path(nowhere))  # who only looks makes no folder
+            print("\n".join(asyncio.run(work(place))))
     except (Problem, MigrationRefused, MigrationFailed, OSError) as error:
         return failed(told(error))
     return 0

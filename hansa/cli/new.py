@@ -1,9 +1,11 @@
 """New: a service, or the next revision of one, written into the project."""
 
 import argparse
+import pkgutil
 from pathlib import Path
 
-from hansa import project
+import hansa
+from hansa import assembly, project
 from hansa.cli.serving import failed
 from hansa.kernel.revisions import RevisionsInvalid
 from hansa.scaffold import CannotWrite, write_revision, write_service
@@ -13,7 +15,7 @@ def service(options: argparse.Namespace) -> int:
     """Write a service that runs, with its first revision and its tests."""
     here = project.current()
     try:
-        files = write_service(here.folder, options.name)
+        files = write_service(here.folder, options.name, reserved=_reserved())
     except (CannotWrite, OSError) as error:
         return failed(str(error))
     for file in sorted(files):
@@ -21,6 +23,15 @@ def service(options: argparse.Namespace) -> int:
     print(f"\n  Its tests:  python -m pytest\n  Run it:     hansa up\n"
           f"  Begin with: {options.name}/__init__.py, which says why it exists.")  # fmt: skip
     return 0
+
+
+def _reserved() -> set[str]:
+    """Return what no new service may be called: its tables, routes or modules would be those of
+    another one of Hansa's."""
+    rooms = [Path(hansa.__file__).parent / room for room in ("", "platform", "business")]
+    names = {one.name for room in rooms for one in pkgutil.iter_modules([str(room)])}
+    names |= {one.name for one in (*assembly.SERVICES, *project.EVERYWHERE)}
+    return {*names, "hansa", "tests", "docs"}
 
 
 def revision(options: argparse.Namespace) -> int:

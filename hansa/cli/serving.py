@@ -4,15 +4,17 @@ import argparse
 import asyncio
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
 from hansa import project
-from hansa.assembly import SHOP, Cell, Place
+from hansa.assembly import OPERATOR, SHOP, Cell, Place
 from hansa.kernel import migrating
 from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
@@ -21,7 +23,11 @@ from hansa.kernel.observe.options import OptionInvalid, read_log_format, read_op
 from hansa.kernel.problems import Problem, StorageFailed
 from hansa.kernel.remote.placement import PlacementInvalid, read_placement
 from hansa.kernel.sealing import MasterKeyInvalid
+from hansa.kernel.structs import PageRequest
+from hansa.platform.sites import sites
+from hansa.platform.sites.api import list_hosts, list_sites
 
+SITES_SHOWN: Final = 5
 Ready = Callable[[Cell], Awaitable[None]]
 
 
@@ -37,9 +43,29 @@ def run(options: argparse.Namespace) -> int:
     """Serve what is there; the schema must be up to date."""
 
     async def announce(cell: Cell) -> None:
-        print(f"Hansa serves on http://{options.host}:{options.port}", flush=True)
+        print(f"Hansa serves on http://{options.host}:{options.port}")
+        for line in await _ways(cell, options.port):
+            print(f"  {line}")
+        sys.stdout.flush()
 
     return serve_cell(options, announce, migrate=False)
+
+
+async def _ways(cell: Cell, port: int) -> list[str]:
+    """Return how the first sites are asked: a request says its site by host, header or key."""
+    if not cell.runtime.serves(sites.name):
+        return []
+    page = PageRequest(SITES_SHOWN)
+    found = (await cell.runtime.do(list_sites, OPERATOR, {"page": page})).items
+    lines = []
+    for site in found:
+        asked = {"site": site.id, "page": PageRequest(1)}
+        hosts = (await cell.runtime.do(list_hosts, OPERATOR, asked)).items
+        way = (
+            f"http://{hosts[0].host}:{port}" if hosts else f"with the header Hansa-Site: {site.id}"
+        )
+        lines.append(f"{site.name}: {way}")
+    return lines or ["There is no site yet: `hansa sites create NAME --host HOST` makes one."]
 
 
 def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> int:
@@ -98,7 +124,10 @@ def told(error: Exception) -> str:
     """Return what an error has to tell a person at the command line. Raises BrokenPipeError when
     who read the output has gone: that is no failure (see `main`)."""
     if isinstance(error, BrokenPipeError):
-        sys.stdout.flush()
+        out = select.poll()
+        out.register(sys.stdout, select.POLLOUT)
+        if any(what & select.POLLERR for _, what in out.poll(0)):
+            raise error
     if isinstance(error, Problem) and not isinstance(error, StorageFailed):
         text = f"{error.title}: {error.detail}" if error.detail else error.title
         return " ".join([text, *(f"{fault.pointer}: {fault.detail}." for fault in error.errors)])

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         if options.url:
-            raise KeepingRefused("This works on the cell itself: leave --url away.")
+            raise KeepingRefused("This works on the cell itself: leave --url and HANSA_URL away.")
         return uvloop.run(_run(options, place_of(options)))
     except (*TROUBLE, MigrationRefused, erasing.StillWritten, ValueError) as error:
         return failed(told(error))

@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plant",
         default="",
-        choices=("", "position-outside", "serial-positions", "read-before-write", "no-fsync"),
+        choices=("position-outside", "serial-positions", "read-before-write", "no-fsync"),
         help="plant a known bug, which must be found",
     )
     parser.add_argument(
@@ -29,6 +29,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it; 0 when nothing was violated."""
+    if options.processes > 1 and options.engine == "sqlite":
+        from hansa.cli.serving import failed
+
+        return failed("One process owns a SQLite file: --processes is for --engine postgres.")
     from hansa.torture.run import run as torture
 
     return torture(options)

@@ -33,6 +33,8 @@ R = TypeVar("R")
 Q = TypeVar("Q")
 O = TypeVar("O")
 
+ACROSS = "platform.sites:across"
+"""The permission to read all sites at once."""
 EVENTS_MAX = 10_000
 """Events of one command at most, and due rows likewise."""
 EVENT_BYTES_MAX = 1 << 18
@@ -272,8 +274,8 @@ class Context:
 async def open_across(context: Context, session: Session, reason: str) -> Db:
     """Return what reads all sites (see `Context.across_sites`). Raises Denied."""
     principal = context.principal
-    if principal.home != PLATFORM or not principal.allows("platform.sites:across"):
-        raise Denied("It takes the permission platform.sites:across to read all sites.")
+    if principal.home != PLATFORM or not principal.allows(ACROSS):
+        raise Denied(f"It takes the permission {ACROSS} to read all sites.")
     logger.warning("across sites: %s by %s: %s", context.run.cause, principal.id, reason)
     await session.enter_site("*")
     statements = context.runtime.statements

@@ -9,11 +9,13 @@ import importlib.util
 import keyword
 import re
 import tomllib
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any, Final
 
+import hansa
 from hansa.kernel.drafting import draft
 from hansa.kernel.service import Service
 
@@ -38,16 +40,23 @@ class CannotWrite(ValueError):
     """A service that cannot be made there; the text says why. Nothing was written."""
 
 
-def write_service(folder: Path, name: str) -> list[Path]:
+def write_service(folder: Path, name: str, *, reserved: Collection[str] = ()) -> list[Path]:
     """Write a service into a project, and name it in its `pyproject.toml`; return the files.
 
-    Raises CannotWrite, and OSError.
+    `reserved` are names that no service may have. Raises CannotWrite, and OSError.
     """
-    _check_name(folder, name)
+    checkout = Path(hansa.__file__).parents[1]
+    if folder == checkout or folder.is_relative_to(checkout / "hansa"):
+        raise CannotWrite(
+            f"{folder} is Hansa itself: make a folder for your project, and run this in it"
+        )
+    _check_name(folder, name, reserved)
     texts = {folder / path.format(name=name): _text(source, name) for path, source in FILES.items()}
     taken = [path for path in texts if path.exists()]
     if taken:
         raise CannotWrite(f"{taken[0].relative_to(folder)} is there already")
+    if (folder / name).exists():
+        raise CannotWrite(f"{name}/ is there already; choose another name")
     for path, source in SHARED.items():
         if not (folder / path).exists():
             texts[folder / path] = _text(source, name)
@@ -83,8 +92,12 @@ def write_revision(service: Service, name: str) -> Path:
     return folder / file
 
 
-def _check_name(folder: Path, name: str) -> None:
-    if _NAME.fullmatch(name) is None or keyword.iskeyword(name) or name == "hansa":
+def _check_name(folder: Path, name: str, reserved: Collection[str]) -> None:
+    if keyword.iskeyword(name):
+        raise CannotWrite(f"{name} is a keyword of Python; choose another name")
+    if name in reserved:
+        raise CannotWrite(f"{name} is the name of a service or package that is there already")
+    if _NAME.fullmatch(name) is None:
         raise CannotWrite(f"{name!r}: name a service in 2 to 31 lower-case letters and digits")
     try:
         there = importlib.util.find_spec(name)

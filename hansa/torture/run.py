@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import secrets
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +23,12 @@ from hansa.kernel.problems import StorageFailed, StorageFull
 from hansa.testing.faulty_disk import FaultyDisk
 from hansa.testing.postgres import Cluster
 from hansa.torture import journal, load, plants
-from hansa.torture.check import look, violations
+from hansa.torture.check import Books, look, violations
 from hansa.torture.load import Scene
 from hansa.torture.planting import planted
 
 LOOK_EVERY: Final = 25
+SHOWN_MAX: Final = 20
 UP_S: Final = 30.0
 KILL_AFTER_S: Final = (0.05, 0.5)
 
@@ -35,17 +37,43 @@ def run(options: argparse.Namespace) -> int:
     """Do what the command line says; 0 when nothing was violated."""
     seed = options.seed if options.seed is not None else secrets.randbits(32)
     started = time.monotonic()
+    if options.plant:  # what a planted bug breaks is known; only that it is found is told
+        logging.getLogger("hansa").setLevel(logging.CRITICAL)
+    tally = Tally()
     found = torture(
         options.engine, options.kills, seed, faults=options.faults, plant=options.plant,
-        processes=options.processes, tell=print,
+        processes=options.processes, tell=print, tally=tally,
     )  # fmt: skip
-    for one in found[:20]:
+    for one in found[:SHOWN_MAX]:
         print(f"VIOLATION: {one}", file=sys.stderr)
     print(
-        f"{options.engine}: {options.kills} kills, seed {seed}, {len(found)} violations,"
-        f" {time.monotonic() - started:.0f} s"
+        f"{options.engine}: {_many(tally.kills, 'kill')}, seed {seed},"
+        f" {_many(len(found), 'violation')}, {time.monotonic() - started:.0f} s"
     )
+    print(f"checked in {_many(tally.looks, 'look')}, of which the last had {tally.seen}")
     return 1 if found else 0
+
+
+@dataclass
+class Tally:
+    """How often was killed and looked, and what there was to check the last time."""
+
+    kills: int = 0
+    looks: int = 0
+    seen: str = "a cell that could not be read"
+
+    def look(self, books: Books, folder: Path) -> None:
+        """Note what a look had before it."""
+        answers = sum(line["kind"] == "answer" for line in journal.read(folder))
+        self.seen = (
+            f"{answers:,} acknowledged answers, {len(books.rows('hansa_events')):,} events,"
+            f" {len(books.rows('commerce_orders')):,} orders with their money,"
+            f" {len(books.rows('commerce_stock_moves')):,} moves of stock"
+        )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def torture(
@@ -57,11 +85,12 @@ def torture(
     plant: str = "",
     processes: int = 1,
     tell: Callable[[str], object] = lambda _: None,
+    tally: Tally | None = None,
 ) -> list[str]:
     """Run it and return the violations; with a planted bug, as soon as there are some."""
     if plant and plant not in plants.PLANTS:
         raise ValueError(f"the plants are {', '.join(plants.PLANTS)}")
-    chance = random.Random(seed)
+    chance, tally = random.Random(seed), tally or Tally()
     with ExitStack() as stack:
         stack.enter_context(planted(plant, plants.PLANTS))
         folder = Path(tempfile.mkdtemp(prefix="hansa-torture-"))
@@ -83,20 +112,23 @@ def torture(
             if faults and cluster is not None and chance.random() < 0.3:
                 cluster.restart()
             loaded.kill()
+            tally.kills = number
             if number % LOOK_EVERY == 0 or number == kills:
-                found += _look(place, scene)
-                tell(f"{engine}: {number} kills, {len(found)} violations")
+                found += _look(place, scene, tally)
+                tell(f"{engine}: {_many(number, 'kill')}, {_many(len(found), 'violation')}")
             if found:
                 break
         return found
 
 
-def _look(place: Place, scene: Scene) -> list[str]:
+def _look(place: Place, scene: Scene, tally: Tally) -> list[str]:
+    tally.looks += 1
     try:
         books, found = asyncio.run(look(place, scene))
     except StorageFailed as error:
         return [f"the cell cannot be opened: {error}"]
     if books is not None:
+        tally.look(books, place.folder)
         found += violations(books, place.folder)
     return found
 

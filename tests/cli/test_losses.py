@@ -75,6 +75,15 @@ def test_a_cell_without_its_master_key_is_not_opened(
     assert main(["sites", "list"]) == 0
 
 
+def test_split_cells_without_their_master_key_are_not_opened(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "split" / "commerce").mkdir(parents=True)
+    (folder / "split" / "commerce" / "hansa.db").touch()
+    assert "split/master.key is not there" in refused(capsys, "up --split")
+    assert not (folder / "split" / "master.key").exists()
+
+
 def test_a_wrong_key_of_the_environment_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

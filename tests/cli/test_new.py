@@ -100,7 +100,11 @@ def test_what_is_there_is_never_overwritten(folder: Folder) -> None:
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     said = folder.hansa("new", "service", "loyalty", status=1)
     assert "loyalty/__init__.py is there already" in said
-    for name, why in (("json", "a Python module"), ("Loyal-ty", "lower-case"), ("for", "letters")):
+    for name, why in (
+        ("json", "a Python module"),
+        ("Loyal-ty", "lower-case"),
+        ("class", "a keyword"),
+    ):
         assert why in folder.hansa("new", "service", name, status=1)
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 
@@ -210,3 +214,20 @@ def test_without_a_project_it_is_all_that_comes_with_hansa(tmp_path: Path, warm:
     project = find_project(tmp_path)
     assert project.load() == SERVICES == project.own()
     assert warm.run(ROOT, "check").status == 0
+
+
+def test_hansa_itself_is_no_project(warm: Warm) -> None:
+    before = (ROOT / "pyproject.toml").read_bytes()
+    for folder in (ROOT, ROOT / "hansa" / "business"):
+        done = warm.run(folder, "new", "service", "loyalty")
+        assert "is Hansa itself: make a folder for your project" in done.said
+        assert done.status == 1
+    assert (ROOT / "pyproject.toml").read_bytes() == before
+    assert not (ROOT / "loyalty").exists()
+
+
+def test_a_name_that_is_taken_is_refused(folder: Folder) -> None:
+    for name in ("commerce", "mail", "sites", "kernel", "attempts", "platform", "tests", "hansa"):
+        said = folder.hansa("new", "service", name, status=1)
+        assert f"{name} is the name of a service or package" in said
+    assert list(folder.path.iterdir()) == []

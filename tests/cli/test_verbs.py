@@ -1,12 +1,14 @@
 """The verbs of `sites`, `log`, `migrate`, `import`, `check`: what they do and refuse."""
 
 import json
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from hansa.cli.main import main
+from hansa.platform.sites.api import ClockState
 from hansa.testing.postgres import Dsns
 from tests.cli.server import READY, Server
 
@@ -207,8 +209,12 @@ def test_a_line_that_the_shop_refuses_is_told_and_left_out(
 
 
 def test_a_running_server_is_worked_through(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    async def stuck(*_: object) -> ClockState:
+        return ClockState(datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC))
+
     file = tmp_path / "products.ndjson"
     file.write_text(PRODUCT % ("a", "A"))
     with Server(folder) as server:
@@ -217,16 +223,30 @@ def test_a_running_server_is_worked_through(
         operator = (folder / "operator.key").read_text().strip()
         shop = (folder / "demo.key").read_text().strip()
         assert main(["sites", "--url", url, "--key", operator, "create", "second"]) == 0
-        site = json.loads(capsys.readouterr().out)["id"]
+        site = capsys.readouterr().out.strip()
         assert main(["sites", "--url", url, "--key", operator, "key", site, "commerce.*"]) == 0
-        assert json.loads(capsys.readouterr().out)["key"].startswith("hansa_")
+        assert capsys.readouterr().out.startswith("hansa_")
         through = ["sites", "--url", url, "--key", operator]
         assert main([*through, "keys", site]) == 0
-        key = json.loads(capsys.readouterr().out)["items"][0]["id"]
+        key = capsys.readouterr().out.split()[0]
+        assert main([*through, "keys", site, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["id"] == key
         assert main([*through, "revoke", site, key]) == 0
-        assert capsys.readouterr().out == "done\n"
+        assert capsys.readouterr().out == "revoked\n"
         assert main([*through, "list"]) == 0
-        assert len(json.loads(capsys.readouterr().out)["items"]) == 2
+        listed = capsys.readouterr().out
+        assert len(listed.splitlines()) == 2
+        assert main([*through, "create", "t", "--test-clock", "2026-01-01T00:00:00Z"]) == 0
+        clock = capsys.readouterr().out.strip()
+        assert main([*through, "advance", clock, "2030-01-01T00:00:00Z"]) == 0
+        assert capsys.readouterr().out == "2030-01-01T00:00:00+00:00\n"
+        monkeypatch.setattr("hansa.cli.sites.STUCK_S", 0.0)
+        monkeypatch.setattr("hansa.cli.remote.Server.ask", stuck)
+        assert main([*through, "advance", clock, "2031-01-01T00:00:00Z"]) == 1
+        assert "The clock stands at 2030-01-01" in capsys.readouterr().err
+        monkeypatch.undo()
+        assert main(["sites", "--folder", str(folder), "list"]) == 1
+        assert "--url http://localhost" in capsys.readouterr().err
         assert main(["import", "--url", url, "--key", shop, str(file)]) == 0
         assert "1 products, 0 faulty" in capsys.readouterr().out
         assert main(["import", "--url", url, "--key", "wrong", str(file)]) == 1

@@ -236,3 +236,46 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StorageFailed, match="cannot be opened"):
         run(tmp_path, test)
+
+
+CHECKPOINT_LOCK = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as shared:  # sqlite.org/walformat.html section 2.3: byte 121
+    fcntl.lockf(shared, fcntl.LOCK_EX, 1, 121)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_scrubbed_file_and_its_log_have_nothing_of_what_was_erased(tmp_path: Path) -> None:
+    """Also while a checkpoint runs elsewhere, for which SQLite itself does not wait."""
+    file, log = tmp_path / "cell.db", tmp_path / "cell.db-wal"
+
+    async def test(storage: SqliteStorage) -> None:
+        for number in range(50):
+            await write(storage, add(f"ann.only {number}"))
+
+        async def erase(session: Session) -> None:
+            await session.run("DELETE FROM things")
+
+        await write(storage, erase)
+        held = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CHECKPOINT_LOCK, f"{file}-shm",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert held.stdout is not None
+        assert held.stdin is not None
+        assert await held.stdout.readline() == b"held\n"
+        before = log.stat().st_mtime_ns
+        scrubbing = asyncio.create_task(storage.scrub())
+        async with asyncio.timeout(30):
+            while log.stat().st_mtime_ns == before:
+                await asyncio.to_thread(int)
+        held.stdin.close()
+        await scrubbing
+        assert await held.wait() == 0
+        assert log.stat().st_size == 0
+        assert b"ann.only" not in file.read_bytes()
+        assert await names(storage) == []
+
+    run(tmp_path, test)

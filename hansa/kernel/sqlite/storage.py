@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ T = TypeVar("T")
 SHAPES_MAX = 10_000
 """Shapes of reads that are remembered to make several statements."""
 
+SCRUB_AGAIN_MS = 50
 SCRUB_WAIT_MS = 30_000
 """How long writing the file anew waits for who reads it or checkpoints it."""
 
@@ -255,10 +257,23 @@ class SqliteStorage:
             connection.set_busy_timeout(SCRUB_WAIT_MS)
             connection.pragma("temp_store", "FILE")  # the copy may be larger than the memory
             connection.execute("VACUUM")
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            _empty_log(connection)
         finally:
             connection.close()
         self._writer.look_at_schema()
+
+
+def _empty_log(connection: apsw.Connection) -> None:
+    """Move all of the log into the file, and leave the log empty. SQLite itself does not wait for
+    a checkpoint that runs elsewhere, so this does."""
+    for _ in range(SCRUB_WAIT_MS // SCRUB_AGAIN_MS):
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            time.sleep(SCRUB_AGAIN_MS / 1_000)
+        else:
+            return
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 def _broken(rows: list[Any]) -> ConstraintFailed:

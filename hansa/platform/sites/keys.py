@@ -86,6 +86,18 @@ def check_permissions(texts: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
+def check_needed(texts: Iterable[str], needs: Iterable[str]) -> None:
+    """Raise ValueError for a permission of a service that is there, which none of its operations
+    needs: a slip of the pen would make a key that opens nothing."""
+    known = set(needs)
+    services = {name.partition(".")[0] for name in known}
+    for text in texts:
+        service = text.partition(".")[0]
+        if service in services and "*" not in text and text not in known:
+            several = ", ".join(sorted(one for one in known if one.startswith(f"{service}.")))
+            raise ValueError(f"nothing needs {text[:64]!r}; there are {several}")
+
+
 def not_held(principal: Principal, asked: Iterable[str]) -> list[str]:
     """Return which of the `asked` permissions the principal does not have, so cannot pass on.
 

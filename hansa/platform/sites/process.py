@@ -10,9 +10,10 @@ from typing import Final, cast
 
 from hansa.kernel import advance
 from hansa.kernel.clock import make_test_clock
-from hansa.kernel.context import Context
+from hansa.kernel.context import ACROSS, Context
 from hansa.kernel.fence import SiteElsewhere
 from hansa.kernel.ids import ID
+from hansa.kernel.observe.prometheus import NEEDS as METRICS
 from hansa.kernel.problems import Conflict
 from hansa.kernel.relations import sql
 from hansa.kernel.schedule import from_us, to_us
@@ -34,6 +35,12 @@ def directory_of(ctx: Context) -> Directory:
 def sealer_of(ctx: Context) -> Sealer:
     """Return what seals secret settings."""
     return ctx.runtime.sealer
+
+
+def needs_of(ctx: Context) -> list[str]:
+    """Return the permissions that something here asks for."""
+    asked = [operation.needs for operation in ctx.runtime.operations]
+    return [*(one for one in asked if isinstance(one, str)), ACROSS, METRICS]
 
 
 async def start_test_clock(ctx: Context, site: ID, now: datetime) -> None:

@@ -15,7 +15,7 @@ from hansa.platform.sites import tables
 from hansa.platform.sites.api.events import KeyCreated, KeyRevoked
 from hansa.platform.sites.api.sites import NAME_LETTERS_MAX, check_aware, find_site
 from hansa.platform.sites.checking import Checks, text_up_to
-from hansa.platform.sites.process import directory_of
+from hansa.platform.sites.process import directory_of, needs_of
 
 check_name = text_up_to(NAME_LETTERS_MAX)
 
@@ -99,6 +99,9 @@ async def create_key(ctx: Context, site: ID, body: NewKey) -> CreatedKey:
     )
     if body.expires_at is not None:
         checks.take("/expires_at", later_than(ctx.now), body.expires_at, ctx.now)
+    checks.take(
+        "/permissions", lambda texts: secrets.check_needed(texts, needs_of(ctx)), permissions, None
+    )
     checks.done()
     missing = secrets.not_held(ctx.principal, permissions)
     if missing:
