@@ -8,7 +8,10 @@ from msgspec import Meta
 from hansa.kernel.ids import ID
 from hansa.kernel.structs import Money, Struct
 
-Handle = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", min_length=1, max_length=120)]
+Handle = Annotated[
+    str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$(?!\n)", min_length=1, max_length=120)
+]
+"""Python's `$` also matches before a last newline, which JSON Schema's does not."""
 Title = Annotated[str, Meta(min_length=1, max_length=500)]
 Sku = Annotated[str, Meta(min_length=1, max_length=120)]
 Value = Annotated[str, Meta(max_length=20_000)] | float | int | bool

@@ -56,6 +56,23 @@ def test_a_completed_cart_shows_what_was_bought(place: Place) -> None:
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("handle", ["mug\n", "Mug", "mug-", "-mug", "m ug", "prod_1", ""])
+def test_a_handle_is_small_letters_with_dashes(handle: str) -> None:
+    form = {"sku": "mug-1", "price": {"minor": 1, "currency": "EUR"}}
+    body = {"handle": "mug", "title": "Mug", "variants": [form]}
+    assert msgspec.convert(body, shop.NewProduct).handle == "mug"
+    with pytest.raises(msgspec.ValidationError, match="handle"):
+        msgspec.convert(body | {"handle": handle}, shop.NewProduct)
+
+
+@pytest.mark.parametrize("email", ["ann", "ann@", "@here", "a@b@c", "ann @here", "ann@here\n"])
+def test_an_address_may_be_missing_but_not_be_none(email: str) -> None:
+    assert msgspec.convert({}, shop.NewCart).email == ""
+    assert msgspec.convert({"email": "ann@shop.example"}, shop.NewCart).email
+    with pytest.raises(msgspec.ValidationError, match="email"):
+        msgspec.convert({"email": email}, shop.NewCart)
+
+
 @pytest.mark.parametrize("status", ["draft", "archived"])
 def test_what_is_not_on_sale_is_not_found(place: Place, status: str) -> None:
     async def test() -> None:
