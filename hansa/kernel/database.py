@@ -349,7 +349,8 @@ def _noun(into: Any) -> str:
     """Return a Struct's name as words: ``OrderLine`` is an order line."""
     name = str(getattr(into, "__name__", ""))
     known = isinstance(into, type) and issubclass(into, msgspec.Struct) and name[:1] != "_"
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower() if known else "thing"
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower().removesuffix(" row")
+    return words if known else "thing"
 
 
 def _name(table: Table) -> str:

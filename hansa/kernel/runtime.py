@@ -288,10 +288,10 @@ class Runtime:
 
     def _answer(self, committed: Committed[Commanded], site: SiteInfo) -> Answer:
         done = committed.value
+        if done.replayed:  # where that was is no longer known; it has long been readable
+            return Answer(done.status, done.answer, [("idempotency-replayed", "true")])
         position = Position(self.storage.cell, site.epoch, committed.position)
         headers = [("hansa-position", str(position))]
-        if done.replayed:
-            headers.append(("idempotency-replayed", "true"))
         return Answer(done.status, done.answer, headers)
 
     def _answer_of(self, action: Action[..., Any, Any, Any], done: "Settled | str") -> Answer:

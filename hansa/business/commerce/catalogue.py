@@ -8,7 +8,10 @@ from msgspec import Meta
 from hansa.kernel.ids import ID
 from hansa.kernel.structs import Money, Struct
 
-Handle = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", min_length=1, max_length=120)]
+Handle = Annotated[
+    str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$(?!\n)", min_length=1, max_length=120)
+]
+"""Python's `$` also matches before a last newline, which JSON Schema's does not."""
 Title = Annotated[str, Meta(min_length=1, max_length=500)]
 Sku = Annotated[str, Meta(min_length=1, max_length=120)]
 Value = Annotated[str, Meta(max_length=20_000)] | float | int | bool
@@ -31,6 +34,12 @@ def check_attributes(attributes: dict[str, Value]) -> None:
         )
 
 
+def check_price(price: Money | None) -> None:
+    """Raise ValueError for a price below nothing."""
+    if price is not None and price.minor < 0:
+        raise ValueError("a price is not negative")
+
+
 _NOT_NEGATIVE = Meta(extra_json_schema={"properties": {"minor": {"minimum": 0}}})
 
 
@@ -43,8 +52,7 @@ class NewVariant(Struct):
     stock: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
 
     def __post_init__(self) -> None:
-        if self.price.minor < 0:
-            raise ValueError("a price is not negative")
+        check_price(self.price)
 
 
 class NewProduct(Struct):
@@ -89,6 +97,25 @@ class ProductWithVariants(Struct):
 
     product: Product
     variants: tuple[Variant, ...]
+
+
+class VariantChange(Struct):
+    """What is to change in a variant of a product that is at `version`; what is left out stays.
+    Carts that hold it are priced anew, orders are not."""
+
+    version: int
+    price: Annotated[Money, _NOT_NEGATIVE] | None = None
+    title: Annotated[str, Meta(max_length=500)] | None = None
+
+    def __post_init__(self) -> None:
+        check_price(self.price)
+
+
+class MoreVariants(Struct):
+    """Further forms for a product that is at `version`."""
+
+    version: int
+    variants: Annotated[tuple[NewVariant, ...], Meta(min_length=1, max_length=VARIANTS_MAX)]
 
 
 class ProductChange(Struct):

@@ -161,6 +161,8 @@ class HttpApp:
                 segment.name = operation.id
                 segment.service = operation.service
             header = request.headers.get
+            if len(request.headers.get_all("host")) > 1:  # RFC 9112, section 3.2
+                raise Invalid("Send one Host header.", slug="invalid-host")
             authorization = header("authorization", "")
             if not authorization:
                 if "authorization" in request.headers:

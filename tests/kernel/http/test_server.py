@@ -144,6 +144,7 @@ def test_head_keeps_the_connection_in_step() -> None:
 @pytest.mark.parametrize(
     ("data", "slug"),
     [
+        (b"GET /shop/products/x HTTP/1.1\r\n" + HOST + b"Host: other\r\n\r\n", "invalid-host"),
         (b"GET /shop/products/%ff HTTP/1.1\r\n" + HOST + b"\r\n", "invalid-request"),
         (b"GET /shop/products/%00 HTTP/1.1\r\n" + HOST + b"\r\n", "invalid-request"),
         (b"GET /shop/find?q=%ff HTTP/1.1\r\n" + HOST + b"\r\n", "invalid-request"),

@@ -27,7 +27,9 @@ from hansa.business.commerce.api.orders import (
 )
 from hansa.business.commerce.api.payments import Payment, list_payments, receive_webhook
 from hansa.business.commerce.api.products import (
+    add_variants,
     change_product,
+    change_variant,
     create_product,
     find_variant,
     get_product,
@@ -44,12 +46,14 @@ from hansa.business.commerce.api.stock import (
     reserve,
 )
 from hansa.business.commerce.catalogue import (
+    MoreVariants,
     NewProduct,
     NewVariant,
     Product,
     ProductChange,
     ProductWithVariants,
     Variant,
+    VariantChange,
 )
 from hansa.business.commerce.events import (
     OrderCancelled,
@@ -64,11 +68,12 @@ from hansa.business.commerce.events import (
 
 __all__ = [
     "Availability", "Cart", "CartChange", "Complete", "Demand", "Import", "ImportBatch", "Level",
-    "Line", "Move", "NewCart", "NewProduct", "NewRefund", "NewVariant", "Order", "OrderCancelled",
-    "OrderPlaced", "OrderRefunded", "Payment", "PaymentOrphaned", "PaymentStuck", "Product",
-    "ProductChange", "ProductChanged", "ProductCreated", "ProductWithVariants", "StockMoved",
-    "Variant", "cancel", "change_cart", "change_product", "complete", "create_cart",
-    "create_product", "find_variant", "get_availability", "get_cart", "get_import", "get_order",
-    "get_order_events", "get_product", "get_stock", "import_products", "list_orders",
-    "list_payments", "list_products", "move_stock", "receive_webhook", "refund", "reserve",
+    "Line", "MoreVariants", "Move", "NewCart", "NewProduct", "NewRefund", "NewVariant", "Order",
+    "OrderCancelled", "OrderPlaced", "OrderRefunded", "Payment", "PaymentOrphaned", "PaymentStuck",
+    "Product", "ProductChange", "ProductChanged", "ProductCreated", "ProductWithVariants",
+    "StockMoved", "Variant", "VariantChange", "add_variants", "cancel", "change_cart",
+    "change_product", "change_variant", "complete", "create_cart", "create_product", "find_variant",
+    "get_availability", "get_cart", "get_import", "get_order", "get_order_events", "get_product",
+    "get_stock", "import_products", "list_orders", "list_payments", "list_products", "move_stock",
+    "receive_webhook", "refund", "reserve",
 ]  # fmt: skip

@@ -58,11 +58,15 @@ class Line(Struct):
     quantity: Annotated[int, Meta(ge=1, le=10_000)]
 
 
+_Email = Annotated[str, Meta(max_length=254, pattern=r"^([^@\s]+@[^@\s]+)?$(?!\n)")]
+"""An address that mail may reach, or none yet."""
+
+
 class NewCart(Struct):
     """What a cart begins with."""
 
     lines: Annotated[tuple[Line, ...], Meta(max_length=LINES_MAX)] = ()
-    email: Annotated[str, Meta(max_length=254)] = ""
+    email: _Email = ""
 
 
 class CartChange(Struct):
@@ -70,7 +74,7 @@ class CartChange(Struct):
 
     version: int
     lines: Annotated[tuple[Line, ...], Meta(max_length=LINES_MAX)]
-    email: Annotated[str, Meta(max_length=254)] | None = None
+    email: _Email | None = None
 
 
 class CartRow(Struct):

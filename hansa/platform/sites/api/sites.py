@@ -64,13 +64,13 @@ class Site(Struct):
 class SiteChange(Struct):
     """What is to change; what is left out stays as it is.
 
-    A suspended site answers nobody but operators; a closed one is as if it were not there.
+    A suspended site answers nobody but operators; a closed one is as if it were not there. The
+    currency stays: prices, orders and payments are in it, and none of them can be converted.
     """
 
     name: str | None = None
     state: State | None = None
     locale: str | None = None
-    currency: str | None = None
     zone: str | None = None
 
 
@@ -172,9 +172,7 @@ async def change_site(ctx: Context, site: ID, body: SiteChange) -> Site:
         locale=before.locale
         if body.locale is None
         else checks.take("/locale", check_locale, body.locale, ""),
-        currency=before.currency
-        if body.currency is None
-        else checks.take("/currency", check_currency, body.currency, ""),
+        currency=before.currency,
         zone=before.zone if body.zone is None else checks.take("/zone", check_zone, body.zone, ""),
         test_clock=before.test_clock,
         created_at=before.created_at,
@@ -188,7 +186,6 @@ async def change_site(ctx: Context, site: ID, body: SiteChange) -> Site:
         name=after.name,
         state=after.state,
         locale=after.locale,
-        currency=after.currency,
         zone=after.zone,
         changed_at=after.changed_at,
     )
