@@ -5,8 +5,8 @@
 Each of the 3,000 services is written out as a module with a table, two types, an event, a
 subscriber and four operations (12,000 in all), as a team would write it; the modules are put into
 a temporary folder. `hansa up` makes the cell, its site and their keys; then `hansa serve` is
-measured, which records what happens as it does by default. The CPU is of that process, from Python's own
-start to the answer of a first request; the memory is its resident set then.
+measured, which records what happens as it does by default. The CPU is of that process, from
+Python's own start to the answer of a first request; the memory is its resident set then.
 """
 
 import argparse
@@ -124,8 +124,7 @@ def write_project(folder: Path, modules: list[str]) -> None:
 
 
 def measure(folder: Path, path: str, profile: str = "", verb: str = "serve") -> tuple[float, float]:
-    """Start `hansa serve` or `up` in a project; return its CPU seconds and megabytes after a first
-    request."""
+    """Start a verb in a project; return its CPU seconds and megabytes after a first request."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
