@@ -30,8 +30,8 @@ async def settled(
     end = min(deadline or float("inf"), machine.monotonic() + WAIT_S)
     pause_s = PAUSE_S[0]
     while True:
-        info = await runtime.directory.by_id(site)
         try:
+            info = await runtime.directory.by_id(site)
             return await ask("" if info is None else info.cell)
         except Problem as problem:
             if problem.slug not in ON_ITS_WAY:

@@ -49,6 +49,7 @@ class _Seen:
     """What the three keep."""
 
     home: Home
+    test_clock: bool
     source: Row | None = None
     target: Row | None = None
     rows: bool = True
@@ -113,6 +114,9 @@ class Mover:
             raise Conflict(f"{cell} and {to} do not serve the same: {', '.join(odd)}.")
         return cell
 
+    def _has_platform(self, cell: str) -> bool:
+        return service.name in self._placement.services_of(cell)
+
     def _services(self, cell: str) -> list[str]:
         return [name for name in self._placement.services_of(cell) if name != service.name]
 
@@ -120,7 +124,7 @@ class Mover:
 
     async def _look(self, site: str) -> _Seen:
         place: Place = await self._call(get_place, site=site)
-        seen = _Seen(place.home)
+        seen = _Seen(place.home, place.test_clock)
         home = seen.home
         if home.move != "none":
             ways = (home.cell, home.other) if home.move == "to" else (home.other, home.cell)
@@ -169,6 +173,12 @@ class Mover:
         if cell == to:  # it has been there from the beginning
             seen.home = Home(to, seen.home.epoch)
             return
+        if seen.test_clock and any(self._has_platform(one) for one in (cell, to)):
+            raise Conflict(
+                "The cell of the platform keeps the clock of this site: a site on a test clock"
+                " moves between other cells.",
+                slug="split-test-clock",
+            )
         ask = Ask(site, max(1, seen.home.epoch))
         source, target = await self._ask(cell, "look", ask), await self._ask(to, "look", ask)
         for table, (place, has_rows) in source.outside.items():

@@ -3,17 +3,21 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hansa.assembly import Place
+from hansa.assembly import OPERATOR, Place
 from hansa.kernel import whereabouts
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, Caller
 from hansa.kernel.fence import SiteElsewhere, SiteMoving
 from hansa.kernel.problems import NotFound
+from hansa.platform.sites.api import NewSite, TestClock, advance_clock, create_site
+from hansa.platform.sites.api.clocks import NewTime
 from hansa.testing.postgres import Cluster, Dsns
+from tests.kernel.cells import DAWN
 from tests.kernel.moving import ledger as L
 from tests.kernel.moving.town import League, Town, league
 
@@ -210,6 +214,25 @@ def test_a_cell_that_cannot_have_the_site_is_told(tmp_path: Path) -> None:
         await made.move("north")
         assert made.steps == ["plan"]  # and found to be there
         assert (await made.move("south")).cell == "south"
+
+    folder = tmp_path / "cells"
+    cells = (Place(folder / "north", synchronous="OFF"), Place(folder / "south", synchronous="OFF"))
+    run(tmp_path, cells, test)
+
+
+def test_a_test_clock_moves_with_its_site(tmp_path: Path) -> None:
+    async def test(made: League) -> None:
+        home = made.home.cell.runtime
+        new = NewSite("later", clock=TestClock(DAWN))
+        made.site = (await home.do(create_site, OPERATOR, {"body": new})).id
+        await made.post(made.north, "a", "k" * 22)
+        await made.move("south")
+        rows = await made.south.rows("SELECT count(*) FROM hansa_due")
+        assert rows == [(1,)]  # it waits for the clock
+        to = {"site": made.site, "body": NewTime(DAWN + timedelta(days=1))}
+        state = await home.do(advance_clock, OPERATOR, to)
+        assert state.now == DAWN + timedelta(days=1)
+        await made.check(made.south, {"a": 1})
 
     folder = tmp_path / "cells"
     cells = (Place(folder / "north", synchronous="OFF"), Place(folder / "south", synchronous="OFF"))

@@ -27,6 +27,7 @@ class Place(Struct):
     epoch: int
     move: Literal["none", "to", "from"]
     move_cell: str
+    test_clock: bool
 
     @property
     def home(self) -> Home:
@@ -35,7 +36,7 @@ class Place(Struct):
 
 
 _c = tables.sites.c
-_place = select(_c.cell, _c.epoch, _c.move, _c.move_cell).where(_c.id == param("id"))
+_place = select(_c.cell, _c.epoch, _c.move, _c.move_cell, _c.test_clock).where(_c.id == param("id"))
 
 
 async def _find(ctx: Context, site: ID) -> Place:
@@ -55,33 +56,35 @@ async def get_place(ctx: Context, site: ID) -> Place:
 async def plan_move(ctx: Context, site: ID, cell: str, to: str) -> Place:
     """Note that a site, whose cell is `cell`, goes to another. Raises NotFound, and Conflict where
     it is elsewhere or in another move."""
-    home = (await _find(ctx, site)).home
+    before = await _find(ctx, site)
+    home = before.home
     if home.cell not in ("", cell):
         raise MoveOutOfTurn(f"{site} is in {home.cell}, not in {cell}.")
     try:
         after = protocol.plan(replace(home, cell=cell), to)
     except OutOfTurn as late:
         raise MoveOutOfTurn(f"{site}: {late}.") from None
-    return await _become(ctx, site, after)
+    return await _become(ctx, site, before, after)
 
 
 @service.command(needs="platform.sites:move", scope="platform")
 async def step_move(ctx: Context, site: ID, step: Literal["flip", "end"], epoch: int) -> Place:
     """Have everybody find a site where it went (`flip`), or be done with its move (`end`). Raises
     NotFound, and Conflict where that is not its turn."""
-    home = (await _find(ctx, site)).home
+    before = await _find(ctx, site)
+    home = before.home
     try:
         after = protocol.flip(home, epoch) if step == "flip" else protocol.end(home, epoch)
     except OutOfTurn as late:
         raise MoveOutOfTurn(f"{site}: {late}.") from None
     if after.cell != home.cell:
         ctx.emit(SiteMoved(site, after.cell, after.epoch))
-    return await _become(ctx, site, after)
+    return await _become(ctx, site, before, after)
 
 
-async def _become(ctx: Context, site: ID, home: Home) -> Place:
+async def _become(ctx: Context, site: ID, before: Place, home: Home) -> Place:
     directory_of(ctx).changing(site)
     await ctx.db.update(
         tables.sites, site, cell=home.cell, epoch=home.epoch, move=home.move, move_cell=home.other
     )
-    return Place(home.cell, home.epoch, home.move, home.other)
+    return Place(home.cell, home.epoch, home.move, home.other, before.test_clock)
