@@ -26,7 +26,8 @@ def test_the_budget_holds(passed: list[tuple[Reason, float]], per_s: float, burs
     nothing."""
     budget = Budget(per_s, burst)
     now_s = latest_s = 1_000.0
-    taken = 0
+    assert budget.take("error", now_s)  # from here on its time is known
+    taken = 1
     for why, step_s in passed:
         now_s += step_s
         latest_s = max(latest_s, now_s)
