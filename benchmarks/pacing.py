@@ -14,8 +14,6 @@ from typing import Final, cast
 
 import msgspec
 
-from benchmarks.workload import percentile
-
 TICK_S: Final = 0.001
 STALL_S: Final = 20.0
 """How long after the end the last answers are waited for."""
@@ -28,8 +26,7 @@ class Paced(msgspec.Struct):
     sent: int
     seconds: float
     statuses: dict[int, int]
-    p50_ms: float
-    p99_ms: float
+    times_ms: list[float]
 
     @property
     def good(self) -> int:
@@ -110,9 +107,8 @@ class Pace:
             await asyncio.sleep(TICK_S)
         for line in self._lines:
             line.transport.abort()
-        times = sorted(self._latencies)
-        p50, p99 = percentile(times, 0.5) * 1e3, percentile(times, 0.99) * 1e3
-        return Paced(self._sent, seconds, dict(self._statuses), p50, p99)
+        times_ms = [taken * 1e3 for taken in self._latencies]
+        return Paced(self._sent, seconds, dict(self._statuses), times_ms)
 
     def _send(self, now: float) -> None:
         """Send a request that is due now, or as soon as a connection is free."""
