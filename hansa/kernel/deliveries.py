@@ -48,8 +48,8 @@ _CURSOR_ALONE = """SELECT coalesce((SELECT position FROM hansa_cursors
   pg_try_advisory_xact_lock(hashtextextended($1 || '@' || $2::text, 0))"""
 _MOVE = """INSERT INTO hansa_cursors (subscriber, slot, epoch, position) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT (subscriber, slot) DO UPDATE SET epoch = excluded.epoch, position = excluded.position"""
-_OPEN = """SELECT aggregate FROM hansa_deliveries
-WHERE subscriber = ?1 AND site = ?2 AND state <> 'skipped'"""
+_ASIDE = """SELECT event, aggregate, state FROM hansa_deliveries
+WHERE subscriber = ?1 AND site = ?2"""
 _BEFORE = """SELECT 1 FROM hansa_deliveries
 WHERE subscriber = ?1 AND site = ?2 AND aggregate = ?3 AND state <> 'skipped' LIMIT 1"""
 _RECEIPT = """INSERT INTO hansa_receipts (subscriber, event, site, at_us) VALUES (?1, ?2, ?3, ?4)
@@ -140,11 +140,14 @@ async def _deliver_batch(
     async def body(session: Session) -> None:
         nonlocal reached
         done = await _position(session, name, slot)
-        blocked = {row[0] for row in await session.fetch(sql(session, _OPEN), (name, run.site.id))}
+        rows = await session.fetch(sql(session, _ASIDE), (name, run.site.id))
+        blocked = {aggregate for _, aggregate, state in rows if state != "skipped"}
+        # With a site that came from another cell come its events, and those that were put aside.
+        aside = {row[0] for row in rows}
         verdicts = {
             event.id: delivery.admit(event.aggregate in blocked)
             for event in events
-            if event.position > done
+            if event.position > done and event.id not in aside
         }
         fresh = await _receive_all(
             session, runtime, name, run.site.id, [i for i, do in verdicts.items() if do == "run"]

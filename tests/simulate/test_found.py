@@ -5,14 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hansa.kernel import deliveries, log
 from hansa.kernel.commands import deadline_in
+from hansa.kernel.log import LogEvent
 from hansa.kernel.remote import following
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.sqlite.thread import Done, Worker
 from hansa.kernel.storage import PLATFORM, Session, Storage
 from tests.kernel import ledger as L
-from tests.kernel.cells import OWNER, opened
-from tests.kernel.ledger import Step, ledger
+from tests.kernel.cells import OWNER, REAL, opened
+from tests.kernel.ledger import Step, Trouble, ledger
 
 TURNS = 200
 
@@ -87,3 +89,33 @@ def test_a_site_that_moved_hears_what_only_its_new_cell_had_passed(storage: Stor
             assert committed.value == {_FOLLOWED: 0, "follow:south/book.*": 4}
 
     asyncio.run(go())
+
+
+def test_what_was_put_aside_may_come_once_more(storage: Storage) -> None:
+    """With a site come its events, and those that wait for another try: the same one twice stopped
+    its subscriber for good."""
+
+    async def go() -> None:
+        async with opened(storage, ledger) as cell:
+            runtime = cell.runtime
+            Trouble.failing = {"a:1"}
+            await runtime.do(L.step, OWNER, {"body": Step("a")})
+            await runtime.dispatcher.rest()
+            several = [one for each in runtime.subscriptions.values() for one in each]
+            [stumble] = [one for one in several if one.name.endswith("stumble")]
+
+            async def back(session: Session) -> list[LogEvent]:
+                await deliveries.move_cursor(session, stumble.name, REAL.slot, 1, 0)
+                return await log.after(session, 0, 10)
+
+            events = await runtime.storage.write(
+                back, site=PLATFORM, deadline=deadline_in(30), across=True
+            )
+            await deliveries.deliver(runtime, stumble, events.value)
+            aside = "SELECT state FROM hansa_deliveries"
+            assert await cell.rows(aside) == [("waiting",)]
+
+    try:
+        asyncio.run(go())
+    finally:
+        Trouble.reset()

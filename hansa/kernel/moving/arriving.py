@@ -103,6 +103,7 @@ class Arriving:
             except ConstraintFailed as error:
                 raise Conflict(f"{take.site} does not go into this cell: {error}.") from error
         self._runtime.due.wake()
+        self._runtime.dispatcher.wake_retry()
         return count
 
     async def _claim(self, ask: Ask | Take) -> Row:

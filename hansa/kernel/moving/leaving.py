@@ -76,6 +76,7 @@ class Leaving:
 
         await self._write(body)
         runtime.due.wake()
+        runtime.dispatcher.wake_retry()
 
     async def leave(self, ask: Ask) -> None:
         """Know that a site is in the other cell. Raises OutOfTurn."""
