@@ -19,7 +19,7 @@ from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller
 from hansa.kernel.calling import EVERYWHERE
 from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.http.app import HttpApp
-from hansa.kernel.http.mounts import AsgiApp
+from hansa.kernel.http.mounts import AsgiApp, Message
 from hansa.kernel.http.proxies import PROXIES_ENV, Proxies, parse_proxies
 from hansa.kernel.interventions import interventions
 from hansa.kernel.migrating import Step
@@ -324,20 +324,29 @@ class Cell:
         return found
 
     def _mounts(self, hosted: frozenset[str]) -> dict[str, AsgiApp]:
-        group = self.remote.group("blobs") if self.remote is not None else None
-        if "blobs" not in hosted and group is None:
+        is_served = self.remote is not None and self.remote.placement.of("blobs") is not None
+        if "blobs" not in hosted and not is_served:
             return {}
         from hansa.platform.blobs.api import BYTES_MAX, MOUNT, Bytes
 
+        here: AsgiApp | None = None
         if "blobs" in hosted:
             from hansa.platform.blobs.serving import BlobServer
 
             store: Bytes = self.runtime.resources[Bytes]
-            return {MOUNT: BlobServer(self.runtime, store.store)}
+            here = BlobServer(self.runtime, store.store)
+        if self.remote is None or not is_served:
+            return {} if here is None else {MOUNT: here}
         from hansa.kernel.remote.passing import Passing
 
-        assert group is not None
-        return {MOUNT: Passing(group, BYTES_MAX)}
+        return {MOUNT: Passing(self.remote, "blobs", self._cell_of_file, BYTES_MAX, here)}
+
+    async def _cell_of_file(self, scope: Message) -> str:
+        """Return in which cell the site of a request for a file is. Raises Problem."""
+        from hansa.platform.blobs.serving import site_of_request
+
+        site = await self.directory.by_id(await site_of_request(self.runtime, scope))
+        return "" if site is None else site.cell
 
     def _mailer(self) -> "Mailer":
         from hansa.platform.mail.api import SMTP, Mailer, parse_server

@@ -102,8 +102,8 @@ def _once(request: urllib.request.Request) -> Reply:
 
 
 def undaunted(person: Person) -> Person:
-    """Have somebody send again also what was not answered at all."""
-    person.again_at = (*AGAIN, NO_ANSWER)
+    """Have somebody send again also what was not answered at all, or not in time."""
+    person.again_at = (*AGAIN, NO_ANSWER, 504)
     return person
 
 

@@ -89,10 +89,9 @@ class Remote:
         for group in self._groups.values():
             group.close()
 
-    def group(self, service: str) -> Group | None:
-        """Return the processes of a service, None where the placement has none."""
-        entry = self.placement.of(service)
-        return None if entry is None else self._groups[entry.name]
+    def group(self, entry: Entry) -> Group:
+        """Return the processes of an entry."""
+        return self._groups[entry.name]
 
     @property
     def shares_sites(self) -> bool:

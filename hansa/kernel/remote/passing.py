@@ -6,16 +6,16 @@ complete, or a request that goes around because two processes each think that th
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httptools
 
 from hansa.kernel import codec, machine
-from hansa.kernel.http.mounts import ClientGone, Message, Receive, Send
+from hansa.kernel.http.mounts import AsgiApp, ClientGone, Message, Receive, Send
 from hansa.kernel.problems import NotFound, Problem
-from hansa.kernel.remote.calls import PAUSE_S, Group, Unreachable
+from hansa.kernel.remote.calls import PAUSE_S, Group, Remote, Unreachable
 from hansa.kernel.remote.connection import CONNECT_S, Broken, Line
 from hansa.kernel.remote.health import Target, choose
 
@@ -36,69 +36,89 @@ _OF_ONE_HOP: Final = frozenset({
 """Headers that are between two ends of a connection (RFC 9110, 7.6.1), or are set here."""
 
 
+Where = Callable[[Message], Awaitable[str]]
+"""Tells in which cell the site of a request is."""
+
+
 class Passing:
     """The application in front; it is mounted where the processes behind mount the real one."""
 
-    def __init__(self, group: Group, body_bytes_max: int) -> None:
-        self._group = group
+    def __init__(
+        self, remote: Remote, service: str, where: Where, body_bytes_max: int, here: AsgiApp | None
+    ) -> None:
+        """`here` is the real one, for the sites of this cell, where this process serves it."""
+        self._remote = remote
+        self._service = service
+        self._where = where
+        self._here = here
         self.body_bytes_max = body_bytes_max
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass one request on, and its answer back."""
         exchange = _Exchange(scope, receive, send)
         try:
-            if exchange.was_passed:
+            cell = ""
+            if len(self._remote.placement.every(self._service)) > 1 and not exchange.was_passed:
+                cell = await self._where(scope)
+            entry = self._remote.placement.of(self._service, cell)
+            is_own = exchange.was_passed or entry is self._remote.own
+            if self._here is not None and is_own:
+                await self._here(scope, receive, send)
+                return
+            if exchange.was_passed or entry is None:
                 raise NotFound("This is not served here.", slug="not-served-here")
-            await self._pass(exchange)
+            await self._pass(exchange, self._remote.group(entry))
         except Problem as problem:
             if not exchange.begun:
                 await exchange.refuse(problem)
         except ClientGone:
             return
 
-    async def _pass(self, exchange: "_Exchange") -> None:
+    async def _pass(self, exchange: "_Exchange", group: Group) -> None:
         """Raises Unreachable; what broke in the midst of its answer ends in the midst."""
         end = machine.monotonic() + REACH_S
         pause_s = PAUSE_S[0]
         while True:
             try:
-                async with self._connected() as streams:
+                async with _connected(group) as streams:
                     await exchange.run(*streams)
                 return
             except Broken as broken:
                 again = not broken.sent or (
-                    exchange.may_repeat and not exchange.begun and self._group.budget.take()
+                    exchange.may_repeat and not exchange.begun and group.budget.take()
                 )
                 if not again or machine.monotonic() > end:
-                    logger.warning("%s: %s", self._group.entry.name, broken)
-                    where = f"{self._group.entry.name} could not be reached: {broken}"
+                    logger.warning("%s: %s", group.entry.name, broken)
+                    where = f"{group.entry.name} could not be reached: {broken}"
                     raise Unreachable(where, retry_after_s=1) from None
             await asyncio.sleep(pause_s * machine.uniform(0.5, 1))
             pause_s = min(PAUSE_S[1], pause_s * 2)
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Connect to one of the processes. Raises Broken."""
-        group = self._group
-        target = choose(group.targets, machine.monotonic(), group.turn)
-        group.turn += 1
-        if target is None:
-            raise Broken("none of its processes answers", sent=False)
-        group.budget.sent()
-        target.under_way += 1
+
+@asynccontextmanager
+async def _connected(
+    group: Group,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connect to one of the processes. Raises Broken."""
+    target = choose(group.targets, machine.monotonic(), group.turn)
+    group.turn += 1
+    if target is None:
+        raise Broken("none of its processes answers", sent=False)
+    group.budget.sent()
+    target.under_way += 1
+    try:
+        reader, writer = await _connect(target)
         try:
-            reader, writer = await _connect(target)
-            try:
-                yield reader, writer
-            finally:
-                writer.transport.abort()
-        except Broken:
-            target.failed(machine.monotonic())
-            raise
-        else:
-            target.answered()
+            yield reader, writer
         finally:
-            target.under_way -= 1
+            writer.transport.abort()
+    except Broken:
+        target.failed(machine.monotonic())
+        raise
+    else:
+        target.answered()
+    finally:
+        target.under_way -= 1
 
 
 async def _connect(

@@ -83,6 +83,22 @@ class _Request:
         self.parts = self.path.removeprefix(MOUNT).strip("/").split("/")
 
 
+async def site_of_request(runtime: Runtime, scope: Message) -> str:
+    """Return the site whose file a request is for. Raises Problem."""
+    request = _Request(scope)
+    if request.parts[0]:
+        return request.parts[0]
+    return (await _caller_of(runtime, request)).site
+
+
+async def _caller_of(runtime: Runtime, request: _Request) -> Caller:
+    header = request.headers.get
+    caller: Caller = await runtime.authenticate(
+        header("authorization", ""), header("host", ""), header("hansa-site", "")
+    )
+    return caller
+
+
 class BlobServer:
     """The application; mount it at `MOUNT`."""
 
@@ -116,13 +132,6 @@ class BlobServer:
 
     # ---- who
 
-    async def _caller(self, request: _Request) -> Caller:
-        header = request.headers.get
-        caller: Caller = await self._runtime.authenticate(
-            header("authorization", ""), header("host", ""), header("hansa-site", "")
-        )
-        return caller
-
     def _said(self, request: _Request, site: str) -> dict[str, str]:
         """Return what a link says. Raises Denied."""
         now = self._runtime.clock.now_us() // 1_000_000
@@ -148,7 +157,7 @@ class BlobServer:
             caller = _bearer(site)
             name, type, limit = said["name"], said["type"], int(said["bytes_max"])
         elif request.parts == [""]:
-            caller = await self._caller(request)
+            caller = await _caller_of(self._runtime, request)
             values = parse_qs(request.query, keep_blank_values=True, errors="replace")
             name = values.get("name", [""])[-1]
             type, limit = request.headers.get("content-type", ""), BYTES_MAX
@@ -210,7 +219,7 @@ class BlobServer:
             self._said(request, site)
             caller = _bearer(site)
         else:
-            caller = await self._caller(request)
+            caller = await _caller_of(self._runtime, request)
             if caller.site != site:
                 raise NotFound("There is no such file on the site of this key.")
         blob = await self._runtime.do(get_blob, caller, {"id": id})
