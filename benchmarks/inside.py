@@ -260,7 +260,7 @@ async def measure_import(folder: Path) -> list[Figure]:
 async def measure_pages(folder: Path) -> list[Figure]:
     """Measure each page, rendered, with a million spans in the file of what was observed."""
     from hansa.assembly import OPERATOR, Cell, Place
-    from hansa.console import MOUNT, Pages
+    from hansa.console import MOUNT, Door
     from hansa.kernel.storage import PLATFORM
     from hansa.platform.sites.api import NewKey, create_key
 
@@ -271,7 +271,7 @@ async def measure_pages(folder: Path) -> list[Figure]:
     site = await _new_site(cell, "watched")
     form = {"site": PLATFORM, "body": NewKey("of the benchmark", ("*",))}
     key = (await cell.runtime.do(create_key, OPERATOR, form)).key
-    pages = Pages(cell.runtime, cell.app, cell.directory, file)
+    pages = Door(cell.runtime, cell.app, cell.directory, file)
     body = f"key={key}".encode()
     status, headers, _ = await _page(pages, "POST", f"{MOUNT}/login", body)
     cookie = dict(headers)[b"set-cookie"].partition(b";")[0]

@@ -42,7 +42,7 @@ from hansa.platform.sites.rows import CellRows, Rows
 
 if TYPE_CHECKING:
     from hansa.business.commerce.testpay import Testpay
-    from hansa.console import Pages
+    from hansa.console import Door
     from hansa.kernel.moving.face import MovingFace
     from hansa.kernel.moving.lookout import Lookout
     from hansa.kernel.observe.observer import Observer
@@ -191,7 +191,7 @@ class Cell:
     """The applications beside the operations, by prefix."""
     pages: bool = False
     """Whether the engineers' pages are served beside the operations."""
-    _pages: "Pages | None" = field(default=None, init=False)
+    _pages: "Door | None" = field(default=None, init=False)
     mail_tls: ssl.SSLContext | None = None
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
@@ -254,10 +254,10 @@ class Cell:
         self.mounts = self._mounts(hosted)
         if self.pages:
             from hansa.console import MOUNT as PAGES  # who has no pages pays nothing for them
-            from hansa.console import Pages
+            from hansa.console import Door
 
             observed = None if self.observer is None else self.observer.options.file
-            self._pages = Pages(self.runtime, self.app, self.directory, observed)
+            self._pages = Door(self.runtime, self.app, self.directory, observed)
             self.mounts[PAGES] = self._pages
         await self.runtime.start(background=self.background)
         if self.background:

@@ -5,7 +5,6 @@ must never happen here: a row of any site shown to who may not read all sites, a
 person on duty did not ask for, a secret, or text of a stranger that a browser takes for a page.
 """
 
-from hansa.console.pages import Pages
-from hansa.console.visit import MOUNT
+from hansa.console.door import MOUNT, Door
 
-__all__ = ["MOUNT", "Pages"]
+__all__ = ["MOUNT", "Door"]

@@ -16,11 +16,12 @@ from starlette.routing import Route
 
 from hansa.console import files
 from hansa.console import session as sessions
+from hansa.console.door import FORM_BYTES_MAX, MOUNT
 from hansa.console.live import Live
 from hansa.console.records import Records
 from hansa.console.session import COOKIE, LIVE_S, PURPOSE, Session
 from hansa.console.views import ROUTES
-from hansa.console.visit import MOUNT, READ, View, Visit, render
+from hansa.console.visit import READ, View, Visit, render
 from hansa.kernel.caller import Principal
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.mounts import Message, Receive, Send
@@ -31,7 +32,6 @@ from hansa.platform.sites.api import Directory
 
 logger = logging.getLogger("hansa.console")
 
-FORM_BYTES_MAX: Final = 2 << 20
 FIELDS_MAX: Final = 100
 
 _POLICY: Final = (
@@ -51,9 +51,7 @@ _WAY: Final = re.compile(r"/hansa(?:/[A-Za-z0-9._~/?=&%:@+-]*)?")
 
 
 class Pages:
-    """The application; mount it at `MOUNT`."""
-
-    body_bytes_max = FORM_BYTES_MAX
+    """The application behind the door."""
 
     def __init__(
         self, runtime: Runtime, app: HttpApp, directory: Directory, observed: Path | None = None

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hansa.console import wording
+from hansa.console.door import MOUNT
 from hansa.console.files import VERSION
 from hansa.console.records import Records
 from hansa.kernel import interventions
@@ -28,7 +29,6 @@ from hansa.platform.sites.api import Directory
 
 T = TypeVar("T")
 
-MOUNT: Final = "/hansa"
 READ: Final = "platform.sites:across"
 """What it takes to see these pages: they show rows of all sites."""
 READ_S: Final = 5.0

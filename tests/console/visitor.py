@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from hansa.assembly import OPERATOR
-from hansa.console import MOUNT, Pages
+from hansa.console import MOUNT, Door
 from hansa.kernel.storage import PLATFORM
 from hansa.platform.sites.api import CreatedKey, NewKey, create_key
 from hansa.testing.cell import TestCell
@@ -34,7 +34,7 @@ class Visitor:
     def observe(self, file: Path | None) -> None:
         """Have the pages show what was recorded in a file."""
         inner = self.cell.cell
-        pages = Pages(self.cell.runtime, inner.app, inner.directory, file)
+        pages = Door(self.cell.runtime, inner.app, inner.directory, file)
         self.client = AsgiClient(inner.app, {MOUNT: pages})
 
     async def get(self, path: str, **headers: str) -> Reply:
