@@ -69,8 +69,7 @@ class SplitCell(TestCell):
     """Services as on several processes and databases, open inside `async with`.
 
     The sites have a part of their own, and so has each service. `place` says where the rows of the
-    first one are; all others are in SQLite files in memory. Test clocks do not move here, since
-    they do so only where all services are in one process.
+    first one are; all others are in SQLite files in memory.
     """
 
     def __init__(self, *services: Service, place: Place | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Where the pages are in these tests: on all services that Hansa brings, and a harbour."""
+"""Where the pages are in these tests: on all services that Hansa brings, and a quay."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ import pytest
 
 from hansa.assembly import SERVICES
 from hansa.kernel.service import Service
-from tests.console.harbour import harbour
+from tests.console.quay import quay
 
 
 @pytest.fixture
 def services() -> Sequence[Service]:
-    return (*SERVICES, harbour)
+    return (*SERVICES, quay)

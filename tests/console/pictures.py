@@ -54,7 +54,7 @@ def _follow(page: Page, name: str) -> None:
         page.get_by_role("link", name="commerce.complete").first.click()
         page.locator("details").first.wait_for()
     if name == "delivery":
-        page.get_by_role("link", name="harbour.unload").first.click()
+        page.get_by_role("link", name="quay.unload").first.click()
         page.get_by_role("heading", name="Why it failed").wait_for()
 
 

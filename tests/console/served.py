@@ -1,4 +1,4 @@
-"""The pages as `hansa up` serves them to a browser, with a harbour where things go wrong."""
+"""The pages as `hansa up` serves them to a browser, with a quay where things go wrong."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ from tests.cli.server import READY, Server
 PROJECT = """[tool.hansa]
 services = [
   "hansa.business.commerce", "hansa.platform.webhooks", "hansa.platform.mail",
-  "tests.console.harbour",
+  "tests.console.quay",
 ]
 """
 
@@ -40,7 +40,7 @@ class Place:
 
     def arrive(self, name: str, tonnes: int = 1) -> None:
         """Have a ship arrive; one of no tonnes is trouble."""
-        self.call("POST", "/harbour/ships", {"name": name, "tonnes": tonnes})
+        self.call("POST", "/quay/ships", {"name": name, "tonnes": tonnes})
 
     @property
     def site(self) -> str:

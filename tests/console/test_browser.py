@@ -84,13 +84,13 @@ def paths(sight: Sight, place: Place) -> Iterator[str]:
     yield from ("/", "/services", "/services/commerce", "/api", "/api/commerce.create_product")
     yield from ("/log", "/log/1", "/deliveries", "/due", "/due?state=parked", "/sites", "/cells")
     yield from (f"/sites/{place.site}", "/mail", sight.link("/mail", "Ghost is here"))
-    yield sight.link("/deliveries", "harbour.unload")
-    yield sight.link("/due?state=parked", "harbour.tow")
+    yield sight.link("/deliveries", "quay.unload")
+    yield sight.link("/due?state=parked", "quay.tow")
     endpoint = sight.link("/webhooks", "https://hooks.invalid/")
     yield from (
         "/statements",
         "/traces",
-        sight.link("/traces?name=harbour.arrive", "harbour.arrive"),
+        sight.link("/traces?name=quay.arrive", "quay.arrive"),
     )
     yield from ("/webhooks", endpoint, sight.link(f"{endpoint}?state=waiting", "1"))
 
@@ -135,10 +135,10 @@ def test_a_page_follows_what_happens(place: Place, browser: Browser) -> None:
     with browser.new_context(viewport=DESK) as context:  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         sight = Sight(context, place.root)
         sight.login(place.key)
-        sight.open("/log?type=harbour.ship_arrived")
+        sight.open("/log?type=quay.ship_arrived")
         sight.page.evaluate("window.isTheSame = true")
         place.arrive("Aurora")
-        expect(sight.page.locator("#rows")).to_contain_text("harbour:Aurora")
+        expect(sight.page.locator("#rows")).to_contain_text("quay:Aurora")
         assert sight.page.evaluate("window.isTheSame")
         assert sight.errors == []
 
@@ -150,7 +150,7 @@ def test_a_parked_event_is_mended_by_hand(place: Place, browser: Browser) -> Non
         place.arrive("Wreck", 0)
         sight.open("/deliveries")
         row = sight.page.get_by_role("row").filter(has_text="Wreck")
-        row.get_by_role("link", name="harbour.unload").click()
+        row.get_by_role("link", name="quay.unload").click()
         expect(sight.page.get_by_text("carries nothing").first).to_be_visible()
         sight.check_fits()
         data = sight.page.get_by_label("What this subscriber is given")
@@ -168,9 +168,9 @@ def test_a_trace_shows_its_statements(place: Place, browser: Browser) -> None:
         sight = Sight(context, place.root)
         sight.login(place.key)
         place.arrive("Fram")
-        sight.open("/traces?name=harbour.arrive")
-        sight.page.get_by_role("link", name="harbour.arrive").first.click()
-        expect(sight.page.get_by_role("heading", level=1)).to_have_text("harbour.arrive")
+        sight.open("/traces?name=quay.arrive")
+        sight.page.get_by_role("link", name="quay.arrive").first.click()
+        expect(sight.page.get_by_role("heading", level=1)).to_have_text("quay.arrive")
         sight.page.locator("details.sql").first.locator("summary").click()
         expect(sight.page.locator("details.sql pre").first).to_be_visible()
         expect(sight.page.get_by_text('"tonnes": ').first).to_be_visible()
@@ -199,7 +199,7 @@ def test_an_operation_is_tried_in_place(place: Place, browser: Browser) -> None:
         sight = Sight(context, place.root)
         sight.login(place.key)
         sight.open("/api?find=ships")
-        sight.page.get_by_role("link", name="/harbour/ships").click()
+        sight.page.get_by_role("link", name="/quay/ships").click()
         sight.page.get_by_label("Key").fill(place.site_key)
         sight.page.get_by_label("Body").fill('{"name": "Nadezhda", "tonnes": 12}')
         sight.page.get_by_role("button", name="Send").click()

@@ -13,7 +13,7 @@ from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.storage import PLATFORM
 from hansa.platform.sites.api import NewSite, TestClock, create_site
 from hansa.testing.cell import TestCell
-from tests.console import harbour
+from tests.console import quay
 from tests.console.visitor import Visitor, engineer, new_key, text_of
 from tests.kernel.cells import DAWN
 from tests.kernel.http.client import Reply
@@ -21,7 +21,7 @@ from tests.kernel.http.client import Reply
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 EVIL = "<script>alert('x')</script>&\"'"
 OPEN = "SELECT subscriber, event, site FROM hansa_deliveries WHERE state = 'parked'"
-TOWED = "SELECT id FROM hansa_due WHERE name = 'harbour.tow'"
+TOWED = "SELECT id FROM hansa_due WHERE name = 'quay.tow'"
 TOLD = "SELECT type, principal FROM hansa_events WHERE type LIKE 'interventions.%' ORDER BY type"
 
 
@@ -38,13 +38,13 @@ class World:
 
     @property
     def named(self) -> dict[str, str]:
-        return {"site": self.site, "subscriber": "harbour.unload", "event": self.event}
+        return {"site": self.site, "subscriber": "quay.unload", "event": self.event}
 
     @property
     def places(self) -> dict[str, str]:
         """What the places in the addresses of pages stand for."""
         return {
-            "name": "harbour", "operation": "harbour.arrive", "position": "1", "site": self.site,
+            "name": "quay", "operation": "quay.arrive", "position": "1", "site": self.site,
             "id": self.message, "endpoint": self.endpoint, "number": "1", "trace": TRACE,
         }  # fmt: skip
 
@@ -53,8 +53,8 @@ class World:
 
 
 async def arrive(cell: TestCell, site: str, name: str, tonnes: int) -> None:
-    body = {"body": harbour.Ship(name, tonnes)}
-    await cell.runtime.do(harbour.arrive, Caller(site, SYSTEM), body)
+    body = {"body": quay.Ship(name, tonnes)}
+    await cell.runtime.do(quay.arrive, Caller(site, SYSTEM), body)
     await cell.rest()
 
 
@@ -67,7 +67,7 @@ async def ask(cell: TestCell, name: str, site: str, **arguments: Any) -> Any:
 
 
 async def world(cell: TestCell, *permissions: str) -> World:
-    form = NewSite(EVIL, hosts=("harbour.example",))
+    form = NewSite(EVIL, hosts=("quay.example",))
     site = (await cell.runtime.do(create_site, OPERATOR, {"body": form})).id
     endpoint = await ask(
         cell, "webhooks.create_endpoint", site,
@@ -75,7 +75,7 @@ async def world(cell: TestCell, *permissions: str) -> World:
     )  # fmt: skip
     await arrive(cell, site, EVIL, 0)
     await cell.until_rows([("parked",)], "SELECT state FROM hansa_deliveries")
-    await cell.until_rows([("parked",)], "SELECT state FROM hansa_due WHERE name = 'harbour.tow'")
+    await cell.until_rows([("parked",)], "SELECT state FROM hansa_due WHERE name = 'quay.tow'")
     await cell.until_rows([("kept",)], "SELECT state FROM mail_messages")
     await cell.until_rows([(1,)], "SELECT number FROM webhooks_messages LIMIT 1")
     event = (await cell.rows(OPEN))[0][1]
@@ -102,7 +102,7 @@ async def test_every_page_answers_and_escapes(cell: TestCell) -> None:
             continue
         path = re.sub(r"\{(\w+)\}", lambda found: here.places[found[1]], path)
         if path == "/deliveries/one":
-            path += f"?subscriber=harbour.unload&event={here.event}"
+            path += f"?subscriber=quay.unload&event={here.event}"
         if path == "/due/one":
             path += f"?site={here.site}&id={(await cell.rows(TOWED))[0][0]}".replace("&", "%26", 0)
             path = path.replace("<", "%3C").replace('"', "%22").replace('&"', "%26%22")
@@ -114,24 +114,24 @@ async def test_every_page_answers_and_escapes(cell: TestCell) -> None:
 async def test_lists_name_what_is_there(cell: TestCell) -> None:
     here = await world(cell)
     for path, *words in (
-        ("/", "1 parked deliveries", "harbour.ship_arrived"),
-        ("/services", "Ships arrive", "quays", "harbour tells → harbour"),
-        ("/services/harbour", "POST /harbour/ships", "heard by harbour.unload", "harbour.tow"),
-        ("/api?find=ships", "/harbour/ships", "2 operations like that"),
-        ("/api/harbour.arrive", "harbour.ships:write", '"tonnes"'),
-        ("/log?type=harbour.ship_arrived", "harbour.ship_arrived"),
+        ("/", "1 parked deliveries", "quay.ship_arrived"),
+        ("/services", "Ships arrive", "quays", "quay tells → quay"),
+        ("/services/quay", "POST /quay/ships", "heard by quay.unload", "quay.tow"),
+        ("/api?find=ships", "/quay/ships", "2 operations like that"),
+        ("/api/quay.arrive", "quay.ships:write", '"tonnes"'),
+        ("/log?type=quay.ship_arrived", "quay.ship_arrived"),
         ("/log/1", "sites.site_created"),
-        (f"/log?site={here.site}", "harbour:"),
-        ("/deliveries", "harbour.unload", "carries nothing", "Replay"),
+        (f"/log?site={here.site}", "quay:"),
+        ("/deliveries", "quay.unload", "carries nothing", "Replay"),
         ("/deliveries?state=waiting", "None is waiting"),
-        ("/due?state=parked", "harbour.tow", "cannot be found", "Retry"),
+        ("/due?state=parked", "quay.tow", "cannot be found", "Retry"),
         ("/sites", "active", here.site),
-        (f"/sites/{here.site}", "harbour.example", "mail.smtp not set, secret"),
+        (f"/sites/{here.site}", "quay.example", "mail.smtp not set, secret"),
         ("/mail", "is here", "kept"),
-        (f"/mail/{here.site}/{here.message}", "pilot@harbour.example", "As its readers see it"),
+        (f"/mail/{here.site}/{here.message}", "pilot@quay.example", "As its readers see it"),
         ("/webhooks", "https://hooks.example/in"),
-        (f"/webhooks/{here.site}/{here.endpoint}", "harbour.ship_arrived"),
-        ("/cells", "0001", "harbour.unload", "expand"),
+        (f"/webhooks/{here.site}/{here.endpoint}", "quay.ship_arrived"),
+        ("/cells", "0001", "quay.unload", "expand"),
     ):
         told = text_of(await see(here.visitor, path))
         for word in words:
@@ -166,10 +166,10 @@ async def test_what_is_not_there_is_told(cell: TestCell) -> None:
 
 async def test_a_parked_event_is_edited_and_replayed(cell: TestCell) -> None:
     here = await world(cell)
-    page = f"/deliveries/one?subscriber=harbour.unload&event={here.event}"
+    page = f"/deliveries/one?subscriber=quay.unload&event={here.event}"
     assert "carries nothing" in text_of(await see(here.visitor, page))
     bad = await here.visitor.submit(page, "/deliveries/replay", **here.named, data='{"tonnes": 1}')
-    assert (bad.status, "This is no harbour.ship_arrived" in text_of(bad)) == (422, True)
+    assert (bad.status, "This is no quay.ship_arrived" in text_of(bad)) == (422, True)
     data = json.dumps({"name": EVIL, "tonnes": 3})
     done = await here.visitor.submit(page, "/deliveries/replay", **here.named, data=data)
     assert done.status == 200
@@ -206,12 +206,10 @@ async def test_deliveries_are_skipped_and_due_work_retried_and_cancelled(cell: T
 async def test_all_that_is_shown_is_tried_again(cell: TestCell) -> None:
     visitor, site = await engineer(cell), await cell.site()
     names = [f"s{number}" for number in range(3)]
-    await cell.runtime.do(
-        harbour.sail_in, Caller(site.id, SYSTEM), {"body": harbour.Fleet(tuple(names))}
-    )
+    await cell.runtime.do(quay.sail_in, Caller(site.id, SYSTEM), {"body": quay.Fleet(tuple(names))})
     await arrive(cell, site.id, "Ghost", 0)
     await cell.until_rows([(4,)], "SELECT count(*) FROM hansa_deliveries WHERE state = 'parked'")
-    await cell.until_rows([("parked",)], "SELECT state FROM hansa_due WHERE name = 'harbour.tow'")
+    await cell.until_rows([("parked",)], "SELECT state FROM hansa_due WHERE name = 'quay.tow'")
     everything = {"subscriber": "", "cursor": ""}
     page = await visitor.submit("/deliveries", "/deliveries/replay-shown", **everything)
     assert page.status == 200
@@ -258,17 +256,17 @@ async def test_a_mail_of_html_is_shown_where_nothing_gets_out(cell: TestCell) ->
 async def test_a_list_goes_on_where_it_ended(cell: TestCell) -> None:
     visitor, site = await engineer(cell), await cell.site()
     names = [f"s{number:03}" for number in range(110)]
-    body = {"body": harbour.Fleet(tuple(names))}
-    await cell.runtime.do(harbour.sail_in, Caller(site.id, SYSTEM), body)
+    body = {"body": quay.Fleet(tuple(names))}
+    await cell.runtime.do(quay.sail_in, Caller(site.id, SYSTEM), body)
     await cell.rest()
     wanted = set(names)
-    for path, column in (("/log?type=harbour.ship_arrived", "log"), ("/deliveries", "deliveries")):
+    for path, column in (("/log?type=quay.ship_arrived", "log"), ("/deliveries", "deliveries")):
         found: list[str] = []
         pages = 0
         while path:
             page = (await visitor.get(path)).body.decode()
             pages += 1
-            found += re.findall(r"<code>harbour:(s\d{3})</code>", page)
+            found += re.findall(r"<code>quay:(s\d{3})</code>", page)
             more = re.search(r'class="more" href="/hansa([^"]+)"', page)
             path = unescape(more[1]) if more else ""
         assert (pages, len(found), set(found)) == (3, 110, wanted), column
@@ -276,16 +274,16 @@ async def test_a_list_goes_on_where_it_ended(cell: TestCell) -> None:
 
 async def test_an_operation_is_tried_as_from_outside(cell: TestCell) -> None:
     here = await world(cell)
-    path = "/api/harbour.arrive"
+    path = "/api/quay.arrive"
     fields = {"site": here.site, "body": '{"name": "Hope", "tonnes": 4}'}
     assert "401" in text_of(await here.visitor.submit(path, path, **fields))
-    key = (await new_key(cell, "harbour.ships:write", site=here.site)).key
+    key = (await new_key(cell, "quay.ships:write", site=here.site)).key
     told = text_of(await here.visitor.submit(path, path, **fields, key=key))
     assert "201 in" in told and '"name": "Hope"' in told
     wrong = {**fields, "body": '{"name": 3}'}
     told = text_of(await here.visitor.submit(path, path, **wrong, key=key))
     assert "422 in" in told or "400 in" in told
-    found = await cell.rows("SELECT count(*) FROM hansa_events WHERE aggregate = 'harbour:Hope'")
+    found = await cell.rows("SELECT count(*) FROM hansa_events WHERE aggregate = 'quay:Hope'")
     assert found == [(1,)]
 
 

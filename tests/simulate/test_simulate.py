@@ -3,6 +3,7 @@
 The seeds are new in every run and told at its end; `hansa simulate --seed N` has one again.
 """
 
+import os
 import secrets
 from collections.abc import Callable
 
@@ -29,6 +30,13 @@ def test_no_seed_breaks_a_promise(run: int, record_property: Callable[[str, obje
     swept = sweep(first, SEEDS, RUNS[run], workers=1)
     record_property(TOLD, f"{told}: {swept.found or 'no violation'}")
     assert swept.found is None, f"hansa simulate --nodes {RUNS[run]} --seed {swept.found.seed}"
+
+
+def test_what_a_run_opens_is_closed_after_it() -> None:
+    sweep(0, 1, 3, workers=1)
+    before = len(os.listdir("/proc/self/fd"))
+    sweep(1, 3, 3, workers=1)
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.mark.parametrize("plant", PLANTS)

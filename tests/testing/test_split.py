@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hansa.kernel.ids import ID
-from hansa.kernel.problems import Conflict, Denied, NotFound, Problem
+from hansa.kernel.problems import Conflict, Denied, NotFound
 from hansa.kernel.service import Service
 from hansa.testing import SplitCell, TestCell
 from hansa.testing.schema import make_tables
@@ -68,7 +68,9 @@ async def test_in_several(split_cell: SplitCell) -> None:
 
 
 @pytest.mark.parametrize("place", ["sqlite"], indirect=True)
-async def test_a_test_clock_stands_where_services_are_apart(split_cell: SplitCell) -> None:
+async def test_a_test_clock_moves_the_services_together(split_cell: SplitCell) -> None:
+    await make(split_cell)
     inn = await split_cell.site("inn", at=datetime(2026, 1, 1, tzinfo=UTC))
-    with pytest.raises(Problem, match="process"):
-        await inn.advance(timedelta(days=1))
+    await inn.call(bake, "rye")
+    assert await inn.advance(timedelta(days=1)) == datetime(2026, 1, 2, tzinfo=UTC)
+    assert await inn.visitor.call(count, "rye") == 1

@@ -61,20 +61,21 @@ class FileLock:
 
     def __init__(self, path: str) -> None:
         """Take the lock. Raises InUse when another storage has it, here or elsewhere."""
-        self._file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        number = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self._file = os.fdopen(number, "r+b", buffering=0)  # closed when nobody has it any more
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            owner = os.read(self._file, 32).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._file)
+            owner = self._file.read(32).decode("ascii", "replace").strip() or "unknown"
+            self._file.close()
             raise InUse(
                 f"{path} is in use by process {owner}. One process owns a SQLite file: stop that "
                 "one first, or give this one a file of its own."
             ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode("ascii"), 0)
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n".encode("ascii"))
 
     def release(self) -> None:
         """Let another process have the file; also when a fork still holds a copy of ours."""
         fcntl.flock(self._file, fcntl.LOCK_UN)
-        os.close(self._file)
+        self._file.close()
