@@ -110,6 +110,8 @@ def fleet(tmp_path: Path, world: Background, postgres_cluster: Cluster) -> Itera
         yield made
     finally:
         made.stop()
+        for one in (process for group in made.processes.values() for process in group):
+            print(one.said)  # shown where the test fails
 
 
 def replace(process: Process) -> None:
