@@ -107,6 +107,8 @@ class Walk:
         """Check a whole statement. Raises StatementRefused."""
         kind = type(statement)
         if kind in (dml.Insert, dml.Update, dml.Delete):
+            # Its plain values are named by their address, which is another's when it is gone.
+            self._seen[id(statement)] = statement
             self._change(statement)
         elif kind in (selectable.Select, selectable.CompoundSelect):
             self.node(statement)

@@ -40,7 +40,7 @@ from sqlalchemy.sql.expression import quoted_name
 from sqlalchemy.types import TypeEngine
 
 from hansa.kernel import columns
-from hansa.kernel.columns import build_table, instant, integer, json, money, position, real
+from hansa.kernel.columns import boolean, build_table, instant, integer, json, money, position, real
 from hansa.kernel.columns import date as date_column
 from hansa.kernel.columns import text as text_column
 from hansa.kernel.compiler import STATEMENTS_MAX, Statements, param, upsert
@@ -60,6 +60,10 @@ kinds = build_table(
         money("price"), json("tags"), instant("at"), real("weight"), integer("n", nullable=True),
         position("since"), date_column("day"),
     ],
+)  # fmt: skip
+tallies = build_table(
+    MetaData(), "shop", "tallies",
+    [text_column("name", primary=True), integer("n"), boolean("live")],
 )  # fmt: skip
 p, n, k = products.c, lines.c, kinds.c
 
@@ -332,6 +336,13 @@ def test_every_kind_of_column_can_be_read(compiler: Statements) -> None:
     own = {one for one in own if issubclass(one, TypeEngine) and one.__module__ == columns.__name__}
     assert len(own) == 4 and own <= {type(column.type) for column in kinds.columns}
     assert "since" in compiler.find(select(kinds), Struct, "shop").sql
+
+
+def test_plain_values_of_an_upsert_are_never_taken_for_one_another() -> None:
+    for _ in range(500):  # SQLAlchemy names them by their address: one in a hundred was another's
+        values = {"name": "all", "n": 1, "live": True}
+        wanted = upsert(tallies, key=("name",), values=values, change={"live": False, "n": 2})
+        assert Statements("sqlite").find(wanted, None, "shop").sql.startswith("INSERT")
 
 
 def test_an_instant_without_a_zone_is_refused(compiler: Statements) -> None:
