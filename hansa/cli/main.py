@@ -161,6 +161,10 @@ def _serving(
         "--process", default="", metavar="NAME",
         help="the name of that entry, where several cells serve the same",
     )  # fmt: skip
+    one.add_argument(
+        "--linger", type=whole(0, 600), default=0, metavar="SECONDS",
+        help="serve on for so long after SIGTERM, until balancers have seen /readyz say no",
+    )  # fmt: skip
     one = commands.add_parser("migrate", parents=[where], help="bring the schema up to date")
     one.add_argument("--plan", action="store_true", help="show what would be applied")
     one.add_argument(

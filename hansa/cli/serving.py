@@ -166,6 +166,7 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
                 mounts=cell.mounts,
                 on_started=started.set,
                 stop=stop,
+                linger_s=getattr(options, "linger", 0),
             )
         )
         waiting = asyncio.create_task(started.wait())

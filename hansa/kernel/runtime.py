@@ -288,10 +288,12 @@ class Runtime:
 
     def _answer(self, committed: Committed[Commanded], site: SiteInfo) -> Answer:
         done = committed.value
-        if done.replayed:  # where that was is no longer known; it has long been readable
-            return Answer(done.status, done.answer, [("idempotency-replayed", "true")])
+        # Of a repeated answer the number is no longer known and 0, which every read has seen; the
+        # epoch still keeps a cell that the site has left from answering with what it had.
         position = Position(self.storage.cell, site.epoch, committed.position)
         headers = [("hansa-position", str(position))]
+        if done.replayed:
+            headers.append(("idempotency-replayed", "true"))
         return Answer(done.status, done.answer, headers)
 
     def _answer_of(self, action: Action[..., Any, Any, Any], done: "Settled | str") -> Answer:

@@ -128,6 +128,8 @@ class HttpApp:
             if recorder is not None and segment is not None and token is not None:
                 current.reset(token)
                 recorder.end(segment)
+        if self.draining:
+            response = replies.last(response)
         return replies.headless(response) if request.method == "HEAD" else response
 
     async def _inside(self, inner: Inner, request: Request) -> Response:

@@ -94,3 +94,8 @@ def headless(response: Response) -> Response:
         return response
     length = ("content-length", str(len(response.body)))
     return Response(response.status, [*response.headers, length], b"")
+
+
+def last(response: Response) -> Response:
+    """Return the response, after which the client is to close the connection (RFC 9112, 9.6)."""
+    return Response(response.status, [*response.headers, ("connection", "close")], response.body)

@@ -14,6 +14,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 
 from hansa.kernel.http.app import HttpApp
+from hansa.kernel.http.leaving import SETTLE_S, overlook_new
 from hansa.kernel.http.mounts import AsgiApp
 from hansa.kernel.http.rsgi import RsgiFace
 
@@ -81,9 +82,15 @@ async def serve(
     mounts: Mapping[str, AsgiApp] | None = None,
     on_started: Callable[[], None],
     stop: asyncio.Event,
+    linger_s: float = 0.0,
+    settle_s: float = SETTLE_S,
     drain_s: float = 20.0,
 ) -> None:
-    """Serve until `stop` is set and the requests under way are answered, at most `drain_s` later.
+    """Serve until `stop` is set and the requests under way are answered.
+
+    From the stop on `/readyz` says no and every answer asks its client to close the connection. For
+    `linger_s` all goes on: so long balancers may take to notice. For `settle_s` more, connections
+    that were made may bring their request. Then at most `drain_s` pass.
 
     `mounts` are applications by prefix (see `Mounts`). `on_started` is called when connections are
     accepted. Raises AddressTaken before anything starts, and RuntimeError when the server ends by
@@ -101,6 +108,10 @@ async def serve(
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             raise RuntimeError("granian stopped by itself") from serving.exception()
+        app.drain()
+        await asyncio.wait([serving], timeout=linger_s)
+        overlook_new(server._sfd)  # granian's own name for it; the version is locked
+        await asyncio.wait([serving], timeout=settle_s)
         await _drain(app, server, serving, drain_s)
     finally:
         stopping.cancel()
@@ -146,7 +157,6 @@ async def _accepting(host: str, port: int, serving: "asyncio.Task[None]") -> Non
 
 async def _drain(app: HttpApp, server: Any, serving: "asyncio.Task[None]", drain_s: float) -> None:
     """Listen no more, answer what is under way, and close idle connections."""
-    app.drain()
     server.stop()
     done, _ = await asyncio.wait([serving], timeout=drain_s)
     if done:

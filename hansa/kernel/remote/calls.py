@@ -241,6 +241,11 @@ class Remote:
             target.failed(machine.monotonic())
             raise Broken(f"{target.what.address} says {problem.slug}", sent=False)
         target.answered()
+        if (
+            problem.slug == "passport-refused"
+        ):  # our clock or key is at fault, or theirs: never the caller's
+            logger.error("%s refuses this process. %s", target.what.address, problem.detail)
+            raise Unreachable("Its process and this one agree on no time or key.", retry_after_s=1)
         if problem.slug in OLDER:
             raise _Elsewhere(f"{target.what.address} says {problem.slug}: {problem.detail}")
         raise problem

@@ -77,7 +77,8 @@ class Face:
         try:
             return self._seal.open(text, operation, self._runtime.clock.now_us())
         except PassportRefused as refused:
-            raise Unauthenticated(f"The passport is refused: {refused}.") from None
+            why = f"The passport is refused: {refused}."
+            raise Unauthenticated(why, slug="passport-refused") from None
 
     async def _call(self, request: Request) -> Answer:
         runtime = self._runtime

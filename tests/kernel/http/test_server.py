@@ -25,7 +25,10 @@ CHUNKED = JSON + b"Transfer-Encoding: chunked\r\n\r\n"
 class Served:
     """A running server, and a client that speaks bytes."""
 
-    def __init__(self, port: int, stop: asyncio.Event, task: "asyncio.Task[None]") -> None:
+    def __init__(
+        self, app: HttpApp, port: int, stop: asyncio.Event, task: "asyncio.Task[None]"
+    ) -> None:
+        self.app = app
         self.port = port
         self.stop = stop
         self.task = task
@@ -70,7 +73,7 @@ async def serving(
     limits: Limits | None = None,
     load: Load | None = None,
     apps: dict[str, AsgiApp] | None = None,
-    drain_s: float = 20.0,
+    **waits: float,
 ) -> AsyncIterator[Served]:
     app = HttpApp(backend, limits=limits, load=load)
     with socket.socket() as free:
@@ -78,14 +81,12 @@ async def serving(
         port = free.getsockname()[1]
     started, stop = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(
-        serve(
-            app, "127.0.0.1", port, mounts=apps, on_started=started.set, stop=stop, drain_s=drain_s
-        )
+        serve(app, "127.0.0.1", port, mounts=apps, on_started=started.set, stop=stop, **waits)
     )
     waiting = asyncio.create_task(started.wait())
     await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
     try:
-        yield Served(port, stop, task)
+        yield Served(app, port, stop, task)
     finally:
         stop.set()
         await task
@@ -315,11 +316,53 @@ def test_drain_answers_what_is_under_way() -> None:
     uvloop.run(main())
 
 
+READY = b"GET /readyz HTTP/1.1\r\n" + HOST + b"\r\n"
+
+
+async def until_it_stops(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Message:
+    """Ask whether it takes requests until it says no, and return the headers of that."""
+    while True:
+        writer.write(READY)
+        status, headers, _ = await answer(reader)
+        if status == 503:
+            writer.close()
+            return headers
+        assert "connection" not in headers
+
+
+def test_a_connection_made_before_the_stop_is_answered() -> None:
+    async def main() -> None:
+        async with serving(EchoBackend(), settle_s=3) as served:
+            used = await served.open()
+            reader, writer = await served.open()
+            served.stop.set()
+            assert (await until_it_stops(*used))["connection"] == "close"
+            writer.write(b"GET /shop/products/a HTTP/1.1\r\n" + HOST + b"\r\n")
+            status, headers, _ = await answer(reader)
+            assert (status, headers["connection"]) == (200, "close")
+            assert await reader.read() == b""
+            writer.close()
+            assert not served.task.done()
+
+    uvloop.run(main())
+
+
+def test_it_lingers_for_balancers() -> None:
+    async def main() -> None:
+        async with serving(EchoBackend(), linger_s=2, settle_s=0) as served:
+            served.stop.set()
+            await until_it_stops(*await served.open())
+            get = b"GET /shop/products/a HTTP/1.1\r\n" + HOST + b"\r\n"
+            assert (await served.send(get))[0] == 200
+
+    uvloop.run(main())
+
+
 def test_drain_ends_in_time() -> None:
     async def main() -> None:
         backend = EchoBackend(wait=asyncio.Event())
         assert backend.wait is not None
-        async with serving(backend, drain_s=0.05) as served:
+        async with serving(backend, settle_s=0, drain_s=0.05) as served:
             under_way = asyncio.create_task(
                 served.send(b"GET /shop/products/a HTTP/1.1\r\n" + HOST + b"\r\n")
             )

@@ -40,7 +40,7 @@ class Node:
         self.storage = storage
         self.services = [teller, hearer]
         self.entry = entry
-        self._placement = placement
+        self.placement = placement
         self.runtime: Runtime
         self.cell: TestCell
         self.remote: Remote
@@ -63,7 +63,7 @@ class Node:
         await self.storage.open()
         seal = Seal([KEY])
         clock = MachineClock()
-        self.remote = Remote(self._placement, self.entry, seal, clock)
+        self.remote = Remote(self.placement, self.entry, seal, clock)
         self.runtime = Runtime(
             self.services, self.storage, Sites(), Sealer([MASTER]), clock=clock,
             remote=self.remote, hosted=self.entry.services, recorder=self.recorder,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from hansa.kernel.caller import PUBLIC_PRINCIPAL, Caller, Principal
+from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Caller, Principal
+from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.postgres import PostgresStorage
 from hansa.kernel.problems import (
@@ -21,8 +22,9 @@ from hansa.kernel.problems import (
     Unauthenticated,
     Unprocessable,
 )
-from hansa.kernel.remote.calls import Unreachable
+from hansa.kernel.remote.calls import Remote, Unreachable
 from hansa.kernel.remote.following import Follower
+from hansa.kernel.remote.passport import Seal
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import Storage
 from hansa.testing.postgres import Dsns
@@ -31,7 +33,7 @@ from tests.kernel.cells import REAL
 from tests.kernel.remote import hearing as H
 from tests.kernel.remote import telling as T
 from tests.kernel.remote.latecomer import latecomer
-from tests.kernel.remote.league import Node, league
+from tests.kernel.remote.league import KEY, Node, league
 
 ANYBODY = Caller(REAL.id, PUBLIC_PRINCIPAL)
 HEARD = "SELECT number, name, count FROM hearer_heard ORDER BY name, number"
@@ -82,6 +84,32 @@ def test_a_call_is_as_one_in_the_same_process(tmp_path: Path, place: Storage) ->
             await hearer.do(H.ask, name="broken")
         assert broken.value.status == 500
         assert "secret" not in str(broken.value.document())
+
+    run(tmp_path, place, test)
+
+
+class Ahead(MachineClock):
+    """The clock of a machine that is a day ahead."""
+
+    def now_us(self) -> int:
+        return super().now_us() + 86_400_000_000
+
+
+@pytest.mark.parametrize(
+    ("seal", "clock"), [(Seal([bytes(32)]), MachineClock()), (Seal([KEY]), Ahead())],
+    ids=["key", "clock"],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_processes_that_do_not_agree_are_no_fault_of_the_caller(
+    tmp_path: Path, place: Storage, seal: Seal, clock: Clock
+) -> None:
+    async def test(teller: Node, hearer: Node) -> None:
+        odd = Remote(hearer.placement, hearer.entry, seal, clock)
+        operation = hearer.runtime.by_id["teller.tell"]
+        with pytest.raises(Unreachable, match="no time or key") as refused:
+            await odd.invoke(operation, REAL.id, SYSTEM, {"name": "a"}, deadline=deadline_in(30))
+        assert (refused.value.status, refused.value.retry_after_s) == (503, 1)
+        odd.close()
 
     run(tmp_path, place, test)
 
