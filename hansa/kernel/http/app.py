@@ -73,6 +73,7 @@ class HttpApp:
         self.proxies = proxies or Proxies()
         self.load = load or Load()
         self.draining = False
+        self._calls = 0
         self.inner: Inner | None = None
         self.metrics: Callable[[], bytes] | None = None
         """What a scraper is answered who has the key for it; without it there is no such page."""
@@ -94,6 +95,11 @@ class HttpApp:
         self.draining = True
         if self.inner is not None:
             self.inner.drain()
+
+    @property
+    def outside(self) -> int:
+        """How many requests are under way that do not come from another process."""
+        return self.gate.inside - self._calls
 
     @property
     def first_parts(self) -> frozenset[str]:
@@ -128,15 +134,17 @@ class HttpApp:
             if recorder is not None and segment is not None and token is not None:
                 current.reset(token)
                 recorder.end(segment)
-        if self.draining:
+        if self.draining and not request.path.startswith(INNER):
             response = replies.last(response)
         return replies.headless(response) if request.method == "HEAD" else response
 
     async def _inside(self, inner: Inner, request: Request) -> Response:
         self.gate.enter()
+        self._calls += 1
         try:
             return await inner.respond(request)
         finally:
+            self._calls -= 1
             self.gate.leave()
 
     async def _operate(

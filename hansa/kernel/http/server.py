@@ -28,6 +28,8 @@ HEAD_BYTES_MAX: Final = 1 << 16
 """The start line and headers of a request together."""
 HEAD_WAIT_MS: Final = 15_000
 START_S: Final = 10.0
+LOOK_S: Final = 0.01
+"""Between two looks at whether anything is under way."""
 YOUNG_OBJECTS: Final = 20_000
 """New objects before the next search for cycles among them."""
 
@@ -112,7 +114,7 @@ async def serve(
         await asyncio.wait([serving], timeout=linger_s)
         overlook_new(server._sfd)  # granian's own name for it; the version is locked
         await asyncio.wait([serving], timeout=settle_s)
-        await _drain(app, server, serving, drain_s)
+        await _drain(app, server, serving, asyncio.get_running_loop().time() + drain_s)
     finally:
         stopping.cancel()
         if not serving.done():
@@ -155,11 +157,15 @@ async def _accepting(host: str, port: int, serving: "asyncio.Task[None]") -> Non
     raise RuntimeError("granian did not start") from serving.exception()
 
 
-async def _drain(app: HttpApp, server: Any, serving: "asyncio.Task[None]", drain_s: float) -> None:
-    """Listen no more, answer what is under way, and close idle connections."""
+async def _drain(app: HttpApp, server: Any, serving: "asyncio.Task[None]", end: float) -> None:
+    """Close idle connections, and answer what is under way; where other processes call this one,
+    answer first, since what the others do for that may need this one."""
+    now = asyncio.get_running_loop().time
+    while app.inner is not None and app.outside and not serving.done() and now() < end:
+        await asyncio.wait([serving], timeout=LOOK_S)
     server.stop()
-    done, _ = await asyncio.wait([serving], timeout=drain_s)
+    done, _ = await asyncio.wait([serving], timeout=max(0.0, end - now()))
     if done:
         serving.result()
     else:
-        logger.warning("%d requests were not answered in %s s", app.gate.inside, drain_s)
+        logger.warning("%d requests were not answered in time", app.gate.inside)

@@ -40,7 +40,9 @@ _PASSED: Final[tuple[str, ...]] = (
     "location",
     "retry-after",
 )
-STOPPING: Final = "not-ready"
+NOT_READY: Final = "not-ready"
+LEAVING: Final = "hansa-leaving"
+"""The header by which a process that is about to stop asks others to go elsewhere."""
 OLDER: Final = frozenset({"not-served-here", "other-release"})
 """Refusals by which a process says that its release knows nothing of what it is asked."""
 _KINDS: Final = {one.slug: one for one in (SiteElsewhere, SiteMoving)}
@@ -233,17 +235,17 @@ class Remote:
             raise DeadlineExceeded("Another service did not answer in time.") from None
         finally:
             target.under_way -= 1
+        if LEAVING in reply.headers:
+            target.leaves(machine.monotonic())
         if reply.status < 400:
             target.answered()
             return reply
         problem = _problem(reply)
-        if problem.slug == STOPPING:
+        if problem.slug == NOT_READY:
             target.failed(machine.monotonic())
             raise Broken(f"{target.what.address} says {problem.slug}", sent=False)
         target.answered()
-        if (
-            problem.slug == "passport-refused"
-        ):  # our clock or key is at fault, or theirs: never the caller's
+        if problem.slug == "passport-refused":  # by a clock or a key: it is not the caller's fault
             logger.error("%s refuses this process. %s", target.what.address, problem.detail)
             raise Unreachable("Its process and this one agree on no time or key.", retry_after_s=1)
         if problem.slug in OLDER:

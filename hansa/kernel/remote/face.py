@@ -21,7 +21,7 @@ from hansa.kernel.observe.recorder import work
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import Denied, Invalid, NotFound, Overloaded, Unauthenticated
 from hansa.kernel.remote import clocks, feed
-from hansa.kernel.remote.calls import PATH
+from hansa.kernel.remote.calls import LEAVING, PATH
 from hansa.kernel.remote.feed import Feed
 from hansa.kernel.remote.passport import Passport, PassportRefused, Seal
 from hansa.kernel.run import Run
@@ -43,20 +43,23 @@ class Face:
         self._runtime = runtime
         self._seal = seal
         self._feed = Feed(runtime)
-        self._draining = False
+        self._leaving = False
 
     def drain(self) -> None:
-        """Take no more, and answer those who wait for the log to go on."""
-        self._draining = True
+        """Ask all to go elsewhere, and answer those who wait for the log to go on. Calls are taken
+        until the end: what another process does for a request that is under way here may need
+        this one."""
+        self._leaving = True
         self._feed.end()
 
     async def respond(self, request: Request) -> Response:
         """Return the response to another process. Raises Problem."""
-        if self._draining or self._runtime.ready():
+        is_call = request.path.startswith(PATH)
+        if self._runtime.ready() or (self._leaving and not is_call):
             raise Overloaded("This process is about to stop.", slug="not-ready")
         if request.method != "POST" or not 0 <= request.length <= BODY_BYTES_MAX:
             raise Invalid("POST, with a Content-Length.")
-        if request.path.startswith(PATH):
+        if is_call:
             answer = await self._call(request)
         elif request.path == feed.PATH:
             self._passport(request, feed.PATH)
@@ -70,6 +73,8 @@ class Face:
         else:
             raise NotFound("There is no such path.", slug="no-such-path")
         headers = [("content-type", answer.content_type), *answer.headers]
+        if self._leaving:
+            headers.append((LEAVING, "1"))
         return Response(answer.status, headers, answer.body)
 
     def _passport(self, request: Request, operation: str) -> Passport:

@@ -1,7 +1,8 @@
 """Health: which of several processes to ask. Pure; the caller tells the time.
 
 One that cannot be reached is left alone for a while that doubles with each failure, then one call
-tries it (half open), and its answer decides. Of the healthy ones the one with the fewest calls
+tries it (half open), and its answer decides. One that is about to stop is asked only where there is
+no other: what it answers to others may need it. Of the healthy ones the one with the fewest calls
 under way is asked, in turn where they are equal.
 """
 
@@ -12,7 +13,9 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 FIRST_S: Final = 0.05
-LONGEST_S: Final = 5.0
+LONGEST_S: Final = 1.0
+"""Short, since to knock in vain costs little, and a process that is back should not wait long."""
+LEAVING_S: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -23,9 +26,10 @@ class Target(Generic[T]):
     under_way: int = 0
     failures: int = 0
     shut_until: float = 0.0
+    leaving_until: float = 0.0
 
     def failed(self, now: float) -> None:
-        """Note that it could not be reached, or that it is about to stop."""
+        """Note that it could not be reached, or that it takes no calls."""
         self.failures += 1
         self.shut_until = now + min(LONGEST_S, FIRST_S * 2 ** min(self.failures - 1, 20))
 
@@ -33,6 +37,10 @@ class Target(Generic[T]):
         """Note that it answers."""
         self.failures = 0
         self.shut_until = 0.0
+
+    def leaves(self, now: float) -> None:
+        """Note that it answers, and is about to stop."""
+        self.leaving_until = now + LEAVING_S
 
 
 def choose(targets: Sequence[Target[T]], now: float, turn: int) -> Target[T] | None:
@@ -42,5 +50,6 @@ def choose(targets: Sequence[Target[T]], now: float, turn: int) -> Target[T] | N
     ]
     if not ready:
         return None
+    ready = [one for one in ready if one.leaving_until <= now] or ready
     start = turn % len(ready)
     return min(ready[start:] + ready[:start], key=lambda one: one.under_way)

@@ -1,5 +1,7 @@
 """A service that hears what another one tells, and asks it."""
 
+import asyncio
+
 from hansa.kernel.columns import integer, text
 from hansa.kernel.compiler import param, upsert
 from hansa.kernel.context import Context
@@ -11,6 +13,9 @@ hearer = Service("hearer", owner="kernel", package=__name__)
 
 heard = hearer.table("heard", integer("number"), text("name"), integer("count"), prefix="heard")
 sums = hearer.table("sums", text("name", primary=True), integer("count"))
+
+asking, go_on = asyncio.Event(), asyncio.Event()
+"""That `ask` for "later" has begun, and that it may go on."""
 
 _hear = upsert(
     sums, key=("name",), values={"name": param("name"), "count": 1},
@@ -26,6 +31,9 @@ async def hear(ctx: Context, event: Told) -> None:
 
 @hearer.query("GET /asked/{name}", needs=PUBLIC)
 async def ask(ctx: Context, name: str) -> Count:
+    if name == "later":
+        asking.set()
+        await go_on.wait()
     return await ctx.call(get_told, name=name)
 
 

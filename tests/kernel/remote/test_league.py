@@ -88,6 +88,32 @@ def test_a_call_is_as_one_in_the_same_process(tmp_path: Path, place: Storage) ->
     run(tmp_path, place, test)
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_one_that_stops_is_there_for_what_it_has_under_way(tmp_path: Path, place: Storage) -> None:
+    """What it has taken from outside is answered by another process, which asks it in turn."""
+
+    async def test(teller: Node, hearer: Node) -> None:
+        H.asking, H.go_on = asyncio.Event(), asyncio.Event()
+        await teller.do(T.tell, name="later")
+        address = teller.entry.addresses[0]
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        head = f"GET /hearer/asked/later HTTP/1.1\r\nHost: a.example\r\nHansa-Site: {REAL.id}\r\n"
+        writer.write(head.encode() + b"Connection: close\r\n\r\n")
+        await H.asking.wait()
+        stopping = asyncio.create_task(teller.stop())
+        while not teller.app.draining:
+            await asyncio.wait([stopping], timeout=0.01)
+        H.go_on.set()
+        answered = await reader.read()
+        writer.close()
+        await stopping
+        assert b" 200 " in answered.splitlines()[0], answered
+        assert b'"count":1' in answered
+        await teller.start()
+
+    run(tmp_path, place, test)
+
+
 class Ahead(MachineClock):
     """The clock of a machine that is a day ahead."""
 

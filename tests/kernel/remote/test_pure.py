@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, SYSTEM, Principal
 from hansa.kernel.remote.budget import FLOOR, SHARE, Budget
 from hansa.kernel.remote.following import Step, next_step
-from hansa.kernel.remote.health import FIRST_S, LONGEST_S, Target, choose
+from hansa.kernel.remote.health import FIRST_S, LEAVING_S, LONGEST_S, Target, choose
 from hansa.kernel.remote.passport import GOOD_S, SKEW_S, PassportRefused, Seal
 from hansa.kernel.remote.placement import Address, PlacementInvalid, read_placement
 
@@ -181,6 +181,16 @@ def test_one_call_tries_whether_a_target_is_back() -> None:
     for _ in range(50):
         target.failed(100.0)
     assert target.shut_until == 100.0 + LONGEST_S
+
+
+def test_one_that_leaves_is_asked_only_where_there_is_no_other() -> None:
+    leaving, other = Target("a"), Target("b", under_way=9)
+    leaving.leaves(0.0)
+    assert choose([leaving, other], 0.0, 0) is other
+    assert choose([leaving], 0.0, 0) is leaving
+    other.failed(0.0)
+    assert choose([leaving, other], 0.0, 0) is leaving
+    assert choose([leaving, other], LEAVING_S + FIRST_S, 0) is leaving
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), st.integers(0, 9), min_size=1))
