@@ -78,7 +78,9 @@ class Runtime:
         """
         self.services = list(services)
         self.recorder = recorder
-        self.storage = storage if recorder is None else recorder.observed(storage)
+        self.storage = storage
+        if recorder is not None:
+            recorder.observe(storage)
         self.directory = directory
         self.sealer = sealer
         self.clock: Clock = clock or MachineClock()

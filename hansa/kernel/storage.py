@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 if TYPE_CHECKING:
     from hansa.kernel.fence import Fence
 
+from hansa.kernel.observe.statements import Statements
 from hansa.kernel.shedding import Pressure
 
 T = TypeVar("T")
@@ -102,6 +103,8 @@ class Storage(Protocol):
     """How long reads wait here for their turn."""
     writing: Pressure
     """How long writes wait here; the same as `reading` where both wait for the same."""
+    statements: Statements
+    """Who is told of each statement, where anybody wants to know."""
     fence: "Fence"
     """The sites that are closed here; `read` and `write` refuse them, but those `across`."""
 

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.cli.server import Server, hansa
+from tests.cli.server import Server, free_port, hansa
 
 
 def children(server: Server, service: str = "") -> list[int]:
@@ -90,7 +90,8 @@ def test_a_placement_that_does_not_fit_is_told(tmp_path: Path) -> None:
         (("--services", "commerce"), "--services needs a --placement"),
         (("--services", "sites", "--placement", str(tmp_path / "none")), "No such file"),
     ):
-        refused = hansa("serve", *arguments, folder=tmp_path / "cell")
+        port = str(free_port())
+        refused = hansa("serve", "--port", port, *arguments, folder=tmp_path / "cell")
         assert refused.returncode == 1
         assert why in refused.stderr
         assert "Traceback" not in refused.stderr

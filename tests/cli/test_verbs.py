@@ -10,7 +10,7 @@ import pytest
 from hansa.cli.main import main
 from hansa.platform.sites.api import ClockState
 from hansa.testing.postgres import Dsns
-from tests.cli.server import READY, Server
+from tests.cli.server import READY, Server, free_port
 
 PRODUCT = (
     '{"handle":"%s","title":"T","variants":[{"sku":"%s","price":{"minor":5,"currency":"EUR"}}]}\n'
@@ -87,7 +87,7 @@ def test_keys_expire_and_are_revoked(capsys: pytest.CaptureFixture[str]) -> None
         "log due",
         "log skip a b c",
         "import FILE",
-        "serve",
+        "serve --port PORT",
     ],
 )
 def test_who_looks_at_no_cell_makes_none(
@@ -95,7 +95,7 @@ def test_who_looks_at_no_cell_makes_none(
 ) -> None:
     file = tmp_path / "products.ndjson"
     file.write_text(PRODUCT % ("a", "A"))
-    assert main(line.replace("FILE", str(file)).split()) == 1
+    assert main(line.replace("FILE", str(file)).replace("PORT", str(free_port())).split()) == 1
     assert "There is no cell in" in capsys.readouterr().err
     assert not folder.exists()
 

@@ -1,6 +1,6 @@
 """Cookies and form tokens: only what was signed for a purpose, until its end, by a key we have."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hansa.console import session as sessions
@@ -19,6 +19,7 @@ def test_a_session_lasts_until_its_end_and_survives_a_rotated_key() -> None:
 
 
 @given(st.integers(0, 200), st.characters())
+@example(3, "\ud800")
 def test_a_changed_cookie_is_none(place: int, letter: str) -> None:
     session = sessions.begin("key_a", 0)
     cookie = sessions.cookie_of([OLD], session)

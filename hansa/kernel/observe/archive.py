@@ -12,12 +12,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Final
 
 import apsw
 import msgspec
 
+from hansa.kernel import machine
 from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.observe import payloads
 from hansa.kernel.observe.logs import Line
@@ -238,7 +238,7 @@ class Archive:
         segments = [self._segments.popleft() for _ in range(len(self._segments))]
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         counts = [self._counts.popleft() for _ in range(len(self._counts))]
-        offset_us = self._clock.now_us() - int(perf_counter() * 1_000_000)
+        offset_us = self._clock.now_us() - int(machine.monotonic() * 1_000_000)
         if (segments or lines or counts) and not self._attempt(
             lambda: self._write(segments, lines, counts, offset_us)
         ):

@@ -7,13 +7,13 @@ a moment, so that when a later part of the same trace fails, the earlier ones ar
 import logging
 import traceback
 from collections.abc import Callable
-from time import perf_counter
 from types import TracebackType
 from typing import Any, Final
 
+from hansa.kernel import machine
 from hansa.kernel.observe.choosing import Budget, Reason, reason
 from hansa.kernel.observe.spans import ERROR_LENGTH_MAX, Kind, Segment, current
-from hansa.kernel.observe.storing import ObservedStorage, Statements
+from hansa.kernel.observe.statements import Statements
 from hansa.kernel.observe.traceparent import SAMPLED, Trace, Tracer
 from hansa.kernel.observe.vitals import Vital
 from hansa.kernel.problems import Problem
@@ -60,20 +60,21 @@ class Recorder:
         self._at = 0
         self._ended: list[Segment] = []
 
-    def observed(self, storage: Storage) -> Storage:
-        """Return a storage whose statements are noted here."""
-        return ObservedStorage(storage, self.statements)
+    def observe(self, storage: Storage) -> None:
+        """Have a storage note its statements."""
+        self.statements = storage.statements
+        self.statements.noted = True
 
     # ---- work
 
     def begin(self, kind: Kind, name: str, service: str, site: str, trace: Trace) -> Segment:
         """Begin a piece of work; `end` it whatever happens."""
-        return Segment(kind, name, service, site, trace, perf_counter())
+        return Segment(kind, name, service, site, trace, machine.monotonic())
 
     def end(self, segment: Segment) -> None:
         """Take a piece of work that has ended. Counting waits until there are some: done one by
         one between requests, out of the processor's caches, it would cost thrice as much."""
-        segment.ended = perf_counter()
+        segment.ended = machine.monotonic()
         self._ended.append(segment)
         if len(self._ended) >= BATCH:
             self.settle()

@@ -6,12 +6,12 @@ values. Where the code that runs belongs is in a context variable, so it is righ
 """
 
 from contextvars import ContextVar
-from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 
+from hansa.kernel import machine
 from hansa.kernel.observe.traceparent import Trace, new_span
 
 Kind = Literal["request", "call", "delivery", "due"]
@@ -108,7 +108,7 @@ class Inside:
         segment.spans.append(None)
         self._number = len(segment.spans)
         self._token = current.set((segment, self._number))
-        self.began = perf_counter()
+        self.began = machine.monotonic()
         return self
 
     def __exit__(
@@ -123,7 +123,7 @@ class Inside:
         current.reset(self._token)
         told = "" if error is None else short(error)
         here[0].spans[self._number - 1] = (
-            here[1], self._kind, self._name, self.began, perf_counter(), self.note, told
+            here[1], self._kind, self._name, self.began, machine.monotonic(), self.note, told
         )  # fmt: skip
 
     def traceparent(self, otherwise: str) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
+from hansa.kernel import machine
+from hansa.kernel.observe.statements import Statements
 from hansa.kernel.postgres.errors import is_conflict, is_lost, translate
 from hansa.kernel.postgres.link import RECOVER_S, Link, State, entered, left, settings_of
 from hansa.kernel.postgres.pool import Pool
@@ -26,11 +28,13 @@ class Again(BaseException):
 class WriteSession:
     """What a command reads and writes through, on a connection that is in its transaction."""
 
-    __slots__ = ("_ended", "_link", "_state", "deadline", "failure", "position", "residence")
+    __slots__ = ("_ended", "_link", "_state", "_statements", "deadline", "failure", "position",
+                 "residence")  # fmt: skip
 
     dialect: Dialect = "postgresql"
 
-    def __init__(self, link: Link, state: State, deadline: float) -> None:
+    def __init__(self, link: Link, state: State, deadline: float, statements: Statements) -> None:
+        self._statements = statements
         self._link = link
         self._state = state
         self._ended = False
@@ -42,16 +46,26 @@ class WriteSession:
 
     async def fetch(self, sql: str, args: Sequence[Any] = ()) -> Sequence[Row]:
         """Run one statement and return its rows (see `storage.Session`)."""
-        return await self._wait(self._link.rows(sql, args, self._rest()))
+        began = machine.monotonic()
+        rows = await self._wait(self._link.rows(sql, args, self._rest()), sql, began)
+        if self._statements.noted:
+            self._statements.note(sql, began, machine.monotonic(), len(rows))
+        return rows
 
     async def run(self, sql: str, args: Sequence[Any] = ()) -> int:
         """Run one statement and return how many rows it changed (see `storage.Session`)."""
-        return await self._wait(self._link.count(sql, args, self._rest()))
+        began = machine.monotonic()
+        changed = await self._wait(self._link.count(sql, args, self._rest()), sql, began)
+        if self._statements.noted:
+            self._statements.note(sql, began, machine.monotonic(), changed)
+        return changed
 
     async def enter_site(self, site: str) -> None:
         """Let row security pass another site, or every one, to the end of the transaction."""
         self._state = entered(self._state, site)
-        await self._wait(self._link.script(settings_of(self._state, local=True), self._rest()))
+        entering = settings_of(self._state, local=True)
+        began = machine.monotonic()
+        await self._wait(self._link.script(entering, self._rest()), entering, began)
 
     def end(self) -> None:
         """Refuse every further statement."""
@@ -62,12 +76,13 @@ class WriteSession:
             raise RuntimeError("this command's transaction has ended; its session was kept")
         return left(self.deadline)
 
-    async def _wait(self, call: Awaitable[T]) -> T:
+    async def _wait(self, call: Awaitable[T], sql: str, began: float) -> T:
         try:
             return await Wait[T](call)
         except Exception as error:
             self.failure = self.failure or error
             told = translate(error)
+            self._statements.failed(sql, began, told)
             if told is error:
                 raise
             raise told from error
@@ -81,12 +96,15 @@ class ReadSession:
     has the query begin again.
     """
 
-    __slots__ = ("_ended", "_link", "_nested", "_pool", "_spent", "_state", "_turn", "again",
-                 "deadline", "position", "residence", "snapshot")  # fmt: skip
+    __slots__ = ("_ended", "_link", "_nested", "_pool", "_spent", "_state", "_statements", "_turn",
+                 "again", "deadline", "position", "residence", "snapshot")  # fmt: skip
 
     dialect: Dialect = "postgresql"
 
-    def __init__(self, pool: Pool, state: State, deadline: float, snapshot: bool) -> None:
+    def __init__(
+        self, pool: Pool, state: State, deadline: float, snapshot: bool, statements: Statements
+    ) -> None:
+        self._statements = statements
         self._pool = pool
         self._state = state
         self._nested = holding.get()
@@ -104,14 +122,20 @@ class ReadSession:
     async def fetch(self, sql: str, args: Sequence[Any] = ()) -> Sequence[Row]:
         """Run one statement and return its rows (see `storage.Session`)."""
         self._refuse_ended()
+        began = machine.monotonic()
         try:
             if self._turn is None:
-                return await self._alone(sql, args)
-            async with self._turn:
-                link = await self._held()
-                return await link.rows(sql, args, left(self.deadline))
+                rows = await self._alone(sql, args)
+            else:
+                async with self._turn:
+                    link = await self._held()
+                    rows = await link.rows(sql, args, left(self.deadline))
         except Exception as error:
+            self._statements.failed(sql, began, error)
             raise self._told(error) from error
+        if self._statements.noted:
+            self._statements.note(sql, began, machine.monotonic(), len(rows))
+        return rows
 
     async def run(self, sql: str, args: Sequence[Any] = ()) -> int:
         """Refuse: a query only reads."""

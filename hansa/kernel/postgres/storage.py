@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from hansa.kernel.fence import Fence
+from hansa.kernel.observe.spans import Inside
+from hansa.kernel.observe.statements import Statements
 from hansa.kernel.postgres import link, sequencer
 from hansa.kernel.postgres.errors import is_conflict, translate
 from hansa.kernel.postgres.link import Address, State
@@ -58,6 +60,7 @@ class PostgresStorage:
         self._chance = chance or random.Random()
         self._queues = Queues()
         self.reading = self.writing = Pressure()
+        self.statements = Statements()
         self._several: set[str] = set()
         self._wakes: list[Callable[[], None]] = []
         self._pool: Pool
@@ -113,7 +116,7 @@ class PostgresStorage:
         snapshot = not shape or shape in self._several
         wait_s = BACKOFF_S
         while True:
-            session = ReadSession(self._pool, state, deadline, snapshot)
+            session = ReadSession(self._pool, state, deadline, snapshot, self.statements)
             try:
                 return await self._read_once(body, session)
             except Retry as retry:
@@ -161,16 +164,17 @@ class PostgresStorage:
     ) -> Committed[T]:
         """Run `body` as one serializable transaction (see `storage.Storage`)."""
         self.fence.check_write(site, across)
-        if serial_by is None:
-            return await self._write(body, (site, across), deadline)
-        async with self._queues.turn(serial_by, deadline):
-            return await self._write(body, (site, across), deadline)
+        with Inside("transaction", serial_by or ""):
+            if serial_by is None:
+                return await self._write(body, (site, across), deadline)
+            async with self._queues.turn(serial_by, deadline):
+                return await self._write(body, (site, across), deadline)
 
     async def _write(self, body: Body[T], state: State, deadline: float) -> Committed[T]:
         wait_s = BACKOFF_S
         while True:
             try:
-                committed = await transact(self._pool, body, state, deadline)
+                committed = await transact(self._pool, body, state, deadline, self.statements)
             except Retry as retry:
                 wait_s = await self._pause(retry.error, wait_s, deadline)
                 continue
@@ -184,15 +188,16 @@ class PostgresStorage:
         Raises Overloaded when there is no time for another try.
         """
         pause_s = wait_s * self._chance.random()
-        if time.monotonic() + pause_s >= deadline:
-            reason = (
-                "Others kept changing the same rows until the deadline."
-                if is_conflict(why)
-                else "PostgreSQL could not be used until the deadline; nothing was changed."
-            )
-            raise Overloaded(reason, retry_after_s=1) from why
-        await asyncio.sleep(pause_s)
-        return min(BACKOFF_MAX_S, wait_s * 2)
+        if time.monotonic() + pause_s < deadline:
+            await asyncio.sleep(pause_s)
+            if time.monotonic() < deadline:
+                return min(BACKOFF_MAX_S, wait_s * 2)
+        reason = (
+            "Others kept changing the same rows until the deadline."
+            if is_conflict(why)
+            else "PostgreSQL could not be used until the deadline; nothing was changed."
+        )
+        raise Overloaded(reason, retry_after_s=1) from why
 
     # ---- the log and the schema
 

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final, TypeVar
 
+from hansa.kernel.observe.statements import Statements
 from hansa.kernel.postgres.errors import (
     Lost,
     is_conflict,
@@ -34,7 +35,9 @@ class Retry(Exception):
         self.error = error
 
 
-async def transact(pool: Pool, body: Body[T], state: State, deadline: float) -> Committed[T]:
+async def transact(
+    pool: Pool, body: Body[T], state: State, deadline: float, statements: Statements
+) -> Committed[T]:
     """Run `body` once. Raises Retry where nothing was kept and another try may do."""
     try:
         link = await pool.take(state, deadline, holding=holding.get())
@@ -43,7 +46,7 @@ async def transact(pool: Pool, body: Body[T], state: State, deadline: float) -> 
     sound = False
     try:
         await _begin(link, state, deadline)
-        session = WriteSession(link, state, deadline)
+        session = WriteSession(link, state, deadline, statements)
         try:
             value = await drive(body(session))
             if session.failure is not None:  # the body went on after it, PostgreSQL does not

@@ -13,6 +13,7 @@ from typing import Any, Final
 import apsw
 
 from hansa.kernel import machine
+from hansa.kernel.observe.statements import Statements
 from hansa.kernel.problems import Overloaded
 from hansa.kernel.shedding import Pressure
 from hansa.kernel.sqlite.errors import late, translate
@@ -71,8 +72,10 @@ class Readers:
         warm: int,
         most: int,
         pressure: Pressure,
+        statements: Statements,
     ) -> None:
         self._pressure = pressure
+        self.statements = statements
         self._connect = connect
         self._loop = loop
         self._workers = workers
@@ -220,11 +223,14 @@ class ReadSession:
             except apsw.InterruptError:
                 pace.stopped(sql)
             except Exception as error:
-                raise translate(error) from error
+                raise self._failed(sql, began, error) from error
             else:
-                took = machine.monotonic() - began
-                if average is not None or took > NOTE_S:
-                    pace.note(sql, took)
+                ended = machine.monotonic()
+                if average is not None or ended - began > NOTE_S:
+                    pace.note(sql, ended - began)
+                statements = self._readers.statements
+                if statements.noted:
+                    statements.note(sql, began, ended, len(rows))
                 return rows
         return await self._in_thread(reader, sql, args)
 
@@ -270,6 +276,7 @@ class ReadSession:
             await asyncio.wait([reader.busy])
             if self._reader is not reader:
                 return await self.fetch(sql, args)
+        began = machine.monotonic()
         reader.until = self.deadline
         future: asyncio.Future[tuple[list[Row], float]]
         future = reader.worker.run(lambda: reader.fetch_timed(sql, args))
@@ -278,6 +285,13 @@ class ReadSession:
         try:
             rows, took = await asyncio.shield(future)
         except Exception as error:
-            raise translate(error) from error
+            raise self._failed(sql, began, error) from error
         self._readers.pace.note(sql, took)
+        if self._readers.statements.noted:
+            self._readers.statements.note(sql, began, machine.monotonic(), len(rows))
         return rows
+
+    def _failed(self, sql: str, began: float, error: Exception) -> BaseException:
+        told = translate(error)
+        self._readers.statements.failed(sql, began, told)
+        return told

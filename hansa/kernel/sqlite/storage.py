@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import apsw
 
 from hansa.kernel.fence import Fence
+from hansa.kernel.observe.spans import Inside
+from hansa.kernel.observe.statements import Statements
 from hansa.kernel.problems import StorageFailed
 from hansa.kernel.shedding import Pressure
 from hansa.kernel.sqlite.checkpoints import Checkpoints
@@ -77,6 +79,7 @@ class SqliteStorage:
         self._workers = workers
         self.reading = Pressure()
         self.writing = Pressure()
+        self.statements = Statements()
         self._several: set[str] = set()
         self._wakes: list[Callable[[], None]] = []
         self._lock: FileLock | None = None
@@ -96,7 +99,14 @@ class SqliteStorage:
         try:
             connection: apsw.Connection = await worker.run(self._connect_writer)
             self._writer = Writer(
-                connection, loop, worker, pace, self._queue_max, self._committed, self.writing
+                connection,
+                loop,
+                worker,
+                pace,
+                self._queue_max,
+                self._committed,
+                self.writing,
+                self.statements,
             )
             self._readers = Readers(
                 lambda: self._connect(self._cache_kb // 4, writes=False),
@@ -106,6 +116,7 @@ class SqliteStorage:
                 self._readers_warm,
                 self._readers_max,
                 self.reading,
+                self.statements,
             )
             await worker.run(self._readers.warm_up)
             behind: apsw.Connection = await worker.run(lambda: self._connect(256, writes=True))
@@ -195,7 +206,8 @@ class SqliteStorage:
         When the caller is cancelled before its turn the body does not run; afterwards it is kept.
         """
         self.fence.check_write(site, across)
-        return await self._writer.submit(site, body, deadline)
+        with Inside("transaction", serial_by or ""):
+            return await self._writer.submit(site, body, deadline)
 
     async def sequence(self) -> int:
         """Return 0: the one writer's order of insertion is its order of commit."""

@@ -20,6 +20,7 @@ from typing import Any, Final
 import apsw
 
 from hansa.kernel import machine
+from hansa.kernel.observe.statements import Statements
 from hansa.kernel.problems import Overloaded, StorageFailed
 from hansa.kernel.shedding import Pressure
 from hansa.kernel.sqlite.errors import late, translate
@@ -104,10 +105,13 @@ class WriteSession:
         try:
             rows: list[Row] = self._execute(sql, args).fetchall()
         except Exception as error:
-            raise self._failed(error) from error
-        took = machine.monotonic() - began
-        if average is not None or took > NOTE_S:
-            pace.note(sql, took)
+            raise self._failed(sql, began, error) from error
+        ended = machine.monotonic()
+        if average is not None or ended - began > NOTE_S:
+            pace.note(sql, ended - began)
+        statements = self._writer.statements
+        if statements.noted:
+            statements.note(sql, began, ended, len(rows))
         return rows
 
     async def run(self, sql: str, args: Sequence[Any] = ()) -> int:
@@ -122,11 +126,15 @@ class WriteSession:
         try:
             self._execute(sql, args).fetchall()  # to its end, also with RETURNING
         except Exception as error:
-            raise self._failed(error) from error
-        took = machine.monotonic() - began
-        if average is not None or took > NOTE_S:
-            pace.note(sql, took)
-        return self._writer.connection.changes()
+            raise self._failed(sql, began, error) from error
+        ended = machine.monotonic()
+        if average is not None or ended - began > NOTE_S:
+            pace.note(sql, ended - began)
+        changed = self._writer.connection.changes()
+        statements = self._writer.statements
+        if statements.noted:
+            statements.note(sql, began, ended, changed)
+        return changed
 
     async def enter_site(self, site: str) -> None:
         """Do nothing: SQLite has no row-level security, the compiler's scoping stands alone."""
@@ -138,6 +146,7 @@ class WriteSession:
     async def _in_thread(self, sql: str, args: Sequence[Any]) -> tuple[list[Row], int]:
         writer, execute = self._writer, self._execute
         self._execute = _waiting
+        asked = machine.monotonic()
 
         def statement() -> tuple[list[Row], int, float]:
             began = machine.monotonic()
@@ -147,16 +156,19 @@ class WriteSession:
         try:
             rows, changed, took = await Wait[Any](writer.worker.run(statement))
         except Exception as error:
-            raise self._failed(error) from error
+            raise self._failed(sql, asked, error) from error
         finally:
             if self._execute is _waiting:
                 self._execute = execute
         writer.pace.note(sql, took)
+        if writer.statements.noted:
+            writer.statements.note(sql, asked, machine.monotonic(), len(rows) or changed)
         return rows, changed
 
-    def _failed(self, error: Exception) -> BaseException:
+    def _failed(self, sql: str, began: float, error: Exception) -> BaseException:
         """Return the kernel's error; if SQLite rolled back by itself, nothing more may run."""
         told = translate(error)
+        self._writer.statements.failed(sql, began, told)
         if not self._writer.connection.in_transaction and isinstance(error, apsw.Error):
             self._writer.vanished = self._writer.vanished or told
             self._execute = _ended
@@ -183,8 +195,10 @@ class Writer:
         queue_max: int,
         committed: Callable[[], None],
         pressure: Pressure,
+        statements: Statements,
     ) -> None:
         self._pressure = pressure
+        self.statements = statements
         self.connection = connection
         self.execute: Callable[..., Any] = connection.cursor().execute
         self.worker = worker

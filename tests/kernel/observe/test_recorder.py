@@ -6,7 +6,7 @@ import pytest
 
 from hansa.kernel.observe.recorder import BATCH, Recorder, failed, work
 from hansa.kernel.observe.spans import SPANS_MAX, Inside, Segment, Span, current, traceparent
-from hansa.kernel.observe.storing import OTHER, TEXTS_MAX, Statements
+from hansa.kernel.observe.statements import OTHER, TEXTS_MAX, Statements
 from hansa.kernel.problems import Conflict, StorageFailed
 from tests.kernel.observe.making import segment
 
