@@ -11,6 +11,7 @@ from hansa.cli.serving import failed, told
 from hansa.kernel import migrating
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.problems import Problem
+from hansa.kernel.revisions import RevisionsInvalid
 from hansa.project import services
 
 
@@ -36,6 +37,6 @@ def run(options: argparse.Namespace) -> int:
             if options.plan and (place.database or not (place.folder / "hansa.db").exists()):
                 place = replace(place, folder=Path(nowhere))  # who only looks makes no folder
             print("\n".join(asyncio.run(work(place))))
-    except (Problem, MigrationRefused, MigrationFailed, OSError) as error:
+    except (Problem, MigrationRefused, MigrationFailed, RevisionsInvalid, OSError) as error:
         return failed(told(error))
     return 0

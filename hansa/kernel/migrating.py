@@ -21,7 +21,7 @@ READ_S: Final = 30.0
 """How long the reading of what is applied may take, seconds."""
 _LOCK: Final = 0x68616E7361  # "hansa": one lock for all migrations of a database
 
-_TABLE: Final = """CREATE TABLE IF NOT EXISTS hansa_migrations (
+TABLE: Final = """CREATE TABLE IF NOT EXISTS hansa_migrations (
     service TEXT NOT NULL,
     revision TEXT NOT NULL,
     phase TEXT NOT NULL,
@@ -212,7 +212,7 @@ def _script(
     script: list[str] = []
     if dialect == "postgresql":
         script.append(f"SELECT pg_advisory_xact_lock({_LOCK})")
-    script.append(_TABLE)
+    script.append(TABLE)
     # First, so that a process that waited for the lock stops here instead of in the middle.
     script += [
         "INSERT INTO hansa_migrations (service, revision, phase, applied_at_us) "

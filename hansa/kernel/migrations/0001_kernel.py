@@ -110,7 +110,7 @@ def subscribing() -> None:
         text("event"),
         text("site"),
         number("at_us"),
-        sa.PrimaryKeyConstraint("site", "subscriber", "event"),
+        sa.PrimaryKeyConstraint("subscriber", "event"),
         sqlite_with_rowid=False,
     )
     op.create_index("hansa_receipts_age", "hansa_receipts", ["at_us"])
@@ -127,7 +127,6 @@ def subscribing() -> None:
         text("error"),
         text("trace"),
         number("failed_at_us"),
-        sa.Column("data", sa.LargeBinary()),  # edited by hand, in place of what the log has
         sa.PrimaryKeyConstraint("subscriber", "event"),
         sa.CheckConstraint(
             "state IN ('waiting', 'queued', 'parked', 'skipped')", name="hansa_deliveries_state"
@@ -163,7 +162,7 @@ def due_work() -> None:
         sa.PrimaryKeyConstraint("site", "id"),
         sa.CheckConstraint("state IN ('waiting', 'parked')", name="hansa_due_state"),
     )
-    op.create_index("hansa_due_ready", "hansa_due", ["state", "ready_at_us", "site", "id"])
+    op.create_index("hansa_due_ready", "hansa_due", ["state", "ready_at_us"])
     op.create_index("hansa_due_clock", "hansa_due", ["site", "run_at_us", "id"])
 
 
@@ -241,17 +240,3 @@ def cell_facts() -> None:
         number("position"),
         sa.PrimaryKeyConstraint("cell"),
     )
-    op.create_table(
-        "hansa_sites",
-        text("site"),
-        text("state"),
-        number("at_us"),
-        number("epoch", default="0"),
-        text("followed", default="'{}'"),
-        sa.PrimaryKeyConstraint("site"),
-        sa.CheckConstraint(
-            "state IN ('here', 'moving', 'gone', 'coming', 'going', 'erased')",
-            name="hansa_sites_state",
-        ),
-    )
-    op.create_table("hansa_proof", text("name"), data("value"), sa.PrimaryKeyConstraint("name"))

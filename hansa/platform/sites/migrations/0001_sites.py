@@ -34,15 +34,11 @@ def upgrade() -> None:
         sa.Column("test_clock", sa.Boolean(), nullable=False),
         sa.Column("slot", sa.BigInteger(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
-        sa.Column("cell", sa.Text(), server_default="", nullable=False),
-        sa.Column("move", sa.Text(), server_default="none", nullable=False),
-        sa.Column("move_cell", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
             "state IN ('active', 'suspended', 'closed')", name="sites_sites_state_check"
         ),
-        sa.CheckConstraint("move IN ('none', 'to', 'from')", name="sites_sites_move_check"),
         sa.PrimaryKeyConstraint("id", name="sites_sites_key"),
     )
     op.create_index("sites_sites_zone_id_index", "sites_sites", ["zone", "id"], unique=False)
