@@ -125,10 +125,13 @@ class Pages:
         """Return a view as Starlette calls it: for who may see it, and forms only from our own."""
 
         async def answer(request: Request) -> Response:
-            who = await self._who(request)
+            way = request.url.path + ("?" + request.url.query) * bool(request.url.query)
+            try:
+                who = await self._who(request)
+            except Problem as problem:
+                return _closed(problem, way)
             if who is None:
-                way = quote(request.url.path + ("?" + request.url.query) * bool(request.url.query))
-                return RedirectResponse(f"{MOUNT}/login?next={way}", 303)
+                return RedirectResponse(f"{MOUNT}/login?next={quote(way)}", 303)
             session, principal = who
             token = sessions.form_token(self._keys, session)
             visit = self._visit(request, principal, token, {})
@@ -174,7 +177,11 @@ class Pages:
         way = request.query_params.get("next", "")
         way = way if _WAY.fullmatch(way) else MOUNT + "/"
         if request.method != "POST":
-            if await self._who(request) is not None:
+            try:
+                known = await self._who(request) is not None
+            except Problem as problem:
+                return _closed(problem, way)
+            if known:
                 return RedirectResponse(way, 303)
             return render("login.html", next=way, problem="")
         try:
@@ -183,8 +190,7 @@ class Pages:
             form = await _form_of(request)
             principal = _check(await self._directory.by_key(form.get("key", "").strip()))
         except Problem as problem:
-            told = problem.detail or problem.title
-            return render("login.html", problem.status, next=way, problem=told)
+            return _closed(problem, way)
         session = sessions.begin(principal.id, self._now_s())
         logger.info("login of %s", principal.id)
         response = RedirectResponse(way, 303)
@@ -230,6 +236,12 @@ async def _logout(visit: Visit) -> Response:
     response = visit.back("/login")
     response.delete_cookie(COOKIE, path=MOUNT, httponly=True, samesite="strict")
     return response
+
+
+def _closed(problem: Problem, way: str) -> Response:
+    """Return the door with why it stays closed: there is no visit yet to show a problem in."""
+    told = problem.detail or problem.title
+    return render("login.html", problem.status, next=way, problem=told)
 
 
 def _check(principal: Principal) -> Principal:

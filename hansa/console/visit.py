@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hansa.console import wording
+from hansa.console.cursors import PAGE
 from hansa.console.door import MOUNT
 from hansa.console.files import VERSION
 from hansa.console.records import Records
@@ -21,7 +22,7 @@ from hansa.kernel.caller import Caller, Principal
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.operation import Operation
-from hansa.kernel.problems import Invalid, NotFound
+from hansa.kernel.problems import Conflict, Denied, Invalid, NotFound, Problem
 from hansa.kernel.relations import sql
 from hansa.kernel.runtime import Runtime
 from hansa.kernel.storage import PLATFORM, Row, Session
@@ -148,6 +149,30 @@ class Visit:
         Problem."""
         caller = Caller(site, self.principal)
         await interventions.carry_out(self.runtime, operation, caller, **arguments)
+
+    async def intervene_each(self, operation: Operation[..., None], *names: str) -> None:
+        """Carry out by hand, one after the other, what the field `shown` of a form has, in JSON: of
+        each a site and the `names`. What somebody else has done meanwhile is passed over, and what
+        is refused keeps no other. Raises Invalid, and Conflict with the first reason once all were
+        tried."""
+        try:
+            shown = msgspec.json.decode(self.sent("shown"), type=list[list[str]])
+        except msgspec.MsgspecError:
+            shown = [[]]
+        if len(shown) > PAGE or any(len(one) != 1 + len(names) for one in shown):
+            raise Invalid("The form has not what the page has shown. Load the page again.")
+        refused: list[str] = []
+        for site, *values in shown:
+            try:
+                await self.intervene(operation, site, **dict(zip(names, values, strict=True)))
+            except NotFound:
+                continue
+            except Denied:
+                raise
+            except Problem as problem:
+                refused.append(problem.detail or problem.title)
+        if refused:
+            raise Conflict(f"{len(refused)} of {len(shown)} were refused. {refused[0]}")
 
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
         """Return a page."""

@@ -73,7 +73,7 @@ _DUE = f"SELECT {COLUMNS} FROM hansa_due WHERE site = ?1 AND id = ?2"
 _RETRY = """UPDATE hansa_due SET state = 'waiting', attempt = 0, ready_at_us = ?3, holder = '',
 lease_until_us = 0, arguments = coalesce(?4, arguments), version = coalesce(?5, version)
 WHERE site = ?1 AND id = ?2 AND (state = 'parked' OR (attempt > 0 AND lease_until_us <= ?3))"""
-_CANCEL = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2"
+_CANCEL = "DELETE FROM hansa_due WHERE site = ?1 AND id = ?2 AND lease_until_us <= ?3"
 
 
 async def carry_out(
@@ -129,12 +129,15 @@ async def retry_due(ctx: Context, id: ID, arguments: str | None = None) -> None:
 @interventions.command(needs=WRITE)
 async def cancel_due(ctx: Context, id: ID) -> None:
     """Take due work away, so that it is never done. Raises NotFound, and Conflict (`attempt-open`)
-    for what finishes an attempt: the world has been asked, so somebody must hear the answer."""
+    for what finishes an attempt: the world has been asked, so somebody must hear the answer. Raises
+    Conflict (`due-running`) while it is being done."""
     row = await _due(ctx, id)
     if actions.is_resume(row.name):
         raise Conflict("It finishes an attempt at the world and cannot be cancelled.",
                        slug="attempt-open")  # fmt: skip
-    await ctx.session.run(sql(ctx.session, _CANCEL), (ctx.site, id))
+    given = (ctx.site, id, ctx.runtime.clock.now_us())
+    if not await ctx.session.run(sql(ctx.session, _CANCEL), given):
+        raise Conflict("It is being done right now. Try again in a moment.", slug="due-running")
     ctx.emit(DueCancelled(id, row.name))
 
 

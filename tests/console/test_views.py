@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from html import unescape
 from typing import Any
 
+import pytest
+
 from hansa.assembly import OPERATOR
 from hansa.console import MOUNT
 from hansa.console.views import ROUTES
 from hansa.kernel.caller import SYSTEM, Caller
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.problems import Overloaded
 from hansa.kernel.storage import PLATFORM
 from hansa.platform.sites.api import NewSite, TestClock, create_site
 from hansa.testing.cell import TestCell
@@ -22,6 +26,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 EVIL = "<script>alert('x')</script>&\"'"
 OPEN = "SELECT subscriber, event, site FROM hansa_deliveries WHERE state = 'parked'"
 TOWED = "SELECT id FROM hansa_due WHERE name = 'quay.tow'"
+PARKED = "/due?state=parked"
 TOLD = "SELECT type, principal FROM hansa_events WHERE type LIKE 'interventions.%' ORDER BY type"
 
 
@@ -203,20 +208,64 @@ async def test_deliveries_are_skipped_and_due_work_retried_and_cancelled(cell: T
     ]  # fmt: skip
 
 
+async def test_due_work_that_is_being_done_is_not_cancelled(cell: TestCell) -> None:
+    here = await world(cell)
+    leased = "UPDATE hansa_due SET lease_until_us = {} WHERE name = 'quay.tow'"
+    (due,) = (await cell.rows("SELECT id FROM hansa_due WHERE name = 'quay.tow'"))[0]
+    row = {"site": here.site, "id": due}
+    later_us = cell.runtime.clock.now_us() + 60_000_000
+    await cell.runtime.storage.write(
+        lambda session: session.run(leased.format(later_us)),
+        site=PLATFORM, deadline=deadline_in(30), across=True,
+    )  # fmt: skip
+    page = await here.visitor.submit("/due", "/due/cancel", **row)
+    assert page.status == 409
+    assert "being done" in text_of(page)
+
+
+async def test_where_nobody_can_be_known_the_door_says_why(
+    cell: TestCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = await engineer(cell)
+
+    async def away(key: str) -> None:
+        raise Overloaded("The sites cannot be reached.", retry_after_s=1)
+
+    monkeypatch.setattr(cell.cell.directory, "holder_of", away)
+    for path in ("/log", "/login", "/nowhere"):
+        page = await visitor.get(path)
+        assert page.status == 503
+        assert "The sites cannot be reached." in text_of(page)
+
+
 async def test_all_that_is_shown_is_tried_again(cell: TestCell) -> None:
     visitor, site = await engineer(cell), await cell.site()
     names = [f"s{number}" for number in range(3)]
     await cell.runtime.do(quay.sail_in, Caller(site.id, SYSTEM), {"body": quay.Fleet(tuple(names))})
-    await arrive(cell, site.id, "Ghost", 0)
-    await cell.until_rows([(4,)], "SELECT count(*) FROM hansa_deliveries WHERE state = 'parked'")
-    await cell.until_rows([("parked",)], "SELECT state FROM hansa_due WHERE name = 'quay.tow'")
-    everything = {"subscriber": "", "cursor": ""}
-    page = await visitor.submit("/deliveries", "/deliveries/replay-shown", **everything)
+    for name in ("Ghost", "Second"):
+        await arrive(cell, site.id, name, 0)
+    parked = "SELECT count(*) FROM {} WHERE state = 'parked'"
+    await cell.until_rows([(5,)], parked.format("hansa_deliveries"))
+    await cell.until_rows([(2,)], parked.format("hansa_due"))
+    shown = {path: shown_on(await see(visitor, path)) for path in ("/deliveries", PARKED)}
+    await arrive(cell, site.id, "Late", 0)  # what comes after the page is left alone
+    await cell.until_rows([(6,)], parked.format("hansa_deliveries"))
+    page = await visitor.submit(
+        "/deliveries", "/deliveries/replay-shown", shown=shown["/deliveries"]
+    )
     assert page.status == 200
-    assert (await visitor.submit("/due", "/due/retry-shown", cursor="")).status == 200
+    assert (await visitor.submit(PARKED, "/due/retry-shown", shown=shown[PARKED])).status == 200
     told = [kind.partition(".")[2] for kind, _ in await cell.rows(TOLD)]
-    assert told == ["delivery_replayed"] * 4 + ["due_retried"]
-    await cell.until_rows([(4,)], "SELECT count(*) FROM hansa_deliveries WHERE state = 'parked'")
+    assert told == ["delivery_replayed"] * 5 + ["due_retried"] * 2
+    await cell.until_rows([(6,)], parked.format("hansa_deliveries"))
+    for wrong in ("", "{}", "[[]]", '[["a"]]', json.dumps([["a", "b", "c"]] * 51)):
+        refused = await visitor.submit("/deliveries", "/deliveries/replay-shown", shown=wrong)
+        assert refused.status == 400, wrong
+
+
+def shown_on(page: Reply) -> str:
+    """Return what a button for all that is shown would send."""
+    return unescape(re.findall(r'name="shown" value="([^"]*)"', page.body.decode())[0])
 
 
 async def test_who_may_only_look_changes_nothing(cell: TestCell) -> None:
@@ -226,8 +275,8 @@ async def test_who_may_only_look_changes_nothing(cell: TestCell) -> None:
     for path, fields in (
         ("/deliveries/skip", here.named),
         ("/deliveries/replay", here.named),
-        ("/deliveries/replay-shown", {"subscriber": "", "cursor": ""}),
-        ("/due/retry-shown", {"cursor": ""}),
+        ("/deliveries/replay-shown", {"shown": f'[["{here.site}", "a", "b"]]'}),
+        ("/due/retry-shown", {"shown": f'[["{here.site}", "a"]]'}),
         ("/due/cancel", {"site": here.site, "id": "x"}),
         (f"/mail/{here.site}/{here.message}/retry", {}),
         (f"/webhooks/{here.site}/{here.endpoint}/1/skip", {}),

@@ -1,7 +1,6 @@
 """Deliveries: events that a subscriber failed on, and what is done about them by hand."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -10,7 +9,7 @@ from hansa.console.cursors import PAGE, cursor_of, part, read_cursor
 from hansa.console.payloads import HIDDEN, event_shown
 from hansa.console.visit import Visit
 from hansa.console.wording import pretty
-from hansa.kernel import interventions, log
+from hansa.kernel import codec, interventions, log
 from hansa.kernel.problems import Invalid, NotFound
 from hansa.kernel.storage import Row
 
@@ -31,7 +30,10 @@ async def every(visit: Visit) -> Response:
     names = sorted(one.name for service in visit.runtime.services for one in service.subscriptions)
     return visit.page(
         "deliveries.html", deliveries=shown, next=further, state=state, states=STATES,
-        subscriber=subscriber, subscribers=names, cursor=cursor,
+        subscriber=subscriber, subscribers=names,
+        named=codec.encode(  # the oldest first, as they are to be tried
+            [[row[2], row[0], row[1]] for row in sorted(shown, key=lambda row: int(row[4]))]
+        ).decode(),
     )  # fmt: skip
 
 
@@ -81,14 +83,8 @@ async def replay(visit: Visit) -> Response:
 
 
 async def replay_shown(visit: Visit) -> Response:
-    """Try all parked deliveries of a page anew, the oldest first; each is a command of its site."""
-    subscriber, cursor = visit.sent("subscriber"), visit.sent("cursor")
-    rows = await _listed(visit, "parked", subscriber, cursor)
-    for row in sorted(rows[:PAGE], key=lambda row: row[4]):
-        with suppress(NotFound):  # somebody else was there
-            await visit.intervene(
-                interventions.replay_delivery, row[2], subscriber=row[0], event=row[1]
-            )
+    """Try the deliveries that a page has shown anew; each is a command of its site."""
+    await visit.intervene_each(interventions.replay_delivery, "subscriber", "event")
     return visit.back("/deliveries")
 
 

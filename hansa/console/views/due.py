@@ -1,7 +1,6 @@
 """Due work: what is to be done later, what is being done, and what could not be."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -9,7 +8,7 @@ from starlette.responses import Response
 from hansa.console.cursors import PAGE, cursor_of, part, read_cursor
 from hansa.console.payloads import HIDDEN, arguments_shown
 from hansa.console.visit import Visit
-from hansa.kernel import actions, interventions
+from hansa.kernel import actions, codec, interventions
 from hansa.kernel.problems import Invalid, NotFound
 from hansa.kernel.storage import Row
 
@@ -31,8 +30,9 @@ async def every(visit: Visit) -> Response:
         await _listed(visit, state, cursor), lambda row: cursor_of(row[6], row[0], row[1])
     )
     return visit.page(
-        "due.html", due=shown, next=further, state=state, states=list(STATES), cursor=cursor
-    )
+        "due.html", due=shown, next=further, state=state, states=list(STATES),
+        named=codec.encode([[row[0], row[1]] for row in shown]).decode(),
+    )  # fmt: skip
 
 
 async def _listed(visit: Visit, state: str, cursor: str) -> Sequence[Row]:
@@ -79,11 +79,8 @@ async def retry(visit: Visit) -> Response:
 
 
 async def retry_shown(visit: Visit) -> Response:
-    """Try all parked due work of a page again now; each is a command of its site."""
-    rows = await _listed(visit, "parked", visit.sent("cursor"))
-    for row in rows[:PAGE]:
-        with suppress(NotFound):  # somebody else was there
-            await visit.intervene(interventions.retry_due, row[0], id=row[1])
+    """Try the due work that a page has shown again now; each is a command of its site."""
+    await visit.intervene_each(interventions.retry_due, "id")
     return visit.back("/due?state=parked")
 
 

@@ -109,7 +109,8 @@ class HttpApp:
 
     async def respond(self, request: Request) -> Response:
         """Return the response to a request. Never raises for what a client can send."""
-        trace = self._tracer.trace(request.headers.get("traceparent", ""))
+        asked = request.headers.get("traceparent", "")
+        trace = self._tracer.trace(asked, not asked or "authorization" in request.headers)
         told: list[replies.Header] = []
         recorder = self._recorder
         segment: Segment | None = None
@@ -214,7 +215,7 @@ class HttpApp:
                 token = header("hansa-position", "")
                 if not token:
                     raise Invalid("Hansa-Position is empty or not ASCII.", slug="invalid-position")
-            if segment is not None and self._payloads and request.length <= PAYLOAD_BYTES_MAX:
+            if segment is not None and self._payloads and 0 <= request.length <= PAYLOAD_BYTES_MAX:
                 segment.arguments = arguments
             answer = await self.backend.invoke(
                 operation,

@@ -85,7 +85,7 @@ class Recorder:
         count = self.statements.add
         for segment in batch:
             # What asked nobody and was asked by nobody has no other part that could still fail.
-            is_alone = not segment.trace.above
+            is_new = is_alone = not segment.trace.above
             statements = 0
             for span in segment.spans:
                 if span is not None and span[1] == "sql":
@@ -101,7 +101,9 @@ class Recorder:
                 vital.failed += 1
             elif segment.status >= 400:
                 vital.refused += 1
-            why = reason(segment.failed, took_us, slow_us, segment.trace.flags in SAMPLED)
+            # Who is not known has asked for nothing.
+            sampled = segment.trace.flags in SAMPLED and (segment.status != 401 or is_new)
+            why = reason(segment.failed, took_us, slow_us, sampled)
             if why is None or not self._take(segment, why):
                 if not is_alone:
                     self._remember(segment)

@@ -51,14 +51,17 @@ class Tracer:
         self._bits = Random(machine.random_bytes(32)).getrandbits
         self._rejected = round((1.0 - rate) * SPACE)
 
-    def trace(self, traceparent: str) -> Trace:
+    def trace(self, traceparent: str, believed: bool = True) -> Trace:
         """Return the trace of what came with a traceparent; a malformed one is ignored, as the
-        standard asks (section 3.2.2.3)."""
+        standard asks (section 3.2.2.3). From who is not `believed` nobody has it kept by asking:
+        then its name decides, as that of a new one."""
         if traceparent:
             match = _read(traceparent)
             if match is not None:
                 # What is reserved is not passed on (section 3.2.2.5).
                 trace, span, flags = match[1], new_span(self._bits), _KNOWN[int(match[3], 16) & 3]
+                if not believed:
+                    flags = "01" if int(trace[18:], 16) >= self._rejected else "00"
                 name = f"{trace}-{span}"
                 return Trace(trace, span, match[2], flags, f"00-{name}-{flags}", name)
         noise = self._bits(192)

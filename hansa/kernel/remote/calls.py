@@ -40,6 +40,8 @@ _PASSED: Final[tuple[str, ...]] = (
     "location",
     "retry-after",
 )
+HUNG_S: Final = 0.5
+"""After so long without an answer a process may hang, and others are asked first."""
 NOT_READY: Final = "not-ready"
 LEAVING: Final = "hansa-leaving"
 """The header by which a process that is about to stop asks others to go elsewhere."""
@@ -232,6 +234,8 @@ class Remote:
             target.failed(machine.monotonic())
             raise
         except TimeoutError:
+            if left_s >= HUNG_S:
+                target.failed(machine.monotonic())
             raise DeadlineExceeded("Another service did not answer in time.") from None
         finally:
             target.under_way -= 1

@@ -36,6 +36,8 @@ KEPT_MAX: Final = 20_000
 MISSES_MAX: Final = 2_000
 """Names that are known to be nothing, at most."""
 NEVER_US: Final = 2**62
+CALLER_LETTERS_MAX: Final = 600
+"""Of the headers that a caller is remembered by; anybody may send long ones."""
 CALLERS_MAX: Final = 4_096
 """Callers that are answered again without asking, at most."""
 FRESH_S: Final = 1.0
@@ -132,7 +134,8 @@ class Directory:
             return known[0]
         generation = self._generation
         caller = await self._authenticate(authorization, host, site)
-        if generation == self._generation:
+        letters = len(authorization) + len(host) + len(site)
+        if generation == self._generation and letters <= CALLER_LETTERS_MAX:
             if len(self._callers) >= CALLERS_MAX:
                 self._callers.clear()
             self._callers[name] = (caller, self._until(caller, host, site), self._expiry_us(caller))

@@ -74,7 +74,9 @@ async def ask(ctx: Context, title: str) -> int:
 
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-SENT = {"hansa-site": REAL.id, "traceparent": f"00-{TRACE}-{SPAN}-01"}
+SENT = {
+    "hansa-site": REAL.id, "traceparent": f"00-{TRACE}-{SPAN}-01", "authorization": "Bearer it",
+}  # fmt: skip
 Send = Callable[..., Awaitable[Reply]]
 
 

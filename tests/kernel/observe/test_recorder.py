@@ -40,6 +40,16 @@ def test_a_sampled_one_is_kept_and_a_caller_may_ask_for_it() -> None:
     assert [(one.name, one.reason) for one in kept] == [("a", "sample"), ("c", "sample")]
 
 
+def test_who_is_not_known_has_nothing_kept_by_asking() -> None:
+    recorder, kept = recording()
+    for status in (401, 403):
+        with recorder.work("request", "a", "s", "site_1", UNSAMPLED[:-1] + "1") as segment:
+            assert segment is not None
+            segment.status = status
+    recorder.settle()
+    assert [(one.status, one.reason) for one in kept] == [(403, "sample")]
+
+
 def test_a_failure_is_kept_with_what_came_before_it_in_its_trace() -> None:
     recorder, kept = recording()
     with recorder.work("request", "first", "s", "site_1", UNSAMPLED):

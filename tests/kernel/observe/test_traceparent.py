@@ -23,6 +23,15 @@ def test_a_trace_goes_on(trace: str, span: str, flags: int) -> None:
     assert found.parent == f"00-{trace}-{found.span}-{found.flags}"
 
 
+@given(hexadecimal(32), hexadecimal(16), st.integers(0, 255), st.floats(0, 1))
+def test_who_is_not_believed_decides_nothing(
+    trace: str, span: str, flags: int, rate: float
+) -> None:
+    found = Tracer(rate).trace(f"00-{trace}-{span}-{flags:02x}", believed=False)
+    assert (found.id, found.above) == (trace, span)
+    assert (found.flags in SAMPLED) == (int(trace, 16) % SPACE >= round((1 - rate) * SPACE))
+
+
 @given(
     st.integers(1, 254), hexadecimal(32), hexadecimal(16), st.sampled_from(["", "-", "-maybe"])
 )  # fmt: skip

@@ -159,6 +159,18 @@ def test_the_public_comes_by_host_or_by_name(storage: Storage) -> None:
     run(storage, body)
 
 
+def test_who_sends_long_headers_fills_no_memory(storage: Storage) -> None:
+    async def body(world: World) -> None:
+        tracemalloc.start()
+        for number in range(500):
+            assert await world.knock(host=f"{number}-".ljust(20_000, "x")) == (PLATFORM, "public")
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert kept < 2_000_000
+
+    run(storage, body)
+
+
 def test_nobody_learns_why_a_key_is_refused(storage: Storage) -> None:
     async def body(world: World) -> None:
         tea = await world.site()
