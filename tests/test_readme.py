@@ -52,8 +52,8 @@ def test_the_first_screen_works_by_copy_and_paste(tmp_path: Path) -> None:
         script = "\n".join(commands)
         for written, here in (
             ("localhost:8400", f"localhost:{server.port}"),
-            (".venv/bin/hansa", f"{sys.executable} -m hansa.cli"),
             ("python3", sys.executable),
+            (".venv/bin/hansa", f"{sys.executable} -m hansa.cli"),
         ):
             assert written in script
             script = script.replace(written, here)

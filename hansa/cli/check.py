@@ -8,6 +8,7 @@ from hansa import project
 from hansa.cli.serving import failed
 from hansa.kernel import contracts
 from hansa.kernel.contracts import Lock
+from hansa.kernel.revisions import RevisionsInvalid
 
 
 def run(options: argparse.Namespace) -> int:
@@ -18,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         lock = contracts.forgotten(contracts.read_lock(file), options.forget)
         current = contracts.describe(services)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RevisionsInvalid) as error:
         return failed(str(error))
     breaches = contracts.compare(lock, current, contracts.upcasters_of(services))
     if breaches:
@@ -51,6 +52,8 @@ def _news(lock: Lock, current: Lock) -> Iterator[str]:
                 yield f"new {kind}: {name}"
             elif new[name] != old[name] and (kind == "operation" or _differs(lock, current, name)):
                 yield f"changed {kind}: {name}"
+    for name in sorted(current.revisions.keys() - lock.revisions.keys()):
+        yield f"new revision: {name}"
 
 
 def _differs(lock: Lock, current: Lock, name: str) -> bool:

@@ -5,7 +5,8 @@ wrote them, and two releases run side by side. `contracts.lock` holds every shap
 released, and what the operations promise their callers (module interface). (The kept answer of a
 command is sent again as it is, never read here, so it needs no contract of its own.) What must
 never happen: a stored row that no running release can read, or a changed shape under an old
-version.
+version. A revision of the schema that was released stays as it was, to the letter, since cells
+have applied it.
 """
 
 import copy
@@ -19,6 +20,7 @@ import msgspec
 from hansa.kernel import codec, interface, shapes
 from hansa.kernel.catalog import event_name, is_declared
 from hansa.kernel.interface import Promise, promises_of
+from hansa.kernel.revisions import chain_of
 from hansa.kernel.structs import Event
 
 if TYPE_CHECKING:
@@ -93,6 +95,8 @@ class Lock(msgspec.Struct, forbid_unknown_fields=True):
     format: int = 1
     contracts: dict[str, Entry] = {}
     operations: dict[str, Promise] = {}
+    revisions: dict[str, str] = {}
+    """Of the schema, by `service.NNNN`: the sum of each."""
 
 
 # ---- what the code declares
@@ -170,10 +174,21 @@ def upcasters_of(services: "Iterable[Service]") -> dict[tuple[str, int], Upcaste
 
 
 def describe(services: "Iterable[Service]") -> Lock:
-    """Return what the services store and promise now, as a lock with current versions only."""
+    """Return what the services store and promise now, as a lock with current versions only. With
+    Hansa's own services comes what the kernel stores. Raises RevisionsInvalid."""
+    from hansa.kernel.migrating import KernelSchema
+
     every = list(services)
     lock = lock_of(contracts_of(every))
     lock.operations = promises_of(every)
+    kernel = (
+        (KernelSchema("sqlite"),) if any(one.package.startswith("hansa.") for one in every) else ()
+    )
+    lock.revisions = {
+        f"{one.service}.{one.revision}": one.sum
+        for service in (*kernel, *every)
+        for one in chain_of(service)
+    }
     return lock
 
 
@@ -208,10 +223,23 @@ def compare(lock: Lock, current: Lock, upcasters: Iterable[tuple[str, int]] = ()
         else:
             found += _compare_versions(name, entry, now, lifts)
     callers = "clients, and services of an older release, that call it as it was"
-    return found + [
-        Breach(one.name, one.what, callers, one.todo)
-        for one in interface.breaks(lock.operations, current.operations)
-    ]
+    return (
+        found
+        + [
+            Breach(one.name, one.what, callers, one.todo)
+            for one in interface.breaks(lock.operations, current.operations)
+        ]
+        + list(_changed_revisions(lock.revisions, current.revisions))
+    )
+
+
+def _changed_revisions(released: Mapping[str, str], now: Mapping[str, str]) -> Iterable[Breach]:
+    for name, known in sorted(released.items()):
+        if now.get(name) != known:
+            what = "has changed since it was released" if name in now else "is not there any more"
+            service = name.partition(".")[0]
+            todo = f"take that back; what is to be different: hansa new revision {service} NAME"
+            yield Breach(name, what, "cells that have applied it as it was", todo)
 
 
 def _compare_versions(
@@ -255,6 +283,7 @@ def updated(lock: Lock, current: Lock) -> Lock:
     """
     merged = copy.deepcopy(lock)
     merged.operations = dict(current.operations)
+    merged.revisions.update(current.revisions)
     for name, now in current.contracts.items():
         before = merged.contracts.get(name)
         kept = dict(before.shapes) if before is not None else {}
@@ -269,7 +298,8 @@ def forgotten(lock: Lock, names: Iterable[str]) -> Lock:
     """
     less = copy.deepcopy(lock)
     for name in names:
-        if less.contracts.pop(name, None) is None and less.operations.pop(name, None) is None:
+        parts: tuple[dict[str, Any], ...] = (less.contracts, less.operations, less.revisions)
+        if not any(part.pop(name, None) for part in parts):
             raise ValueError(f"{LOCK_NAME} has no {name}")
     return less
 

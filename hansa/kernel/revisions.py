@@ -10,6 +10,7 @@ What must never happen: two orders in which the same revisions could be applied.
 """
 
 import ast
+import hashlib
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -54,6 +55,11 @@ class Revision:
     phase: Phase
     down_revision: str | None
     file: Path
+
+    @property
+    def sum(self) -> str:
+        """SHA-256 of its text: a cell that has applied it has applied this."""
+        return hashlib.sha256(self.file.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
 class RevisionsInvalid(Exception):

@@ -173,6 +173,13 @@ def test_check_refuses_what_breaks_the_last_release(folder: Folder) -> None:
     forget = ["--forget", "loyalty.add_item", "--forget", "loyalty.item_added"]
     folder.hansa("check", "--accept", *forget)
     assert "Nothing is broken" in folder.hansa("check")
+    revision = next((folder.path / "loyalty/migrations").glob("0001_*.py"))
+    change(revision, "phase", "# another day\nphase")
+    said = folder.hansa("check", status=1)
+    assert "loyalty.0001: has changed since it was released" in said
+    assert "hansa new revision loyalty NAME" in said
+    revision.unlink()
+    assert "loyalty.0001: is not there any more" in folder.hansa("check", status=1)
     assert "has no loyalty.nothing" in folder.hansa(
         "check", "--forget", "loyalty.nothing", status=1
     )

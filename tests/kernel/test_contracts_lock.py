@@ -16,5 +16,7 @@ def test_the_lock_is_up_to_date() -> None:
     current = contracts.describe(SERVICES)
     breaches = contracts.compare(lock, current, contracts.upcasters_of(SERVICES))
     assert not breaches, "\n\n".join(str(one) for one in breaches)
-    assert contracts.updated(lock, current).contracts == lock.contracts, "hansa check --accept"
+    updated = contracts.updated(lock, current)
+    assert updated.contracts == lock.contracts, "hansa check --accept"
+    assert updated.revisions == lock.revisions, "hansa check --accept"
     assert contracts.to_text(lock) == FILE.read_text(encoding="utf-8")
