@@ -1,7 +1,8 @@
 """Fence: which sites this process must not write for, or not even read. In memory.
 
-On SQLite one process owns the file, so that this alone decides: commands that came before are
-in the queue before whatever closes the site. On PostgreSQL it spares questions, and the row in
+On SQLite one process owns the file, so that this alone decides: a command is refused when it comes,
+and again when its turn has come, since it may have waited behind whatever closed the site; there a
+turn lasts until its savepoint is released. On PostgreSQL it spares questions, and the row in
 `hansa_sites` decides, which every command reads in its own transaction: one that began before the
 fence is undone by the serializable order if what it writes was read, without it, by one that began
 after the fence.

@@ -126,6 +126,7 @@ class Runtime:
         self.clocks: Clocks | None = None
         """What moves test clocks where services are in several processes."""
         self._advances: dict[str, asyncio.Task[datetime]] = {}
+        self._fence_asked = self._fence_known = 0
         self._state = "starting"
 
     # ---- life
@@ -143,12 +144,16 @@ class Runtime:
         self._state = ""
 
     async def load_fence(self) -> None:
-        """Know which sites are closed here."""
+        """Know which sites are closed here, as it was when this was called, or later: what was
+        asked for earlier and comes later is not taken for news."""
+        self._fence_asked = asked = self._fence_asked + 1
         rows = await self.storage.read(
             lambda session: session.fetch(STATES),
             site=PLATFORM, deadline=deadline_in(30), across=True,
         )  # fmt: skip
-        self.storage.fence.load(rows)
+        if asked > self._fence_known:
+            self._fence_known = asked
+            self.storage.fence.load(rows)
 
     async def has_left(self, site: str) -> bool:
         """Tell whether a site is in another cell, or erased, and not only remembered to be: where

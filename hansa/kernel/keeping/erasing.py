@@ -26,6 +26,9 @@ _TOLD: Final = """DELETE FROM hansa_deliveries WHERE site = ?1 AND event IN (
 SELECT id FROM hansa_events WHERE site = ?1 AND aggregate = ?2)"""
 _TELLING: Final = "DELETE FROM hansa_events WHERE site = ?1 AND aggregate = ?2"
 
+Still = Callable[[Session], Awaitable[None]]
+"""Raises when rows are not to be erased any more; asked in each transaction that erases some."""
+
 
 class StillWritten(Exception):
     """Somebody goes on writing rows of a site that is being erased."""
@@ -110,10 +113,12 @@ def there_statements(rows: Sequence[Belonging]) -> list[str]:
     ]
 
 
-async def erase_rows(storage: Storage, rows: Sequence[Belonging], site: str) -> dict[str, int]:
+async def erase_rows(
+    storage: Storage, rows: Sequence[Belonging], site: str, still: Still | None = None
+) -> dict[str, int]:
     """Erase all rows of a site, those that make it live first; return how many of which table.
 
-    Raises StillWritten when there are always more.
+    Raises StillWritten when there are always more, and what `still` raises.
     """
     live = [one for one in rows if one.live and not one.platform]
     home = [one for one in rows if one.platform]
@@ -122,7 +127,7 @@ async def erase_rows(storage: Storage, rows: Sequence[Belonging], site: str) -> 
     for _ in range(PASSES_MAX):
         found = 0
         for one in (*live, *reversed(quiet), *reversed(home)):
-            count = await _erase_table(storage, one, site)
+            count = await _erase_table(storage, one, site, still)
             gone[one.name] = gone.get(one.name, 0) + count
             found += count
         if not found:
@@ -146,18 +151,18 @@ async def erase_telling(storage: Storage, rows: Sequence[Belonging], site: str) 
     return done.value
 
 
-async def _erase_table(storage: Storage, one: Belonging, site: str) -> int:
+async def _erase_table(storage: Storage, one: Belonging, site: str, still: Still | None) -> int:
     total = 0
     after: Sequence[Any] = ()
     while True:
-        count, after = await _erase_batch(storage, one, site, after)
+        count, after = await _erase_batch(storage, one, site, after, still)
         total += count
         if count < BATCH:
             return total
 
 
 async def _erase_batch(
-    storage: Storage, one: Belonging, site: str, after: Sequence[Any]
+    storage: Storage, one: Belonging, site: str, after: Sequence[Any], still: Still | None
 ) -> tuple[int, Sequence[Any]]:
     """Erase the next rows of a table; return how many, and the key that they end with."""
     key = ", ".join(f'"{name}"' for name in _key(one))
@@ -176,6 +181,8 @@ async def _erase_batch(
         return await session.fetch(sql(session, find), (site, *after))
 
     async def body(session: Session) -> None:
+        if still is not None:
+            await still(session)
         if session.dialect == "postgresql":  # at once, not a round trip for each
             keys = [list(part) for part in zip(*found, strict=True)]
             await session.run(_at_once(one), (site, *keys))

@@ -17,33 +17,32 @@ from hansa.kernel.commands import deadline_in
 from hansa.kernel.keeping import carrying
 from hansa.kernel.keeping.belongings import Belonging
 from hansa.kernel.keeping.carrying import Batch
-from hansa.kernel.keeping.erasing import erase_rows, there_statements
+from hansa.kernel.keeping.erasing import there_statements
 from hansa.kernel.keeping.sitefile import FORMAT, Head
 from hansa.kernel.moving import protocol
 from hansa.kernel.moving.messages import PATH, Ask, Begin, Piece, Take, Want
 from hansa.kernel.moving.protocol import OutOfTurn, Row
+from hansa.kernel.moving.side import STEP_S, Side
 from hansa.kernel.problems import Conflict
 from hansa.kernel.relations import sql
 from hansa.kernel.remote import following
 from hansa.kernel.remote.placement import Entry
 from hansa.kernel.schedule import from_us
-from hansa.kernel.storage import PLATFORM, Body, ConstraintFailed, Session
+from hansa.kernel.storage import PLATFORM, ConstraintFailed, Session
 
 if TYPE_CHECKING:
     from hansa.kernel.runtime import Runtime
 
-STEP_S: Final = 30.0
 READY_MAX: Final = 1_000
 MEMORY_BYTES: Final = 8 << 20
 """What is kept of the rows that come last in memory, not in a file."""
 
 
-class Arriving:
+class Arriving(Side):
     """The sites that come into a cell."""
 
     def __init__(self, runtime: "Runtime", rows: Sequence[Belonging]) -> None:
-        self._runtime = runtime
-        self._rows = rows
+        super().__init__(runtime, rows)
         self._taking: dict[Take, asyncio.Task[int]] = {}
         self._ready: dict[str, Row] = {}
         """The sites that may come, of which there is nothing here yet."""
@@ -76,8 +75,8 @@ class Arriving:
             if cleared != row:
                 await residence.write(session, ask.site, cleared, self._runtime.clock.now_us())
 
-        await self._write(body)
-        await erase_rows(self._runtime.storage, self._rows, ask.site)
+        await self._change(body)
+        await self._erase_rows(ask.site, Row("gone", ask.epoch))
 
     async def stop(self) -> None:
         """Break off what is being fetched; it is begun anew when it is asked for again."""
@@ -124,9 +123,9 @@ class Arriving:
             if claimed.state == "coming":
                 await residence.write(session, ask.site, claimed, at_us)
 
-        await self._write(body)
+        await self._change(body)
         if claimed.state == "coming" and before is not None and claimed != ready:
-            await erase_rows(self._runtime.storage, self._rows, ask.site)
+            await self._erase_rows(ask.site, claimed)
         return claimed
 
     async def _check_empty(self, session: Session, site: str) -> None:
@@ -210,17 +209,6 @@ class Arriving:
             entry, PATH + verb, more, codec.encode(message), deadline_in(STEP_S)
         )
         return reply.body
-
-    async def _write(self, body: Body[None]) -> None:
-        try:
-            await self._serializably(body)
-        finally:
-            await self._runtime.load_fence()
-
-    async def _serializably(self, body: Body[Any]) -> None:
-        await self._runtime.storage.write(
-            body, site=PLATFORM, deadline=deadline_in(STEP_S), across=True
-        )
 
 
 class Late:

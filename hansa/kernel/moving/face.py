@@ -94,9 +94,8 @@ class MovingFace:
         return bool(done)
 
     async def _look(self, site: str) -> Sight:
-        """Return what is kept of a site; what this process remembers of it is that from now on."""
-        await self._runtime.load_fence()
-        self._runtime.directory.forget(site)
+        """Return what is kept of a site; what this process remembers of it is that, or newer, when
+        this returns: nobody is told of a fence that is not up here."""
 
         async def body(session: Session) -> Sight:
             row, _, _ = await residence.read(session, site)
@@ -109,6 +108,9 @@ class MovingFace:
                 return Sight(None, 0, 0, outside)
             return Sight(row.state, row.epoch, row.token, outside)
 
-        return await self._runtime.storage.read(
+        sight = await self._runtime.storage.read(
             body, site=PLATFORM, deadline=deadline_in(LOOK_S), across=True
         )
+        await self._runtime.load_fence()
+        self._runtime.directory.forget(site)
+        return sight

@@ -5,39 +5,28 @@ at that instant. They are read in transactions that could write: on PostgreSQL t
 command that began before the fence and would commit behind it (see `kernel.fence`).
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
 from hansa.kernel import residence, ticks
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.keeping import carrying
 from hansa.kernel.keeping.belongings import EVENTS, Belonging
-from hansa.kernel.keeping.erasing import erase_rows
 from hansa.kernel.keeping.values import change, outward
 from hansa.kernel.moving import protocol
 from hansa.kernel.moving.messages import Ask, Begin, Part, Piece, Want
 from hansa.kernel.moving.protocol import OutOfTurn, Row
+from hansa.kernel.moving.side import STEP_S, Side
 from hansa.kernel.relations import sql
 from hansa.kernel.remote import following
-from hansa.kernel.storage import PLATFORM, Body, Session
+from hansa.kernel.storage import PLATFORM, Session
 from hansa.kernel.storage import Row as Values
 
-if TYPE_CHECKING:
-    from hansa.kernel.runtime import Runtime
-
-T = TypeVar("T")
-
-STEP_S: Final = 30.0
 PIECE_ROWS: Final = 1_000
 _UNPLACED: Final = "SELECT 1 FROM hansa_events WHERE site = $1 AND position IS NULL LIMIT 1"
 
 
-class Leaving:
+class Leaving(Side):
     """The sites that leave a cell, or have left it."""
-
-    def __init__(self, runtime: "Runtime", rows: Sequence[Belonging]) -> None:
-        self._runtime = runtime
-        self._rows = rows
 
     async def fence(self, ask: Ask) -> None:
         """Refuse every write for a site from now on. What had begun is done when this returns, or
@@ -59,7 +48,7 @@ class Leaving:
 
         # Before the row: what comes behind it in SQLite's queue must be refused already.
         runtime.storage.fence.note(ask.site, "moving")
-        await self._write(body)
+        await self._change(body)
 
     async def keep(self, ask: Ask) -> None:
         """Have a fenced site stay after all. Raises OutOfTurn."""
@@ -74,7 +63,7 @@ class Leaving:
                 await ticks.take_over(session, runtime, info, at_us)
             await residence.write(session, ask.site, kept, at_us)
 
-        await self._write(body)
+        await self._change(body)
         runtime.due.wake()
         runtime.dispatcher.wake_retry()
 
@@ -85,7 +74,7 @@ class Leaving:
             row, at_us, _ = await residence.read(session, ask.site)
             await residence.write(session, ask.site, protocol.leave(row, ask.epoch), at_us)
 
-        await self._write(body)
+        await self._change(body)
 
     async def erase(self, ask: Ask) -> None:
         """Erase the rows of a site that has left, in small transactions. Raises OutOfTurn."""
@@ -98,7 +87,7 @@ class Leaving:
         )
         if not protocol.may_erase(row, ask.epoch):
             raise OutOfTurn("it has not left")
-        await erase_rows(self._runtime.storage, self._rows, ask.site)
+        await self._erase_rows(ask.site, Row("gone", ask.epoch))
 
     # ---- its rows
 
@@ -155,19 +144,6 @@ class Leaving:
                 return Piece(piece.parts, rest, _key_of(one, found[-1]))
             left, after = left - len(found), None
         return piece
-
-    async def _write(self, body: Body[None]) -> None:
-        """Change what is kept of a site; what this process remembers of it follows."""
-        try:
-            await self._serializably(body)
-        finally:
-            await self._runtime.load_fence()
-
-    async def _serializably(self, body: Body[T]) -> T:
-        done = await self._runtime.storage.write(
-            body, site=PLATFORM, deadline=deadline_in(STEP_S), across=True
-        )
-        return done.value
 
 
 def _check(row: Row | None, epoch: int) -> None:

@@ -178,7 +178,8 @@ def next_step(home: Home, source: Row | None, target: Row | None, to: str, *, ro
 
 
 STEPS_MAX = 24
-"""More than any way through takes, one taken back and begun again included."""
+"""More than any way through takes, one taken back and begun again included; steps that are asked
+for again while they are under way count once."""
 
 
 def is_same(services: Sequence[str], others: Sequence[str]) -> bool:

@@ -107,6 +107,7 @@ class SqliteStorage:
                 self._committed,
                 self.writing,
                 self.statements,
+                self.fence,
             )
             self._readers = Readers(
                 lambda: self._connect(self._cache_kb // 4, writes=False),
@@ -205,9 +206,8 @@ class SqliteStorage:
 
         When the caller is cancelled before its turn the body does not run; afterwards it is kept.
         """
-        self.fence.check_write(site, across)
         with Inside("transaction", serial_by or ""):
-            return await self._writer.submit(site, body, deadline)
+            return await self._writer.submit(site, body, deadline, across)
 
     async def sequence(self) -> int:
         """Return 0: the one writer's order of insertion is its order of commit."""

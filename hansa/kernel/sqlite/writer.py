@@ -20,8 +20,9 @@ from typing import Any, Final
 import apsw
 
 from hansa.kernel import machine
+from hansa.kernel.fence import Fence
 from hansa.kernel.observe.statements import Statements
-from hansa.kernel.problems import Overloaded, StorageFailed
+from hansa.kernel.problems import Overloaded, Problem, StorageFailed
 from hansa.kernel.shedding import Pressure
 from hansa.kernel.sqlite.errors import late, translate
 from hansa.kernel.sqlite.pace import NOTE_S, SLOW_S, Pace
@@ -43,14 +44,20 @@ class Job:
     """One command on its way: what to run, until when, and who waits for the answer."""
 
     __slots__ = (
-        "began", "body", "context", "deadline", "error", "future", "position", "site", "trouble",
-        "value",
+        "across", "began", "body", "context", "deadline", "error", "future", "position", "site",
+        "trouble", "value",
     )  # fmt: skip
 
     def __init__(
-        self, site: str, body: Body[Any], deadline: float, future: "asyncio.Future[Committed[Any]]"
+        self,
+        site: str,
+        body: Body[Any],
+        deadline: float,
+        across: bool,
+        future: "asyncio.Future[Committed[Any]]",
     ) -> None:
         self.site = site
+        self.across = across
         self.began = machine.monotonic()
         """When it began to wait, and from then on when it began to run."""
         self.body = body
@@ -196,7 +203,9 @@ class Writer:
         committed: Callable[[], None],
         pressure: Pressure,
         statements: Statements,
+        fence: Fence,
     ) -> None:
+        self._fence = fence
         self._pressure = pressure
         self.statements = statements
         self.connection = connection
@@ -238,11 +247,13 @@ class Writer:
     # ---- the queue
 
     def submit(
-        self, site: str, body: Body[Any], deadline: float
+        self, site: str, body: Body[Any], deadline: float, across: bool
     ) -> "asyncio.Future[Committed[Any]]":
         """Queue a command of a site. Raises Overloaded when the queue is full or the storage
         closes; a full queue has room for a site whose line is not the longest, whose last job then
-        is refused in its place."""
+        is refused in its place. Raises as `Fence.check_write`, and so does the answer where the
+        site was closed while the command waited."""
+        self._fence.check_write(site, across)
         if self._closing:
             raise Overloaded("This process is shutting down.", retry_after_s=1)
         if len(self._queue) >= self._queue_max:
@@ -252,7 +263,7 @@ class Writer:
                 raise full
             given_up.refuse(full)
         future: asyncio.Future[Committed[Any]] = self._loop.create_future()
-        self._queue.put(site, Job(site, body, deadline, future))
+        self._queue.put(site, Job(site, body, deadline, across, future))
         self._wake()
         return future
 
@@ -300,7 +311,9 @@ class Writer:
         self._loop.call_soon(self._next)
 
     def _take(self) -> Job | None:
-        """Return the next job that is still wanted and in time; refuse the late ones."""
+        """Return the next job that is still wanted and in time, and whose site is open; refuse the
+        others. By turns, what closes a site overtakes what had come before, so it is asked here,
+        where nothing comes in between any more."""
         while True:
             job = self._alone.popleft() if self._alone else self._queue.take()
             if job is None:
@@ -310,10 +323,14 @@ class Writer:
             now = machine.monotonic()
             self._pressure.waited(now - job.began, now)
             job.began = now
-            if now > job.deadline:
-                job.refuse(job.doubt or late())
-                continue
-            return job
+            try:
+                if now > job.deadline:
+                    raise late()
+                self._fence.check_write(job.site, job.across)
+            except Problem as refusal:
+                job.refuse(job.doubt or refusal)
+            else:
+                return job
 
     def _begin(self, job: Job) -> None:
         """Open the transaction of a batch whose first job is `job`."""

@@ -13,7 +13,7 @@ from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.moving import protocol
 from hansa.kernel.moving.messages import PATH, Ask, MoveOutOfTurn, Sight, Take
-from hansa.kernel.moving.protocol import STEPS_MAX, Home, Row
+from hansa.kernel.moving.protocol import STEPS_MAX, Home, Row, Step
 from hansa.kernel.problems import Conflict, NotFound, Overloaded, Problem
 from hansa.kernel.remote.calls import Remote
 from hansa.kernel.remote.placement import Entry, Placement
@@ -27,6 +27,8 @@ from hansa.platform.sites.api.moves import (
 )
 
 STEP_S: Final = 30.0
+LASTS_S: Final = 21_600.0
+"""How long one move waits for its rows to be copied, and erased where they were."""
 AGAIN_MAX: Final = 8
 """How often a step that was out of turn, since somebody else moves the site too, is looked at
 anew."""
@@ -64,7 +66,8 @@ class Mover:
         remote: Remote,
         told: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`told` is given each step before it is taken."""
+        """`told` is given each step before it is taken, and again each time that what it began is
+        asked for."""
         self._placement = placement
         self._remote = remote
         self._told = told
@@ -75,20 +78,25 @@ class Mover:
         Unreachable for a process that has to be there. Then it is to be run again."""
         self._check(to)
         done = Moved(to, 0)
-        again = 0
+        ends = machine.monotonic() + LASTS_S
+        steps = again = 0
         seen = await self._look(site)
-        for _ in range(STEPS_MAX):
+        while steps < STEPS_MAX:
             step = protocol.next_step(seen.home, seen.source, seen.target, to, rows=seen.rows)
             if step == "done":
                 done.epoch = seen.home.epoch
                 return done
             self._told(step)
             try:
-                await self._take(step, site, to, seen, done)
+                if await self._take(step, site, to, seen, done):
+                    steps += 1
+                elif machine.monotonic() > ends:
+                    raise Overloaded(f"{site}: {step} goes on after {LASTS_S / 3600:g} hours.")
             except Problem as problem:
                 if problem.slug != MoveOutOfTurn.slug or again == AGAIN_MAX:
                     raise
                 again += 1
+                steps += 1
                 seen = await self._look(site)
         raise Overloaded(f"{site} is moved by somebody else at the same time.", retry_after_s=1)
 
@@ -135,8 +143,9 @@ class Mover:
 
     # ---- steps
 
-    async def _take(self, step: str, site: str, to: str, seen: _Seen, done: Moved) -> None:
-        """Take one step, and see what has become of it."""
+    async def _take(self, step: Step, site: str, to: str, seen: _Seen, done: Moved) -> bool:
+        """Take one step, and see what has become of it; return whether it is done, not only under
+        way."""
         home = seen.home
         epoch = home.epoch if home.move == "from" else home.epoch + 1
         ask = Ask(site, epoch)
@@ -146,8 +155,8 @@ class Mover:
             self._fenced_at = machine.monotonic()
             seen.source = (await self._ask(home.cell, "fence", ask)).row
         elif step == "copy":
-            await self._copy(Take(site, epoch, home.cell), seen, done)
-        elif step in ("flip", "end", "finish", "unplan"):
+            return await self._copy(Take(site, epoch, home.cell), seen, done)
+        elif step in ("flip", "finish", "unplan"):
             what = "flip" if step == "flip" else "end"
             place: Place = await self._call(step_move, site=site, step=what, epoch=epoch)
             seen.home = place.home
@@ -158,10 +167,12 @@ class Mover:
             await self._tell(home.cell, "look", ask)
         elif step == "erase":
             seen.rows = not (await self._ask(home.other, "erase", ask)).finished
+            return not seen.rows
         elif step == "clear":
             seen.target = (await self._ask(home.other, "clear", ask)).row
         else:
             seen.source = await self._tell(home.cell, "keep", ask)
+        return True
 
     def _note_pause(self, done: Moved) -> None:
         if self._fenced_at is not None:
@@ -192,11 +203,12 @@ class Mover:
         seen.home = place_of.home
         seen.target = (await self._ask(to, "prepare", Ask(site, seen.home.epoch + 1))).row
 
-    async def _copy(self, take: Take, seen: _Seen, done: Moved) -> None:
+    async def _copy(self, take: Take, seen: _Seen, done: Moved) -> bool:
         sight = await self._ask(seen.home.other, "take", take)
         seen.target = sight.row
         if sight.finished:
             done.rows = sight.rows or done.rows
+        return sight.finished
 
     # ---- asking
 
