@@ -9,7 +9,6 @@ What must never happen here: an event that takes effect in both cells or in none
 given twice, or half a site that somebody can call.
 """
 
-import tempfile
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -419,23 +418,3 @@ async def _correct(
         text = f'UPDATE "{one.name}" SET "{name}" = ?1 WHERE {where}'
         arguments = (max(1, places.behind(position)), *(values[names.index(n)] for n in key))
         await session.run(sql(session, text), arguments)
-
-
-# ---- from cell to cell
-
-
-async def copy_site(
-    source: Storage,
-    target: Storage,
-    rows: Sequence[Belonging],
-    site: str,
-    slot: int,
-    clock: Clock,
-    *,
-    cell: str,
-) -> End:
-    """Copy a site as one unit, through a file in the temporary folder. Whoever moves a site has
-    fenced it before, and erases it where it was after. Raises KeepingRefused."""
-    with tempfile.TemporaryFile() as between:
-        await export(source, rows, site, slot, between, clock)
-        return await take_in(target, rows, Reader(between), clock, cell=cell)
