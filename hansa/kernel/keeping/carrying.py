@@ -15,18 +15,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol
 
+from hansa.kernel import residence
 from hansa.kernel.clock import Clock
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.keeping.belongings import DELIVERIES, DUE, EVENTS, Belonging, kind_of
-from hansa.kernel.keeping.erasing import (
-    erase_rows,
-    state_of,
-    there_statements,
-    write_state,
-)
+from hansa.kernel.keeping.erasing import NO_MOVE, check_still, erase_rows, there_statements
 from hansa.kernel.keeping.manifest import KeepingRefused
 from hansa.kernel.keeping.sitefile import FORMAT, End, Head, Reader, Writer
 from hansa.kernel.keeping.values import change, inward, outward
+from hansa.kernel.moving.protocol import Row
 from hansa.kernel.pruning import LOG_KEPT_S
 from hansa.kernel.relations import sql
 from hansa.kernel.schedule import from_us
@@ -49,7 +46,7 @@ VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"""
 _LOCK: Final = "SELECT position FROM hansa_cell WHERE cell = $1 FOR UPDATE"
 _CELL: Final = """INSERT INTO hansa_cell (cell, epoch, position) VALUES ($1, 1, 0)
 ON CONFLICT DO NOTHING"""
-_ARRIVED: Final = "DELETE FROM hansa_sites WHERE site = ?1 AND state = 'coming'"
+_ARRIVED: Final = "DELETE FROM hansa_sites WHERE site = ?1 AND state = 'coming' AND epoch = 0"
 _MOVE: Final = "UPDATE hansa_cell SET position = $2 WHERE cell = $1"
 
 
@@ -77,7 +74,8 @@ async def export(
     async def body(session: Session) -> End:
         out.seek(0)
         out.truncate()
-        if await state_of(session, site) not in (None, "here"):
+        kept, _, _ = await residence.read(session, site)
+        if kept is not None and kept.state != "here":
             raise KeepingRefused(f"{site} is not whole here: it is being moved, copied or erased.")
         head = Head(
             FORMAT, site, from_us(clock.now_us()), {one.name: one.names for one in rows},
@@ -155,25 +153,31 @@ async def take_in(
     """
     head = source.head
     _check_known(rows, head)
-    await _claim(storage, rows, head.site, clock)
+    claimed = await _claim(storage, rows, head.site, clock)
     by_name = {one.name: one for one in rows}
     batch: Batch = []
-    for name, values in source.rows():
-        one = by_name.get(name)
-        if one is None or one.live:
-            continue
-        batch.append((one, values))
-        if len(batch) == WRITE_ROWS:
-            await _write(storage, head, batch, clock)
-            batch = []
-    await _write(storage, head, batch, clock)
+
+    async def wanted(session: Session) -> None:
+        await _check_wanted(session, head.site, claimed)
 
     async def arrived(session: Session) -> None:
+        await wanted(session)
         await session.run(sql(session, _ARRIVED), (head.site,))
 
     try:
+        for name, values in source.rows():
+            one = by_name.get(name)
+            if one is None or one.live:
+                continue
+            batch.append((one, values))
+            if len(batch) == WRITE_ROWS:
+                await _write(storage, head, batch, clock, claimed)
+                batch = []
+        await _write(storage, head, batch, clock, claimed)
         await enliven(storage, by_name, source, clock, cell, arrived)
     except ConstraintFailed as error:
+        # What is here may be of another import.
+        await storage.read(wanted, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
         await erase_rows(storage, rows, head.site)
         await _forget(storage, head.site)
         raise KeepingRefused(
@@ -202,27 +206,60 @@ def _check_known(rows: Sequence[Belonging], head: Head) -> None:
             )
 
 
-async def _claim(storage: Storage, rows: Sequence[Belonging], site: str, clock: Clock) -> None:
-    """Note that a site is coming. Raises KeepingRefused when it is here already."""
+async def _claim(storage: Storage, rows: Sequence[Belonging], site: str, clock: Clock) -> Row:
+    """Note that a site is coming, and erase what an earlier import has left of it; return what is
+    kept of it then. Raises KeepingRefused when it is here, or on its way, or never comes back."""
 
-    async def body(session: Session) -> str | None:
-        state = await state_of(session, site)
-        if state in ("going", "erased"):
-            raise KeepingRefused(f"{site} was erased here, and never comes back.")
-        if state is None:
+    async def body(session: Session) -> tuple[Row | None, Row]:
+        before, _, _ = await residence.read(session, site)
+        _check_may_come(site, before)
+        if before is None or before.state == "gone":
             for text in there_statements(rows):
                 if await session.fetch(sql(session, text), (site,)):
-                    raise KeepingRefused(f"{site} is in this cell already.")
-            await write_state(session, site, "coming", clock.now_us())
-        return state
+                    raise KeepingRefused(_there(site, before))
+        # Another one than of an import that is under way, which can write nothing more.
+        token = max(clock.now_us(), 0 if before is None else before.token + 1)
+        claimed = Row("coming", NO_MOVE, token)
+        await residence.write(session, site, claimed, token)
+        return before, claimed
 
-    claimed = await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
-    if claimed.value == "coming":
+    done = await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
+    before, claimed = done.value
+    if before is not None and before.state == "coming":
         await erase_rows(storage, rows, site)
+    return claimed
 
 
-async def _write(storage: Storage, head: Head, batch: Batch, clock: Clock) -> None:
+def _check_may_come(site: str, row: Row | None) -> None:
+    """Raise KeepingRefused where a site is whole, or not this import's to bring."""
+    if row is None or row.state == "gone":
+        return
+    if row.state in ("going", "erased"):
+        raise KeepingRefused(f"{site} was erased here, and never comes back.")
+    check_still(site, row)
+    if row.state == "here":
+        raise KeepingRefused(_there(site, row))
+
+
+def _there(site: str, row: Row | None) -> str:
+    if row is None or row.state == "here":
+        return f"{site} is in this cell already."
+    return (
+        f"{site} has moved to another cell, and this one still has rows of it; `hansa sites move`"
+        " brings it back."
+    )
+
+
+async def _check_wanted(session: Session, site: str, claimed: Row) -> None:
+    """Raise KeepingRefused when another import of a site has begun meanwhile, or a move."""
+    row, _, _ = await residence.read(session, site)
+    if row != claimed:
+        raise KeepingRefused(f"{site} is brought here by somebody else, too; this import is over.")
+
+
+async def _write(storage: Storage, head: Head, batch: Batch, clock: Clock, claimed: Row) -> None:
     async def body(session: Session) -> None:
+        await _check_wanted(session, head.site, claimed)
         await write_batch(session, head, batch, clock)
 
     if batch:
