@@ -24,7 +24,7 @@ from hansa.kernel.relations import sql
 from hansa.kernel.site import slot_of
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import Session, Storage
-from hansa.platform.blobs.api import parse_store
+from hansa.platform.blobs.api import check_key, parse_store
 from hansa.project import services
 
 CELL: Final = "local"
@@ -63,7 +63,7 @@ async def _run(options: argparse.Namespace, place: Place) -> int:
 async def _export(
     storage: Storage, rows: list[Belonging], options: argparse.Namespace, place: Place
 ) -> int:
-    file, site = Path(options.to), _checked(options.site)
+    file, site = Path(options.to), sitefile.check_site(options.site)
     with sitefile.created(file) as out:
         end = await carrying.export(
             storage, rows, site, (await _home(storage, site)).slot, out, MachineClock(),
@@ -79,7 +79,10 @@ async def _export(
 async def _import(storage: Storage, rows: list[Belonging], file: Path, place: Place) -> int:
     with sitefile.opened(file) as stream:
         source = sitefile.Reader(stream)
-        end = await carrying.take_in(storage, rows, source, MachineClock(), cell=CELL)
+        end = await carrying.take_in(
+            storage, rows, source, MachineClock(),
+            cell=CELL, check_key=check_key, stored=BYTES_TABLES,
+        )  # fmt: skip
     print(f"{source.head.site} is here, with {sum(end.rows.values())} rows.")
     keys = source.head.master_keys
     if keys and keys[0] not in key_names(place.folder):
@@ -95,7 +98,7 @@ async def _import(storage: Storage, rows: list[Belonging], file: Path, place: Pl
 async def _erase(
     storage: Storage, rows: list[Belonging], options: argparse.Namespace, place: Place
 ) -> int:
-    site = _checked(options.site)
+    site = sitefile.check_site(options.site)
     known = await _home(storage, site)
     if known.move != "none":
         raise KeepingRefused(
@@ -166,12 +169,6 @@ async def _home(storage: Storage, site: str) -> _Home:
         return _Home(*found[0]) if found else _Home(slot_of(site))
 
     return await storage.read(body, site=site, deadline=deadline_in(READ_S), across=True)
-
-
-def _checked(site: str) -> str:
-    if not site.startswith("site_") or not site.replace("_", "").isalnum():
-        raise KeepingRefused(f"{site} is no id of a site; `hansa sites list` shows them.")
-    return site
 
 
 def _store(place: Place) -> str:

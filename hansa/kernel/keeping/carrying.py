@@ -11,7 +11,15 @@ given twice, or half a site that somebody can call.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol
 
@@ -21,6 +29,7 @@ from hansa.kernel.commands import deadline_in
 from hansa.kernel.keeping.belongings import DELIVERIES, DUE, EVENTS, Belonging, kind_of
 from hansa.kernel.keeping.erasing import NO_MOVE, check_still, erase_rows, there_statements
 from hansa.kernel.keeping.manifest import KeepingRefused
+from hansa.kernel.keeping.ownership import check_known, check_row, check_rows
 from hansa.kernel.keeping.sitefile import FORMAT, End, Head, Reader, Writer
 from hansa.kernel.keeping.values import change, inward, outward
 from hansa.kernel.moving.protocol import Row
@@ -145,14 +154,24 @@ class Source(Protocol):
 
 
 async def take_in(
-    storage: Storage, rows: Sequence[Belonging], source: Reader, clock: Clock, *, cell: str
+    storage: Storage,
+    rows: Sequence[Belonging],
+    source: Reader,
+    clock: Clock,
+    *,
+    cell: str,
+    check_key: Callable[[str], object] = str,
+    stored: Collection[str] = (),
 ) -> End:
     """Write a site that is not in this cell; what was left of an earlier try is erased first.
 
-    Raises KeepingRefused when it is here, was erased here, or has rows that are not known here.
+    Ids of rows of the `stored` tables lead to what is kept elsewhere under `<site>/<id>`, which
+    `check_key` refuses with ValueError. Raises KeepingRefused when the site is here, was erased
+    here, or has rows that are not known here, or not its own.
     """
     head = source.head
-    _check_known(rows, head)
+    check_known(rows, head)
+    check_rows(rows, head, source.rows(), check_key, stored)
     claimed = await _claim(storage, rows, head.site, clock)
     by_name = {one.name: one for one in rows}
     batch: Batch = []
@@ -192,18 +211,6 @@ async def _forget(storage: Storage, site: str) -> None:
         await session.run(sql(session, _ARRIVED), (site,))
 
     await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
-
-
-def _check_known(rows: Sequence[Belonging], head: Head) -> None:
-    """Raise KeepingRefused for what this release has no place for."""
-    known = {one.name: set(one.names) for one in rows}
-    for table, columns in head.tables.items():
-        unknown = sorted(set(columns) - known.get(table, set()))
-        if unknown:
-            raise KeepingRefused(
-                f"The file has {table}.{unknown[0]}, which this release does not know: import it"
-                " with the release that wrote it, or a newer one."
-            )
 
 
 async def _claim(storage: Storage, rows: Sequence[Belonging], site: str, clock: Clock) -> Row:
@@ -267,7 +274,9 @@ async def _write(storage: Storage, head: Head, batch: Batch, clock: Clock, claim
 
 
 async def write_batch(session: Session, head: Head, batch: Batch, clock: Clock) -> None:
-    """Write rows that do not make the site live."""
+    """Write rows that do not make the site live. Raises KeepingRefused for one of another site."""
+    for one, values in batch:
+        check_row(head, one, values)
     for one, group in _grouped(batch):
         _stamp(one, head.tables[one.name], group, clock)
         await _insert(session, one, head.tables[one.name], group)
@@ -404,6 +413,7 @@ def _live_rows(
         one = rows.get(name)
         if one is None:
             continue
+        check_row(source.head, one, values)
         if one.positions:
             late.append((one, values))
         if not one.live:
@@ -447,6 +457,8 @@ async def _correct(
 ) -> None:
     """Give a row the positions of this log; 0 is none."""
     for name in one.positions:
+        if name not in names:  # the release that wrote it had none
+            continue
         position = values[names.index(name)]
         if not position:
             continue
