@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -31,7 +32,8 @@ FORMAT: Final = 1
 LINE_BYTES_MAX: Final = 1 << 30
 _SITE: Final = re.compile(r"site_[a-z0-9_]{1,66}")
 _Value = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | bool | float | str | None
-_DAMAGE: Final = (msgspec.MsgspecError, UnicodeDecodeError, EOFError, gzip.BadGzipFile)
+_UNPACKING: Final = (EOFError, gzip.BadGzipFile, zlib.error)
+_DAMAGE: Final = (msgspec.MsgspecError, UnicodeDecodeError, *_UNPACKING)
 
 
 class Head(Struct):
@@ -197,6 +199,6 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
         try:
             with gzip.open(file, "rb") as source:
                 shutil.copyfileobj(source, plain, 1 << 20)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except _UNPACKING as error:
             raise KeepingRefused(f"{file} is damaged: {error}.") from error
         yield plain
