@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -112,7 +113,9 @@ async def _restore(options: argparse.Namespace, place: Place) -> int:
     source = Path(options.source)
     known = manifest.read(source)
     missing = _misses_key(known.master_keys, place.folder, options.without_key)
-    made, before = await backup.restore(source, kept_of(place), force=options.force)
+    # Bytes that a copy has are put into the folder, wherever the cell keeps them now.
+    kept = replace(kept_of(place), trees=(BLOBS,))
+    made, before = await backup.restore(source, kept, force=options.force)
     await _take_other_key(place, missing)
     print(f"The cell is restored as of {_at(made)}; what came after that is not in it.")
     _tell_before(before)

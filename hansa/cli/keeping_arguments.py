@@ -93,6 +93,10 @@ def site_arguments(
     one.add_argument("site", help="the site's id")
     one.add_argument("--yes", action="store_true", help="do not ask")
     one.add_argument(
+        "--rest", action="store_true",
+        help="what is kept here of a site that has moved to another cell and is erased there",
+    )  # fmt: skip
+    one.add_argument(
         "--settle-s", type=float, default=None,
         help="how long to wait for other processes (default: 32 with PostgreSQL, 0 with SQLite)",
     )  # fmt: skip

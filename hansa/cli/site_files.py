@@ -3,6 +3,7 @@
 
 import argparse
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from hansa.kernel.relations import sql
 from hansa.kernel.site import slot_of
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import Session, Storage
-from hansa.platform.blobs.api import parse_store
+from hansa.platform.blobs.api import check_key, parse_store
 from hansa.project import services
 
 CELL: Final = "local"
@@ -62,10 +63,10 @@ async def _run(options: argparse.Namespace, place: Place) -> int:
 async def _export(
     storage: Storage, rows: list[Belonging], options: argparse.Namespace, place: Place
 ) -> int:
-    file, site = Path(options.to), _checked(options.site)
+    file, site = Path(options.to), sitefile.check_site(options.site)
     with sitefile.created(file) as out:
         end = await carrying.export(
-            storage, rows, site, await _slot(storage, site), out, MachineClock(),
+            storage, rows, site, (await _home(storage, site)).slot, out, MachineClock(),
             master_keys=key_names(place.folder),
         )  # fmt: skip
     print(f"{file} has {sum(end.rows.values())} rows of {site}, as of one instant.")
@@ -78,7 +79,10 @@ async def _export(
 async def _import(storage: Storage, rows: list[Belonging], file: Path, place: Place) -> int:
     with sitefile.opened(file) as stream:
         source = sitefile.Reader(stream)
-        end = await carrying.take_in(storage, rows, source, MachineClock(), cell=CELL)
+        end = await carrying.take_in(
+            storage, rows, source, MachineClock(),
+            cell=CELL, check_key=check_key, stored=BYTES_TABLES,
+        )  # fmt: skip
     print(f"{source.head.site} is here, with {sum(end.rows.values())} rows.")
     keys = source.head.master_keys
     if keys and keys[0] not in key_names(place.folder):
@@ -94,7 +98,13 @@ async def _import(storage: Storage, rows: list[Belonging], file: Path, place: Pl
 async def _erase(
     storage: Storage, rows: list[Belonging], options: argparse.Namespace, place: Place
 ) -> int:
-    site = _checked(options.site)
+    site = sitefile.check_site(options.site)
+    known = await _home(storage, site)
+    if known.move != "none":
+        raise KeepingRefused(
+            f"{site} is being moved: finish the move, or take it back, with `hansa sites move`"
+            " first."
+        )
     if not options.yes and not await sure_of(
         f"All of {site} goes and nothing brings it back. Type its id to go on: ", site
     ):
@@ -110,7 +120,8 @@ async def _erase(
         for tail in ("", "-wal", "-shm"):
             (place.folder / f"{OBSERVED}{tail}").unlink(missing_ok=True)
     gone = await erasing.erase(
-        storage, rows, site, MachineClock(), settle_s=settle_s, scrub=scrub
+        storage, rows, site, MachineClock(),
+        settle_s=settle_s, scrub=scrub, cell=known.cell, rest=options.rest,
     )  # fmt: skip
     print(
         f"{site} is erased: {sum(gone.values())} rows. Copies of the cell still have it until they"
@@ -140,21 +151,24 @@ async def _blobs(storage: Storage, table: str, site: str, after: str) -> list[st
     return await storage.read(body, site=site, deadline=deadline_in(READ_S), across=True)
 
 
-async def _slot(storage: Storage, site: str) -> int:
-    """Return the site's slot: its own if it is pinned, else by hash."""
+@dataclass(frozen=True)
+class _Home:
+    """What the home keeps of a site; elsewhere nothing is known of it."""
 
-    async def body(session: Session) -> int:
-        text = "SELECT slot FROM sites_sites WHERE id = ?1"
+    slot: int
+    cell: str = ""
+    move: str = "none"
+
+
+async def _home(storage: Storage, site: str) -> _Home:
+    """Return the site's slot, which is its own if it is pinned, else by hash, and where it is."""
+
+    async def body(session: Session) -> _Home:
+        text = "SELECT slot, cell, move FROM sites_sites WHERE id = ?1"
         found = await session.fetch(sql(session, text), (site,))
-        return int(found[0][0]) if found else slot_of(site)
+        return _Home(*found[0]) if found else _Home(slot_of(site))
 
     return await storage.read(body, site=site, deadline=deadline_in(READ_S), across=True)
-
-
-def _checked(site: str) -> str:
-    if not site.startswith("site_") or not site.replace("_", "").isalnum():
-        raise KeepingRefused(f"{site} is no id of a site; `hansa sites list` shows them.")
-    return site
 
 
 def _store(place: Place) -> str:

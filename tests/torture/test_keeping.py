@@ -20,7 +20,7 @@ import pytest
 from hansa.assembly import SERVICES, Place
 from hansa.kernel import migrating
 from hansa.kernel.clock import MachineClock
-from hansa.kernel.keeping import carrying, replay, shipment
+from hansa.kernel.keeping import replay, shipment
 from hansa.kernel.keeping.backup import Kept
 from hansa.kernel.keeping.belongings import belongings
 from hansa.kernel.keeping.depot import FolderDepot
@@ -35,6 +35,7 @@ from hansa.torture.load import TORTURED, Scene
 from hansa.torture.run import Load
 from hansa.torture.service import torture
 from tests.cli.server import ROOT, hansa
+from tests.kernel.keeping.copying import copy_site
 
 UP_S = 60
 ENOUGH = 150
@@ -278,9 +279,7 @@ async def carried(source: Place, target: Place, sites: list[str]) -> dict[str, i
         await migrating.migrate(theirs, SERVICES)
         await make_tables(theirs, torture)
         for site in sites:
-            end = await carrying.copy_site(
-                ours, theirs, rows, site, slot_of(site), clock, cell="local"
-            )
+            end = await copy_site(ours, theirs, rows, site, slot_of(site), clock)
             counts = {name: counts.get(name, 0) + count for name, count in end.rows.items()}
     finally:
         await ours.close()

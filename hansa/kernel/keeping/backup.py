@@ -172,6 +172,7 @@ async def restore(source: Path, kept: Kept, *, force: bool = False) -> tuple[Man
             " goes from one to the other with `hansa sites export` and `import`."
         )
     await asyncio.to_thread(manifest.verify, source, known)
+    _check_names(source, known, kept)
     names = [part.name for part in known.parts if part.name != DUMP]
     if kept.owner_dsn:
         async with dump.connected(kept.owner_dsn) as link:
@@ -179,6 +180,24 @@ async def restore(source: Path, kept: Kept, *, force: bool = False) -> tuple[Man
         await asyncio.to_thread(dump.load, kept.owner_dsn, source / DUMP, replaced)
         return known, place_files(source, names, kept)
     return known, await asyncio.to_thread(place_rows, source, names, kept, force=force)
+
+
+def _check_names(source: Path, known: Manifest, kept: Kept) -> None:
+    """Raise KeepingRefused for a copy that has another file than `back_up` puts into one: what lies
+    beside a cell, such as its master key, is not a copy's to replace."""
+    rows = DUMP if kept.owner_dsn else ROWS
+    names = [part.name for part in known.parts]
+    for name in names:
+        if name != rows and name not in kept.beside and not _is_below(name, kept.trees):
+            raise KeepingRefused(f"{source} names the file {name}, which no copy of a cell has.")
+    if names.count(rows) != 1:
+        raise KeepingRefused(f"{source} is no copy of a cell: it has no {rows}, or several.")
+
+
+def _is_below(name: str, trees: Sequence[str]) -> bool:
+    first, *rest = name.split("/")
+    plain = bool(rest) and not {"", ".", ".."} & set(rest)
+    return first in trees and plain and not rest[-1].startswith(".")
 
 
 def check_vacant(kept: Kept, *, force: bool) -> None:

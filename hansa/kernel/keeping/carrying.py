@@ -9,25 +9,30 @@ What must never happen here: an event that takes effect in both cells or in none
 given twice, or half a site that somebody can call.
 """
 
-import tempfile
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol
 
+from hansa.kernel import residence
 from hansa.kernel.clock import Clock
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.keeping.belongings import DELIVERIES, DUE, EVENTS, Belonging, kind_of
-from hansa.kernel.keeping.erasing import (
-    erase_rows,
-    state_of,
-    there_statements,
-    write_state,
-)
+from hansa.kernel.keeping.erasing import NO_MOVE, check_still, erase_rows, there_statements
 from hansa.kernel.keeping.manifest import KeepingRefused
+from hansa.kernel.keeping.ownership import check_known, check_row, check_rows
 from hansa.kernel.keeping.sitefile import FORMAT, End, Head, Reader, Writer
 from hansa.kernel.keeping.values import change, inward, outward
+from hansa.kernel.moving.protocol import Row
 from hansa.kernel.pruning import LOG_KEPT_S
 from hansa.kernel.relations import sql
 from hansa.kernel.schedule import from_us
@@ -50,7 +55,7 @@ VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"""
 _LOCK: Final = "SELECT position FROM hansa_cell WHERE cell = $1 FOR UPDATE"
 _CELL: Final = """INSERT INTO hansa_cell (cell, epoch, position) VALUES ($1, 1, 0)
 ON CONFLICT DO NOTHING"""
-_ARRIVED: Final = "DELETE FROM hansa_sites WHERE site = ?1 AND state = 'coming'"
+_ARRIVED: Final = "DELETE FROM hansa_sites WHERE site = ?1 AND state = 'coming' AND epoch = 0"
 _MOVE: Final = "UPDATE hansa_cell SET position = $2 WHERE cell = $1"
 
 
@@ -78,7 +83,8 @@ async def export(
     async def body(session: Session) -> End:
         out.seek(0)
         out.truncate()
-        if await state_of(session, site) not in (None, "here"):
+        kept, _, _ = await residence.read(session, site)
+        if kept is not None and kept.state != "here":
             raise KeepingRefused(f"{site} is not whole here: it is being moved, copied or erased.")
         head = Head(
             FORMAT, site, from_us(clock.now_us()), {one.name: one.names for one in rows},
@@ -148,33 +154,49 @@ class Source(Protocol):
 
 
 async def take_in(
-    storage: Storage, rows: Sequence[Belonging], source: Reader, clock: Clock, *, cell: str
+    storage: Storage,
+    rows: Sequence[Belonging],
+    source: Reader,
+    clock: Clock,
+    *,
+    cell: str,
+    check_key: Callable[[str], object] = str,
+    stored: Collection[str] = (),
 ) -> End:
     """Write a site that is not in this cell; what was left of an earlier try is erased first.
 
-    Raises KeepingRefused when it is here, was erased here, or has rows that are not known here.
+    Ids of rows of the `stored` tables lead to what is kept elsewhere under `<site>/<id>`, which
+    `check_key` refuses with ValueError. Raises KeepingRefused when the site is here, was erased
+    here, or has rows that are not known here, or not its own.
     """
     head = source.head
-    _check_known(rows, head)
-    await _claim(storage, rows, head.site, clock)
+    check_known(rows, head)
+    check_rows(rows, head, source.rows(), check_key, stored)
+    claimed = await _claim(storage, rows, head.site, clock)
     by_name = {one.name: one for one in rows}
     batch: Batch = []
-    for name, values in source.rows():
-        one = by_name.get(name)
-        if one is None or one.live:
-            continue
-        batch.append((one, values))
-        if len(batch) == WRITE_ROWS:
-            await _write(storage, head, batch, clock)
-            batch = []
-    await _write(storage, head, batch, clock)
+
+    async def wanted(session: Session) -> None:
+        await _check_wanted(session, head.site, claimed)
 
     async def arrived(session: Session) -> None:
+        await wanted(session)
         await session.run(sql(session, _ARRIVED), (head.site,))
 
     try:
+        for name, values in source.rows():
+            one = by_name.get(name)
+            if one is None or one.live:
+                continue
+            batch.append((one, values))
+            if len(batch) == WRITE_ROWS:
+                await _write(storage, head, batch, clock, claimed)
+                batch = []
+        await _write(storage, head, batch, clock, claimed)
         await enliven(storage, by_name, source, clock, cell, arrived)
     except ConstraintFailed as error:
+        # What is here may be of another import.
+        await storage.read(wanted, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
         await erase_rows(storage, rows, head.site)
         await _forget(storage, head.site)
         raise KeepingRefused(
@@ -191,39 +213,60 @@ async def _forget(storage: Storage, site: str) -> None:
     await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
 
 
-def _check_known(rows: Sequence[Belonging], head: Head) -> None:
-    """Raise KeepingRefused for what this release has no place for."""
-    known = {one.name: set(one.names) for one in rows}
-    for table, columns in head.tables.items():
-        unknown = sorted(set(columns) - known.get(table, set()))
-        if unknown:
-            raise KeepingRefused(
-                f"The file has {table}.{unknown[0]}, which this release does not know: import it"
-                " with the release that wrote it, or a newer one."
-            )
+async def _claim(storage: Storage, rows: Sequence[Belonging], site: str, clock: Clock) -> Row:
+    """Note that a site is coming, and erase what an earlier import has left of it; return what is
+    kept of it then. Raises KeepingRefused when it is here, or on its way, or never comes back."""
 
-
-async def _claim(storage: Storage, rows: Sequence[Belonging], site: str, clock: Clock) -> None:
-    """Note that a site is coming. Raises KeepingRefused when it is here already."""
-
-    async def body(session: Session) -> str | None:
-        state = await state_of(session, site)
-        if state in ("going", "erased"):
-            raise KeepingRefused(f"{site} was erased here, and never comes back.")
-        if state is None:
+    async def body(session: Session) -> tuple[Row | None, Row]:
+        before, _, _ = await residence.read(session, site)
+        _check_may_come(site, before)
+        if before is None or before.state == "gone":
             for text in there_statements(rows):
                 if await session.fetch(sql(session, text), (site,)):
-                    raise KeepingRefused(f"{site} is in this cell already.")
-            await write_state(session, site, "coming", clock.now_us())
-        return state
+                    raise KeepingRefused(_there(site, before))
+        # Another one than of an import that is under way, which can write nothing more.
+        token = max(clock.now_us(), 0 if before is None else before.token + 1)
+        claimed = Row("coming", NO_MOVE, token)
+        await residence.write(session, site, claimed, token)
+        return before, claimed
 
-    claimed = await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
-    if claimed.value == "coming":
+    done = await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
+    before, claimed = done.value
+    if before is not None and before.state == "coming":
         await erase_rows(storage, rows, site)
+    return claimed
 
 
-async def _write(storage: Storage, head: Head, batch: Batch, clock: Clock) -> None:
+def _check_may_come(site: str, row: Row | None) -> None:
+    """Raise KeepingRefused where a site is whole, or not this import's to bring."""
+    if row is None or row.state == "gone":
+        return
+    if row.state in ("going", "erased"):
+        raise KeepingRefused(f"{site} was erased here, and never comes back.")
+    check_still(site, row)
+    if row.state == "here":
+        raise KeepingRefused(_there(site, row))
+
+
+def _there(site: str, row: Row | None) -> str:
+    if row is None or row.state == "here":
+        return f"{site} is in this cell already."
+    return (
+        f"{site} has moved to another cell, and this one still has rows of it; `hansa sites move`"
+        " brings it back."
+    )
+
+
+async def _check_wanted(session: Session, site: str, claimed: Row) -> None:
+    """Raise KeepingRefused when another import of a site has begun meanwhile, or a move."""
+    row, _, _ = await residence.read(session, site)
+    if row != claimed:
+        raise KeepingRefused(f"{site} is brought here by somebody else, too; this import is over.")
+
+
+async def _write(storage: Storage, head: Head, batch: Batch, clock: Clock, claimed: Row) -> None:
     async def body(session: Session) -> None:
+        await _check_wanted(session, head.site, claimed)
         await write_batch(session, head, batch, clock)
 
     if batch:
@@ -231,7 +274,9 @@ async def _write(storage: Storage, head: Head, batch: Batch, clock: Clock) -> No
 
 
 async def write_batch(session: Session, head: Head, batch: Batch, clock: Clock) -> None:
-    """Write rows that do not make the site live."""
+    """Write rows that do not make the site live. Raises KeepingRefused for one of another site."""
+    for one, values in batch:
+        check_row(head, one, values)
     for one, group in _grouped(batch):
         _stamp(one, head.tables[one.name], group, clock)
         await _insert(session, one, head.tables[one.name], group)
@@ -368,6 +413,7 @@ def _live_rows(
         one = rows.get(name)
         if one is None:
             continue
+        check_row(source.head, one, values)
         if one.positions:
             late.append((one, values))
         if not one.live:
@@ -411,6 +457,8 @@ async def _correct(
 ) -> None:
     """Give a row the positions of this log; 0 is none."""
     for name in one.positions:
+        if name not in names:  # the release that wrote it had none
+            continue
         position = values[names.index(name)]
         if not position:
             continue
@@ -419,23 +467,3 @@ async def _correct(
         text = f'UPDATE "{one.name}" SET "{name}" = ?1 WHERE {where}'
         arguments = (max(1, places.behind(position)), *(values[names.index(n)] for n in key))
         await session.run(sql(session, text), arguments)
-
-
-# ---- from cell to cell
-
-
-async def copy_site(
-    source: Storage,
-    target: Storage,
-    rows: Sequence[Belonging],
-    site: str,
-    slot: int,
-    clock: Clock,
-    *,
-    cell: str,
-) -> End:
-    """Copy a site as one unit, through a file in the temporary folder. Whoever moves a site has
-    fenced it before, and erases it where it was after. Raises KeepingRefused."""
-    with tempfile.TemporaryFile() as between:
-        await export(source, rows, site, slot, between, clock)
-        return await take_in(target, rows, Reader(between), clock, cell=cell)

@@ -9,17 +9,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from hansa.kernel import residence
 from hansa.kernel.clock import Clock
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.keeping.belongings import EVENTS, Belonging, kind_of
 from hansa.kernel.keeping.manifest import KeepingRefused
+from hansa.kernel.moving.protocol import Row
 from hansa.kernel.relations import sql
 from hansa.kernel.storage import PLATFORM, Session, Storage
 
 BATCH: Final = 500
 WAIT_S: Final = 60.0
 PASSES_MAX: Final = 20
-_STATE: Final = "SELECT state FROM hansa_sites WHERE site = ?1"
+NO_MOVE: Final = 0
+"""The epoch of what is kept of a site that came from a file, not by a move."""
 _NOTE: Final = """INSERT INTO hansa_sites (site, state, at_us) VALUES (?1, ?2, ?3)
 ON CONFLICT (site) DO UPDATE SET state = excluded.state, at_us = excluded.at_us"""
 _TOLD: Final = """DELETE FROM hansa_deliveries WHERE site = ?1 AND event IN (
@@ -34,10 +37,15 @@ class StillWritten(Exception):
     """Somebody goes on writing rows of a site that is being erased."""
 
 
-async def state_of(session: Session, site: str) -> str | None:
-    """Return whether a site is coming, going or erased; None when it is simply here, or not."""
-    found = await session.fetch(sql(session, _STATE), (site,))
-    return found[0][0] if found else None
+def check_still(site: str, row: Row | None) -> None:
+    """Raise KeepingRefused for a site that is in the middle of a move."""
+    if row is not None and (
+        row.state == "moving" or (row.state == "coming" and row.epoch != NO_MOVE)
+    ):
+        raise KeepingRefused(
+            f"{site} is being moved: finish the move, or take it back, with `hansa sites move`"
+            " first."
+        )
 
 
 async def write_state(session: Session, site: str, state: str, now_us: int) -> None:
@@ -62,25 +70,34 @@ async def erase(
     *,
     settle_s: float = 0.0,
     scrub: Callable[[], Awaitable[None]] | None = None,
+    cell: str = "",
+    rest: bool = False,
 ) -> dict[str, int]:
     """Erase a site for good; return how many rows of which table went.
 
     `settle_s` is how long commands of other processes may still be under way: what they write
     meanwhile is erased after it. `scrub` takes out what is left of the rows in the engine's files,
-    before the site counts as erased. Raises KeepingRefused when there is no such site (any more),
-    and StillWritten.
+    before the site counts as erased. `cell` is where the site has moved to, as far as that is
+    known, and `rest` says that it is erased there already. Raises KeepingRefused when there is no
+    such site (any more), or it is in another cell or on the way to one; and StillWritten.
     """
+    there = await has_rows(storage, rows, site)
+    home = await has_rows(storage, [one for one in rows if one.platform], site)
 
-    async def state(session: Session) -> str | None:
-        return await state_of(session, site)
+    async def begin(session: Session) -> None:
+        row, _, _ = await residence.read(session, site)
+        check_still(site, row)
+        state = None if row is None else row.state
+        if state == "gone" and not (home and rest):
+            raise KeepingRefused(_left(site, cell, there=there, home=home))
+        if state in (None, "erased") and not there:
+            raise KeepingRefused(
+                f"There is no site {site} in this cell{': it is erased already' if state else ''}."
+            )
+        if state != "erased":
+            await write_state(session, site, "going", clock.now_us())
 
-    known = await storage.read(state, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
-    if known in (None, "erased") and not await has_rows(storage, rows, site):
-        raise KeepingRefused(
-            f"There is no site {site} in this cell{': it is erased already' if known else ''}."
-        )
-    if known != "erased":
-        await note(storage, site, "going", clock.now_us())
+    await storage.write(begin, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
     gone = await erase_rows(storage, rows, site)
     if settle_s:
         await asyncio.sleep(settle_s)
@@ -91,6 +108,16 @@ async def erase(
         await scrub()
     await note(storage, site, "erased", clock.now_us())
     return gone
+
+
+def _left(site: str, cell: str, *, there: bool, home: bool) -> str:
+    """Return what is to be done about a site that has moved to another cell."""
+    told = f"{site} has moved to {f'the cell {cell}' if cell else 'another cell'}: erase it there"
+    if home:
+        return f"{told} first, and then with --rest what is kept of it here."
+    if there:
+        return f"{told}, and finish the move, which takes what is left of it from here."
+    return f"{told}. This cell has nothing of it."
 
 
 async def has_rows(storage: Storage, rows: Sequence[Belonging], site: str) -> bool:

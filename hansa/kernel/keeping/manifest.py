@@ -146,14 +146,24 @@ def read(folder: Path) -> Manifest:
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with the manifest. Raises KeepingRefused for the first that differs."""
+    """Compare every file with the manifest. Raises KeepingRefused for the first that differs, or is
+    not in the folder itself."""
     for part in manifest.parts:
         path = folder / part.name
         if ".." in Path(part.name).parts or Path(part.name).is_absolute():
             raise KeepingRefused(f"{folder} names the file {part.name}, which is not inside of it.")
+        if any((folder / one).is_symlink() for one in _ways(part.name)):
+            raise KeepingRefused(
+                f"{path} is a link, so what it leads to is not inside of {folder}."
+            )
         if not path.is_file():
             raise KeepingRefused(f"{path} is missing.")
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if digest != part.sha256:
             raise KeepingRefused(f"{path} is damaged: it is not what was written.")
+
+
+def _ways(name: str) -> list[Path]:
+    """Return a name, and those of the folders that lead to it."""
+    return [Path(name), *list(Path(name).parents)[:-1]]

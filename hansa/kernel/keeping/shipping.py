@@ -38,6 +38,10 @@ ANEW_BYTES: Final = 8 << 20
 STOP_WAIT_MS: Final = 200
 PENDING_BYTES_MAX: Final = 1 << 30
 """What may wait here for a depot that cannot be reached; above it, a generation is given up."""
+AGAIN_S: Final = 5
+AGAIN_MAX_S: Final = 60
+"""Between two beginnings of a generation, each of which copies the whole file, while the disk or
+the depot refuses: the first wait, which doubles, and the longest."""
 GENERATION_S: Final = 86_400
 KEEP_S: Final = 7 * 86_400
 _US: Final = 1_000_000
@@ -81,6 +85,9 @@ class Shipper:
         self._generation: _Generation | None = None
         self._held: apsw.Connection | None = None
         self._pending: deque[tuple[Shipment, Path]] = deque()
+        self._wait_s = 0
+        self._tried_us = 0
+        """When a generation was given up, after which the next one waits."""
 
     def run(self, every_s: float, stop: threading.Event) -> None:
         """Ship now, every so often until told to stop, and then once more."""
@@ -97,12 +104,17 @@ class Shipper:
 
     def once(self) -> None:
         """Take what changed, and bring what waits to the depot. Whatever fails is told and tried
-        again; what cannot be told any more has a new generation begin."""
+        again; what cannot be told any more has a new generation begin, after a while where the disk
+        or the depot is what failed."""
         try:
             self._take_all()
-        except (Broken, apsw.Error, OSError) as error:
+        except Broken as error:
             logger.warning("a new generation begins: %s", error)
             self._give_up()
+        except (apsw.Error, OSError) as error:
+            self._give_up()
+            self._wait_longer()
+            logger.warning("a new generation begins in %d s: %s", self._wait_s, error)
         try:
             self._deliver()
         except OSError as error:
@@ -110,14 +122,25 @@ class Shipper:
             logger.warning("the depot cannot be reached, %d bytes wait: %s", waits, error)
             if waits > PENDING_BYTES_MAX:
                 self._give_up()
+                self._wait_longer()
                 self._drop()
+
+    def _wait_longer(self) -> None:
+        self._wait_s = min(AGAIN_MAX_S, max(AGAIN_S, 2 * self._wait_s))
+        self._tried_us = self._clock.now_us()
+
+    def _may_begin(self) -> bool:
+        # Before that instant: the machine's clock was set back.
+        passed_us = self._clock.now_us() - self._tried_us
+        return not self._wait_s or not 0 <= passed_us < self._wait_s * _US
 
     # ---- taking
 
     def _take_all(self) -> None:
         known = self._generation
         if known is None or self._is_over(known):
-            self._begin()
+            if self._may_begin():
+                self._begin()
             return
         if self._take(known) > ANEW_BYTES:
             self._stop_and_move(known)
@@ -191,9 +214,15 @@ class Shipper:
         """Write a shipment, to be delivered."""
         one = Shipment(known.name, known.number, *instants)
         path = self._spool / one.name
-        known.digest = shipment.write(path, head, content)
+        try:
+            digest = shipment.write(path, head, content)
+            size = path.stat().st_size
+        except BaseException:
+            path.unlink(missing_ok=True)  # nobody knows of it, and the disk may be full
+            raise
+        known.digest = digest
         known.number += 1
-        known.bytes += path.stat().st_size if one.number else 0
+        known.bytes += size if one.number else 0
         self._pending.append((one, path))
 
     def _hold(self, connection: apsw.Connection | None) -> None:
@@ -237,7 +266,9 @@ class Shipper:
             patiently(self._depot.put, one.name, path)
             self._pending.popleft()
             path.unlink()
-            if not one.number:
+            if one.number:
+                self._wait_s = 0
+            else:
                 self._clean()
 
     def _drop(self) -> None:

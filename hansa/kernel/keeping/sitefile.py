@@ -11,15 +11,18 @@ What is sealed stays sealed. What must never happen: half a file that is taken f
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from hansa.kernel import codec
 from hansa.kernel.keeping.manifest import KeepingRefused, sync
@@ -27,7 +30,10 @@ from hansa.kernel.structs import Struct
 
 FORMAT: Final = 1
 LINE_BYTES_MAX: Final = 1 << 30
-_DAMAGE: Final = (msgspec.MsgspecError, UnicodeDecodeError, EOFError, gzip.BadGzipFile)
+_SITE: Final = re.compile(r"site_[a-z0-9_]{1,66}")
+_Value = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | bool | float | str | None
+_UNPACKING: Final = (EOFError, gzip.BadGzipFile, zlib.error)
+_DAMAGE: Final = (msgspec.MsgspecError, UnicodeDecodeError, *_UNPACKING)
 
 
 class Head(Struct):
@@ -47,6 +53,22 @@ class End(Struct):
 
     rows: dict[str, int]
     sha256: str
+
+
+class _Table(msgspec.Struct):
+    table: str
+
+
+_ROW: Final = msgspec.json.Decoder(list[_Value])
+_TABLE: Final = msgspec.json.Decoder(_Table)
+
+
+def check_site(site: str) -> str:
+    """Return the id of a site. Raises KeepingRefused for what is none: it becomes a folder's name,
+    and the platform's rows are no site's."""
+    if _SITE.fullmatch(site) is None:
+        raise KeepingRefused(f"{site!r} is no id of a site; `hansa sites list` shows them.")
+    return site
 
 
 class Writer:
@@ -102,6 +124,7 @@ class Reader:
         if known["hansa_site"] != FORMAT:
             raise KeepingRefused(f"The file has the format {known['hansa_site']}, not {FORMAT}.")
         head: Head = codec.decode(line, Head)
+        check_site(head.site)
         return head, len(line)
 
     def _verified(self) -> End:
@@ -118,14 +141,18 @@ class Reader:
         return end
 
     def rows(self) -> Iterator[tuple[str, list[Any]]]:
-        """Yield each row with the name of its table, from the first one on."""
+        """Yield each row with the name of its table, from the first one on. Raises KeepingRefused
+        for what is no row."""
         self._stream.seek(self._begin)
         table = ""
-        while line := self._stream.readline(LINE_BYTES_MAX):
-            if line.startswith(b"["):
-                yield table, msgspec.json.decode(line)
-            else:
-                table = msgspec.json.decode(line).get("table", "")
+        try:
+            while line := self._stream.readline(LINE_BYTES_MAX):
+                if line.startswith(b"["):
+                    yield table, _ROW.decode(line)
+                elif not line.startswith(b'{"rows"'):
+                    table = _TABLE.decode(line).table
+        except _DAMAGE as error:
+            raise KeepingRefused(f"The file is damaged, or no site's: {error}.") from error
 
 
 @contextmanager
@@ -172,6 +199,6 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
         try:
             with gzip.open(file, "rb") as source:
                 shutil.copyfileobj(source, plain, 1 << 20)
-        except (EOFError, gzip.BadGzipFile) as error:
+        except _UNPACKING as error:
             raise KeepingRefused(f"{file} is damaged: {error}.") from error
         yield plain

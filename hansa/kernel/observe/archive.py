@@ -43,6 +43,12 @@ VERSION: Final = 1
 APPLICATION: Final = 0x48_54_52_43
 """What SQLite's header says the file is: "HTRC". A file of another kind is never touched."""
 
+AWAY: Final = ".old"
+"""What the name of a file that was put away ends in."""
+_ENDS: Final = ("-wal", "-shm", "")
+"""Of the files that are one database; the one with the name goes last."""
+_APPLICATION_AT: Final = 68  # https://www.sqlite.org/fileformat.html#application_id
+
 _SCHEMA: Final = """
 CREATE TABLE segments (id INTEGER PRIMARY KEY, trace TEXT NOT NULL, span TEXT NOT NULL,
   above TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, service TEXT NOT NULL,
@@ -121,6 +127,13 @@ class Detail(msgspec.Struct, array_like=True):
 
 class OtherFile(Exception):
     """The file is of another kind, and stays as it is."""
+
+
+def remove(file: Path) -> None:
+    """Delete an archive that nobody writes, with what was put away of it. Raises OSError."""
+    for name in (f"{file}{AWAY}", str(file)):
+        for end in _ENDS:
+            Path(name + end).unlink(missing_ok=True)
 
 
 class Archive:
@@ -272,11 +285,27 @@ class Archive:
             self._connection = None
 
     def _put_away(self) -> None:
-        """Make room for a new file: this one cannot be read, or not by this release."""
+        """Make room for a new file: this one cannot be read, or not by this release. It goes when
+        all in it is too old."""
         self._disconnect()
-        for end in ("", "-wal", "-shm"):
+        for end in _ENDS:
             with contextlib.suppress(OSError):
-                os.replace(f"{self.file}{end}", f"{self.file}.old{end}")
+                os.replace(f"{self.file}{end}", f"{self.file}{AWAY}{end}")
+
+    def _prune_away(self, before_us: int) -> None:
+        """Delete what was put away, once nothing in it is younger; a file that somebody has named
+        by mistake is not ours to delete."""
+        away = Path(f"{self.file}{AWAY}")
+        try:
+            with away.open("rb") as stream:
+                stream.seek(_APPLICATION_AT)
+                is_ours = stream.read(4) == APPLICATION.to_bytes(4)
+                written_us = int(os.fstat(stream.fileno()).st_mtime * 1_000_000)
+        except FileNotFoundError:
+            return
+        if is_ours and written_us < before_us:
+            for end in _ENDS:
+                Path(f"{away}{end}").unlink(missing_ok=True)
 
     def _open(self) -> apsw.Connection:
         if self._connection is not None:
@@ -392,6 +421,7 @@ class Archive:
         """Delete what is too old, and the oldest while the file is too large."""
         connection = self._open()
         before_us = self._clock.now_us() - self._age_max_us
+        self._prune_away(before_us)
         for table, column in (("segments", "start_us"), ("lines", "at_us")):
             while True:
                 connection.execute(

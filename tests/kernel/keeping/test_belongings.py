@@ -1,8 +1,6 @@
 """One site: all of its rows are copied to either engine, and erased, and no others."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -10,7 +8,6 @@ from typing import Any
 import pytest
 
 from hansa.assembly import SERVICES
-from hansa.kernel import migrating
 from hansa.kernel import tables as kernel
 from hansa.kernel.clock import MachineClock
 from hansa.kernel.columns import integer, text
@@ -24,6 +21,7 @@ from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import PLATFORM, Session, Storage
 from hansa.testing.looking import soon
 from hansa.testing.postgres import Dsns
+from tests.kernel.keeping.copying import copy_site, mentions, opened
 from tests.kernel.keeping.generated import everything, fill
 
 SITE, OTHER = "site_gone", "site_stays"
@@ -77,18 +75,6 @@ def other(request: pytest.FixtureRequest, storage: Storage, tmp_path: Path) -> S
     return PostgresStorage(dsns.application, owner_dsn=dsns.owner)
 
 
-@asynccontextmanager
-async def opened(*storages: Storage) -> AsyncIterator[None]:
-    try:
-        for one in storages:
-            await one.open()
-            await migrating.migrate(one, SERVICES)
-        yield
-    finally:
-        for one in storages:
-            await one.close()
-
-
 async def rows_of(storage: Storage, one: Belonging, site: str) -> list[dict[str, Any]]:
     """The rows of a site as they are the same in every cell: events by their place in line."""
     names = ", ".join(f'"{name}"' for name in one.names)
@@ -115,12 +101,6 @@ async def shapes(storage: Storage) -> dict[str, list[dict[str, Any]]]:
     return {one.name: await rows_of(storage, one, SITE) for one in ALL}
 
 
-def mentions(database: dict[str, list[tuple[Any, ...]]], site: str) -> dict[str, int]:
-    """How many rows of which table have the site's id anywhere in them."""
-    found = {name: sum(site in str(row) for row in rows) for name, rows in database.items()}
-    return {name: count for name, count in found.items() if count}
-
-
 def test_a_site_goes_to_the_other_engine_and_back_and_is_erased(
     storage: Storage, other: Storage
 ) -> None:
@@ -143,7 +123,7 @@ def test_a_site_goes_to_the_other_engine_and_back_and_is_erased(
 
 
 async def copied(source: Storage, target: Storage) -> None:
-    await carrying.copy_site(source, target, ALL, SITE, slot_of(SITE), MachineClock(), cell="local")
+    await copy_site(source, target, ALL, SITE, slot_of(SITE), MachineClock())
 
 
 def test_the_log_of_a_cell_is_not_older_behind_what_came_into_it(

@@ -1,8 +1,9 @@
 """Shipping with a depot that fails, a disk that is not ours alone, and a file that was replaced."""
 
+import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import apsw
@@ -114,10 +115,51 @@ def test_what_waits_is_bounded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> N
         assert sum(one.stat().st_size for one in shop.spool.iterdir()) <= 200_000
     shop.depot.gone = False
     shop.sell()
+    shop.clock.add(shipping.AGAIN_MAX_S)
     shop.shipper.once()
     shop.shipper.once()
     assert len(shop.generations()) == 2
     assert shop.restored() == shop.sold()
+
+
+def test_a_full_disk_keeps_nothing_of_what_could_not_be_written(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last room is the cell's. A beginning copies the whole file, so it waits between two."""
+    whole, tries = shipment._lines, 0
+
+    def full(head: shipment.Head, pages: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
+        nonlocal tries
+        tries += 1
+        written = 0
+        for piece in whole(head, pages):
+            yield piece
+            written += len(piece)
+            if written > 10_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    shop.sell(5)
+    shop.shipper.once()
+    monkeypatch.setattr(shipment, "_lines", full)
+    for _ in range(200):
+        shop.sell(3)
+        shop.shipper.once()
+        assert list(shop.spool.iterdir()) == []
+    assert tries < 10, "200 s: it waits longer each time"
+    monkeypatch.setattr(shipment, "_lines", whole)
+    shop.clock.add(shipping.AGAIN_MAX_S)
+    for _ in range(2):
+        shop.sell()
+        shop.shipper.once()
+    assert len(shop.generations()) == 2
+    assert shop.restored() == shop.sold()
+    monkeypatch.setattr(shipment, "_lines", full)
+    shop.sell(3)
+    shop.shipper.once()
+    shop.clock.add(shipping.AGAIN_S)
+    tries = 0
+    shop.shipper.once()
+    assert tries == 1, "what went well since counts"
 
 
 def test_the_log_does_not_grow_for_ever(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

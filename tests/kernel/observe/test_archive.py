@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,6 +224,35 @@ def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path) -> None:
     assert archive.lost == 1
     with reading(file) as reader:
         assert [one.name for one in reader.segments(Wanted()).rows] == ["shop.kept"]
+
+
+def test_a_file_of_another_release_goes_when_all_in_it_is_old(tmp_path: Path) -> None:
+    file, away = tmp_path / "observed.db", tmp_path / "observed.db.old"
+    keep(file, segment("shop.before"))
+    with sqlite3.connect(file) as connection:
+        connection.execute(f"PRAGMA user_version = {archives.VERSION + 1}")
+    connection.close()
+    clock = HandClock()
+    clock.at_us = time.time_ns() // 1_000
+    keep(file, segment("shop.after"), clock=clock, age_max_s=3_600.0)
+    with reading(file) as reader:
+        assert [one.name for one in reader.segments(Wanted()).rows] == ["shop.after"]
+    assert away.exists(), "for who goes back to that release"
+    keep(file, segment(), clock=clock, age_max_s=3_600.0)
+    assert away.exists()
+    clock.add(7_200)
+    keep(file, segment(), clock=clock, age_max_s=3_600.0)
+    assert [one.name for one in tmp_path.iterdir() if ".old" in one.name] == []
+
+
+def test_what_is_no_archive_is_not_deleted(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_bytes(b"somebody's notes, named by mistake" * 100)
+    os.utime(file, (1, 1))
+    with writing(file) as archive:
+        archive.keep(segment())
+    keep(file, segment())
+    assert (tmp_path / "notes.txt.old").read_bytes().startswith(b"somebody's notes")
 
 
 def test_a_database_of_another_kind_is_not_touched(

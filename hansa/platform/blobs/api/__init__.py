@@ -19,7 +19,14 @@ from hansa.platform.blobs.api.blobs import (
     take_away_abandoned,
 )
 from hansa.platform.blobs.api.events import BlobRemoved, BlobStored
-from hansa.platform.blobs.stores import BlobStore, BucketStore, Bytes, FolderStore, parse_store
+from hansa.platform.blobs.stores import (
+    BlobStore,
+    BucketStore,
+    Bytes,
+    FolderStore,
+    check_key,
+    parse_store,
+)
 
 __all__ = [
     "BYTES_MAX",
@@ -36,6 +43,7 @@ __all__ = [
     "Link",
     "begin_upload",
     "break_off",
+    "check_key",
     "erase",
     "finish_upload",
     "get_blob",
