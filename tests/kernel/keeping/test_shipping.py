@@ -8,9 +8,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from hansa.kernel.keeping import replay, shipment, shipping
+from hansa.kernel.keeping import claim, replay, shipment, shipping
 from hansa.kernel.keeping.backup import Kept
 from hansa.kernel.keeping.depot import FolderDepot
+from hansa.kernel.keeping.manifest import KeepingRefused
 from hansa.kernel.keeping.shipping import Shipper
 from tests.kernel.cells import HandClock
 
@@ -40,7 +41,10 @@ class Shop:
         self.depot = Shaky(folder / "depot")
         self.spool = folder / "spool"
         self.spool.mkdir()
-        self.shipper = Shipper(self.file, self.depot, self.clock, self.spool, keep_s=2 * DAY_S)
+        self.shipper = self.ships("cell_a")
+
+    def ships(self, cell: str) -> Shipper:
+        return Shipper(self.file, self.depot, self.clock, self.spool, cell=cell, keep_s=2 * DAY_S)
 
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.file))
@@ -158,3 +162,53 @@ def test_a_day_begins_a_generation_and_the_old_ones_go(shop: Shop) -> None:
     assert len(shop.generations()) == 3
     assert shop.restored() == shop.sold()
     shop.restored(shop.clock.at_us - 2 * DAY_S * 1_000_000)
+
+
+def test_a_depot_takes_no_second_cell(shop: Shop) -> None:
+    shop.sell()
+    shop.shipper.once()
+    there = {name: b"".join(shop.depot.pieces(name)) for name in shop.depot.names()}
+    with pytest.raises(KeepingRefused, match="is of another cell"):
+        shop.ships("cell_b")
+    assert {name: b"".join(shop.depot.pieces(name)) for name in shop.depot.names()} == there
+    shop.sell()
+    shop.shipper.once()
+    assert shop.restored() == shop.sold()
+
+
+@pytest.mark.parametrize("said", [b"", b"[]", b'{"format":2}', b'{"format":1}', b"\xff"])
+def test_a_depot_of_which_it_is_not_known_whose_it_is_is_left_alone(
+    shop: Shop, said: bytes
+) -> None:
+    shop.shipper.once()
+    (shop.folder / "depot" / claim.NAME).write_bytes(said)
+    with pytest.raises(KeepingRefused, match="The depot"):
+        shop.ships("cell_a")
+    with pytest.raises(KeepingRefused, match="The depot"):
+        shop.restored()
+    (shop.folder / "depot" / claim.NAME).unlink()
+    with pytest.raises(KeepingRefused, match="of which cell"):
+        shop.ships("cell_a")
+    assert shop.restored() == shop.sold()
+
+
+def test_of_two_that_ship_to_one_depot_the_first_ends(shop: Shop) -> None:
+    shop.sell()
+    shop.shipper.once()
+    second = shop.ships("cell_a")
+    shop.sell()
+    with pytest.raises(KeepingRefused, match="Another process"):
+        shop.shipper.once()
+    second.once()
+    second._hold(None)
+    assert len(shop.depot.names()) == 3, "a first shipment of each, and whose they are"
+    assert shop.restored() == shop.sold()
+
+
+def test_rows_of_another_cell_are_not_restored(shop: Shop) -> None:
+    shop.rows.execute("CREATE TABLE hansa_cell (cell TEXT, epoch INTEGER, position INTEGER)")
+    name = claim.named(shop.file)
+    assert claim.named(shop.file) == name
+    shop.shipper.once()
+    with pytest.raises(KeepingRefused, match=f"is of {name}, and the depot is of cell_a"):
+        shop.restored()
