@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import apsw
@@ -13,6 +14,7 @@ from hansa.kernel.keeping.backup import Kept
 from hansa.kernel.keeping.depot import FolderDepot
 from hansa.kernel.keeping.manifest import KeepingRefused
 from hansa.kernel.keeping.shipping import Shipper
+from hansa.kernel.schedule import to_us
 from tests.kernel.cells import HandClock
 
 DAY_S = 86_400
@@ -212,3 +214,44 @@ def test_rows_of_another_cell_are_not_restored(shop: Shop) -> None:
     shop.shipper.once()
     with pytest.raises(KeepingRefused, match=f"is of {name}, and the depot is of cell_a"):
         shop.restored()
+
+
+@pytest.mark.parametrize("gone", ["*", "*.gz", claim.NAME])
+def test_a_depot_that_was_taken_away_is_filled_anew(
+    shop: Shop, gone: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.shipper.once()
+    shop.sell()
+    shop.shipper.once()
+    for one in (shop.folder / "depot").glob(gone):
+        one.unlink()
+    shop.sell()
+    shop.shipper.once()
+    assert "is gone from the depot" in caplog.text
+    shop.shipper.once()
+    assert shop.restored() == shop.sold()
+
+
+def test_a_depot_that_was_taken_away_is_filled_anew_when_nothing_changes(shop: Shop) -> None:
+    shop.shipper.once()
+    shutil.rmtree(shop.folder / "depot")
+    shop.shipper.once()
+    assert shop.depot.names() == []
+    shop.clock.add(shipping.LOOK_S)
+    shop.shipper.once()
+    shop.shipper.once()
+    assert shop.restored() == shop.sold()
+
+
+def test_a_hole_is_told_and_what_was_before_it_is_restored_only_when_asked_for(shop: Shop) -> None:
+    states: list[list[tuple[int, bytes]]] = []
+    for _ in range(5):
+        shop.sell()
+        shop.shipper.once()
+        states.append(shop.sold())
+    missing = shipment.parse(shop.depot.names())[2]
+    shop.depot.erase(missing.name)
+    with pytest.raises(KeepingRefused, match=f"misses {missing.generation}.00000002,") as told:
+        shop.restored()
+    at = str(told.value).rpartition("--at ")[2]
+    assert shop.restored(to_us(datetime.fromisoformat(at))) == states[1]
