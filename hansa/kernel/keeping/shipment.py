@@ -127,13 +127,13 @@ def _hole(usable: list[Shipment], chain: list[Shipment], behind: list[Shipment])
 def _whole_before(usable: list[Shipment], behind: list[Shipment]) -> Shipment | None:
     """Return the newest shipment by whose instant a file can be had."""
     rest = usable
-    while behind:
+    while rest:
         first_us = min(one.read_us for one in behind)
         rest = [one for one in rest if one.read_us < first_us]
-        if not rest:
-            return None
-        chain, behind = _chain(rest)
-    return chain[-1]
+        chain, behind = _chain(rest) if rest else ([], [])
+        if chain and not behind:
+            return chain[-1]
+    return None
 
 
 def expired(shipments: Iterable[Shipment], before_us: int) -> list[Shipment]:

@@ -73,11 +73,11 @@ def test_a_gap_is_told_and_what_is_before_it_can_be_had(
 def test_what_is_missing_at_the_beginning_is_told_without_an_instant() -> None:
     name = f"{1:016x}-{1:08x}"
     late = [Shipment(name, number, number, number) for number in (2, 3)]
-    with pytest.raises(KeepingRefused, match=f"misses {name}.00000000 to 00000001,"):
+    with pytest.raises(KeepingRefused, match=rf"misses {name}\.00000000 to 00000001,"):
         shipment.up_to(late, None)
     with pytest.raises(KeepingRefused, match="empty"):
         shipment.up_to([], None)
-    with pytest.raises(KeepingRefused, match="It begins at 1970-01-01T00:00:00.000009Z"):
+    with pytest.raises(KeepingRefused, match=r"It begins at 1970-01-01T00:00:00\.000009Z"):
         shipment.up_to([Shipment(name, 0, 9, 9), *late], 1)
 
 

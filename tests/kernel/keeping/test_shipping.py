@@ -251,7 +251,7 @@ def test_a_hole_is_told_and_what_was_before_it_is_restored_only_when_asked_for(s
         states.append(shop.sold())
     missing = shipment.parse(shop.depot.names())[2]
     shop.depot.erase(missing.name)
-    with pytest.raises(KeepingRefused, match=f"misses {missing.generation}.00000002,") as told:
+    with pytest.raises(KeepingRefused, match=rf"misses {missing.generation}\.00000002,") as told:
         shop.restored()
     at = str(told.value).rpartition("--at ")[2]
     assert shop.restored(to_us(datetime.fromisoformat(at))) == states[1]
