@@ -21,7 +21,7 @@ from hansa.cli.serving import check_exists, failed, told
 from hansa.cli.values import instant
 from hansa.kernel import proof
 from hansa.kernel.clock import MachineClock
-from hansa.kernel.keeping import backup, depot, manifest, replay, shipment
+from hansa.kernel.keeping import backup, claim, depot, manifest, replay, shipment
 from hansa.kernel.keeping.backup import Kept
 from hansa.kernel.keeping.manifest import KeepingRefused, Manifest
 from hansa.kernel.keeping.shipping import Shipper
@@ -177,15 +177,14 @@ def _ship(place: Place, options: argparse.Namespace) -> None:
 
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, end)
-    if not options.to.startswith("s3://"):  # a path that cannot be is told now, not each second
-        Path(options.to).mkdir(mode=0o700, parents=True, exist_ok=True)
-    spool = place.folder / ".shipping"
-    shipper = Shipper(
-        place.folder / backup.ROWS, depot.parse_depot(options.to), MachineClock(), spool,
-        master_keys=key_names(place.folder), keep_s=options.keep_days * 86_400,
-    )  # fmt: skip
+    spool, rows = place.folder / ".shipping", place.folder / backup.ROWS
+    to = depot.parse_depot(options.to)
     lock = FileLock(str(spool))
     try:
+        shipper = Shipper(
+            rows, to, MachineClock(), spool, cell=claim.named(rows),
+            master_keys=key_names(place.folder), keep_s=options.keep_days * 86_400,
+        )  # fmt: skip
         print(
             f"Shipping {place.folder} to {options.to} every {options.every:g} s; the master key is"
             " not shipped, nor are blobs in the folder.",

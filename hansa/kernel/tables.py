@@ -268,6 +268,8 @@ cell = _table(
     PrimaryKeyConstraint("cell"),
     scope="cell",
 )
+"""On PostgreSQL where each cell's log stands; on SQLite, with epoch 0, the name by which a depot
+knows its cell again (module keeping.claim)."""
 
 sites = _table(
     "hansa_sites",

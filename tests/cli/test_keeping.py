@@ -286,6 +286,41 @@ def test_shipping_and_its_refusals(
     assert "is none" in refused(capsys, *back, "--force")
 
 
+def ship(depot: Path, *more: str) -> None:
+    """Ship all that there is, and end."""
+    command = [sys.executable, "-m", "hansa.cli", "ship", "--to", str(depot), "--every", "0.1"]
+    shipper = subprocess.Popen([*command, *more], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert shipper.stdout is not None
+        assert "Shipping" in shipper.stdout.readline()
+        shipper.terminate()
+        assert shipper.wait(60) == 0
+    finally:
+        shipper.kill()
+        shipper.wait()
+
+
+def test_a_depot_is_of_one_cell_wherever_that_is_restored(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    depot, other, again = tmp_path / "depot", tmp_path / "other", tmp_path / "again"
+    assert main(["sites", "create", "shop"]) == 0
+    ship(depot)
+    there = sorted(depot.iterdir())
+    assert main(["migrate", "--folder", str(other)]) == 0
+    told = refused(capsys, "ship", "--to", str(depot), "--folder", str(other))
+    assert "is of another cell" in told
+    assert sorted(depot.iterdir()) == there
+    again.mkdir()
+    shutil.copy(folder / "master.key", again)
+    assert main(["restore", "--from", str(depot), "--folder", str(again)]) == 0
+    assert main(["sites", "create", "second", "--folder", str(again)]) == 0
+    ship(depot, "--folder", str(again))
+    assert main(["restore", "--from", str(depot), "--force"]) == 0
+    assert "second" in sites(capsys)
+    ship(depot)
+
+
 def test_a_site_goes_into_a_file_and_into_another_cell_and_is_erased(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from hansa.kernel.keeping.manifest import sync
 PIECE_BYTES: Final = 1 << 20
 TRIES: Final = 3
 AGAIN_S: Final = 0.5
+SMALL_BYTES_MAX: Final = 1 << 12
 
 
 class Depot(Protocol):
@@ -28,6 +29,14 @@ class Depot(Protocol):
 
     def names(self) -> list[str]:
         """Return the names of all that is there, sorted."""
+        ...
+
+    def find(self, name: str) -> bytes | None:
+        """Return the beginning of an object, which is all of a small one; None if there is none."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is an object of that name."""
         ...
 
     def pieces(self, name: str) -> Iterator[bytes]:
@@ -60,6 +69,18 @@ class FolderDepot:
         if not self._folder.is_dir():
             return []
         return sorted(one for one in os.listdir(self._folder) if not one.startswith("."))
+
+    def find(self, name: str) -> bytes | None:
+        """See `Depot`."""
+        try:
+            with (self._folder / name).open("rb") as stream:
+                return stream.read(SMALL_BYTES_MAX)
+        except FileNotFoundError:
+            return None
+
+    def has(self, name: str) -> bool:
+        """See `Depot`."""
+        return (self._folder / name).exists()
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """See `Depot`."""
@@ -98,6 +119,30 @@ class BucketDepot:
 
         with _told():
             return sorted(one["path"] for some in obstore.list(self._store) for one in some)
+
+    def find(self, name: str) -> bytes | None:
+        """See `Depot`."""
+        import obstore
+
+        with _told():
+            try:
+                found = obstore.get(self._store, name)
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise
+                return None
+            return next((bytes(one)[:SMALL_BYTES_MAX] for one in found.stream()), b"")
+
+    def has(self, name: str) -> bool:
+        """See `Depot`."""
+        import obstore
+
+        with _told():
+            try:
+                obstore.head(self._store, name)
+            except FileNotFoundError:
+                return False
+            return True
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """See `Depot`."""

@@ -24,6 +24,7 @@ from msgspec import Meta
 
 from hansa.kernel import codec
 from hansa.kernel.keeping.manifest import KeepingRefused
+from hansa.kernel.schedule import from_us
 from hansa.kernel.structs import Struct
 
 FORMAT: Final = 1
@@ -63,6 +64,11 @@ class Head(Struct):
     master_keys: tuple[str, ...] = ()
 
 
+def iso(at_us: int) -> str:
+    """Return an instant, to the microsecond, as `--at` takes it."""
+    return from_us(at_us).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def parse(names: Iterable[str]) -> list[Shipment]:
     """Return the shipments among some names, in their order."""
     found: list[Shipment] = []
@@ -76,21 +82,58 @@ def parse(names: Iterable[str]) -> list[Shipment]:
 
 def up_to(shipments: Iterable[Shipment], at_us: int | None) -> list[Shipment]:
     """Return what makes the newest file that has nothing from after an instant: a first shipment
-    and those that follow it without a gap. Raises KeepingRefused where there is none."""
+    and all that follow it. Raises KeepingRefused where there is none, or where one of them is
+    missing: an older file is for who asks for it."""
     every = sorted(shipments)
     usable = [one for one in every if at_us is None or one.read_us <= at_us]
-    firsts = [one for one in usable if one.number == 0]
-    if not firsts:
-        raise KeepingRefused(
-            "The depot has nothing from before that instant."
-            if every
-            else "The depot is empty: nothing was shipped there yet."
-        )
-    chain = [firsts[-1]]
-    for one in usable:
-        if one.generation == chain[0].generation and one.number == len(chain):
-            chain.append(one)
+    if not usable:
+        raise KeepingRefused(_nothing(every))
+    chain, behind = _chain(usable)
+    if behind:
+        raise KeepingRefused(_hole(usable, chain, behind))
     return chain
+
+
+def _chain(usable: list[Shipment]) -> tuple[list[Shipment], list[Shipment]]:
+    """Return the newest generation up to where a shipment is missing, and what is behind that."""
+    newest = [one for one in usable if one.generation == usable[-1].generation]
+    whole = 0
+    while whole < len(newest) and newest[whole].number == whole:
+        whole += 1
+    return newest[:whole], newest[whole:]
+
+
+def _nothing(every: list[Shipment]) -> str:
+    firsts = [one for one in every if not one.number]
+    if not every:
+        return "The depot is empty: nothing was shipped there yet."
+    since = f" It begins at {iso(firsts[0].read_us)}." if firsts else ""
+    return f"The depot has nothing from before that instant.{since}"
+
+
+def _hole(usable: list[Shipment], chain: list[Shipment], behind: list[Shipment]) -> str:
+    missing = len(chain)
+    upto = f" to {behind[0].number - 1:08}" if behind[0].number - 1 > missing else ""
+    told = (
+        f"The depot misses {behind[0].generation}.{missing:08}{upto}, without which what follows,"
+        f" up to {iso(behind[-1].read_us)}, cannot be restored."
+    )
+    before = _whole_before(usable, behind)
+    if before is None:
+        return f"{told} It has nothing from before that."
+    return f"{told} To have what was before that all the same: --at {iso(before.read_us)}"
+
+
+def _whole_before(usable: list[Shipment], behind: list[Shipment]) -> Shipment | None:
+    """Return the newest shipment by whose instant a file can be had."""
+    rest = usable
+    while rest:
+        first_us = min(one.read_us for one in behind)
+        rest = [one for one in rest if one.read_us < first_us]
+        chain, behind = _chain(rest) if rest else ([], [])
+        if chain and not behind:
+            return chain[-1]
+    return None
 
 
 def expired(shipments: Iterable[Shipment], before_us: int) -> list[Shipment]:

@@ -26,7 +26,8 @@ from typing import Final
 import apsw
 
 from hansa.kernel.clock import Clock
-from hansa.kernel.keeping import pages, shipment, wal
+from hansa.kernel.keeping import claim, pages, shipment, wal
+from hansa.kernel.keeping.claim import Claim
 from hansa.kernel.keeping.depot import Depot, patiently
 from hansa.kernel.keeping.shipment import FORMAT, Head, Shipment
 from hansa.kernel.keeping.wal import Broken
@@ -44,6 +45,8 @@ AGAIN_MAX_S: Final = 60
 the depot refuses: the first wait, which doubles, and the longest."""
 GENERATION_S: Final = 86_400
 KEEP_S: Final = 7 * 86_400
+LOOK_S: Final = 60
+"""How often it is seen to that the depot still has what was shipped, while nothing changes."""
 _US: Final = 1_000_000
 
 
@@ -72,10 +75,14 @@ class Shipper:
         clock: Clock,
         spool: Path,
         *,
+        cell: str,
         master_keys: Sequence[str] = (),
         keep_s: float = KEEP_S,
     ) -> None:
-        """`spool` is a folder of our own for what waits to be shipped; what is in it is removed."""
+        """`spool` is a folder of our own for what waits to be shipped; what is in it is removed.
+
+        Takes the depot for this cell (see `claim.take`): raises KeepingRefused and OSError.
+        """
         self._file = file
         self._depot = depot
         self._clock = clock
@@ -88,9 +95,13 @@ class Shipper:
         self._wait_s = 0
         self._tried_us = 0
         """When a generation was given up, after which the next one waits."""
+        self._claim: Claim = claim.take(depot, cell)
+        self._base = ""  # the name of the last whole file that was brought
+        self._looked_us = clock.now_us()
 
     def run(self, every_s: float, stop: threading.Event) -> None:
-        """Ship now, every so often until told to stop, and then once more."""
+        """Ship now, every so often until told to stop, and then once more. Raises KeepingRefused
+        when somebody else has the depot now."""
         shutil.rmtree(self._spool, ignore_errors=True)
         self._spool.mkdir(mode=0o700, parents=True)
         try:
@@ -260,7 +271,18 @@ class Shipper:
     # ---- delivering
 
     def _deliver(self) -> None:
-        """Bring what waits to the depot, in order. Raises OSError; the rest waits."""
+        """Bring what waits to the depot, in order. Raises OSError, and the rest waits; and
+        KeepingRefused when somebody else has the depot now."""
+        now_us = self._clock.now_us()
+        if not self._pending and now_us - self._looked_us < LOOK_S * _US:
+            return
+        if not self._is_whole():
+            logger.warning("a new generation begins: what was shipped is gone from the depot")
+            claim.write(self._depot, self._claim)
+            self._base = ""
+            self._give_up()
+            self._drop()
+        self._looked_us = now_us
         while self._pending:
             one, path = self._pending[0]
             patiently(self._depot.put, one.name, path)
@@ -269,7 +291,13 @@ class Shipper:
             if one.number:
                 self._wait_s = 0
             else:
+                self._base = one.name
                 self._clean()
+
+    def _is_whole(self) -> bool:
+        """Tell whether the depot has what the next shipment follows."""
+        there = claim.is_there(self._depot, self._claim)
+        return there and (not self._base or self._depot.has(self._base))
 
     def _drop(self) -> None:
         """Forget what waits: the depot is out of reach, and the disk is not ours alone."""

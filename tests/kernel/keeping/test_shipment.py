@@ -1,6 +1,7 @@
 """Shipments: what is chosen, what is thrown away, and that nothing damaged or missing is taken."""
 
 import io
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hansa.kernel.keeping import shipment
 from hansa.kernel.keeping.depot import FolderDepot, parse_depot, reader
 from hansa.kernel.keeping.manifest import KeepingRefused
 from hansa.kernel.keeping.shipment import FORMAT, Head, Shipment
+from hansa.kernel.schedule import to_us
 from tests.platform.blobs.conftest import KEYS, s3_server
 
 __all__ = ["s3_server"]
@@ -46,15 +48,37 @@ def test_the_newest_state_up_to_an_instant_is_chosen(every: list[Shipment], at_u
     assert len({one.generation for one in chain}) == 1
 
 
-@given(depots(), st.data())
-def test_nothing_from_behind_a_gap_is_chosen(every: list[Shipment], data: st.DataObject) -> None:
+@given(depots(), st.integers(-10, 3_000) | st.none(), st.data())
+def test_a_gap_is_told_and_what_is_before_it_can_be_had(
+    every: list[Shipment], at_us: int | None, data: st.DataObject
+) -> None:
     gone = data.draw(st.sampled_from(every))
     rest = [one for one in every if one != gone]
-    try:
-        chain = shipment.up_to(rest, None)
-    except KeepingRefused:
+    usable = [one for one in rest if at_us is None or one.read_us <= at_us]
+    if not usable or usable[-1].generation != gone.generation or usable[-1] < gone:
+        if usable:
+            assert shipment.up_to(rest, at_us)[-1] == usable[-1], "the gap is elsewhere"
         return
-    assert [one.number for one in chain] == list(range(len(chain)))
+    with pytest.raises(KeepingRefused) as told:
+        shipment.up_to(rest, at_us)
+    assert f"misses {gone.generation}.{gone.number:08}," in str(told.value)
+    before = [one for one in rest if one < gone]
+    if not before:
+        assert str(told.value).endswith("It has nothing from before that.")
+        return
+    said = datetime.fromisoformat(str(told.value).rpartition("--at ")[2])
+    assert shipment.up_to(rest, to_us(said))[-1] == before[-1]
+
+
+def test_what_is_missing_at_the_beginning_is_told_without_an_instant() -> None:
+    name = f"{1:016x}-{1:08x}"
+    late = [Shipment(name, number, number, number) for number in (2, 3)]
+    with pytest.raises(KeepingRefused, match=rf"misses {name}\.00000000 to 00000001,"):
+        shipment.up_to(late, None)
+    with pytest.raises(KeepingRefused, match="empty"):
+        shipment.up_to([], None)
+    with pytest.raises(KeepingRefused, match=r"It begins at 1970-01-01T00:00:00\.000009Z"):
+        shipment.up_to([Shipment(name, 0, 9, 9), *late], 1)
 
 
 @given(depots(), st.integers(-10, 3_000), st.integers(0, 3_000))

@@ -4,15 +4,18 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import apsw
 import pytest
 
-from hansa.kernel.keeping import replay, shipment, shipping
+from hansa.kernel.keeping import claim, replay, shipment, shipping
 from hansa.kernel.keeping.backup import Kept
 from hansa.kernel.keeping.depot import FolderDepot
+from hansa.kernel.keeping.manifest import KeepingRefused
 from hansa.kernel.keeping.shipping import Shipper
+from hansa.kernel.schedule import to_us
 from tests.kernel.cells import HandClock
 
 DAY_S = 86_400
@@ -41,7 +44,10 @@ class Shop:
         self.depot = Shaky(folder / "depot")
         self.spool = folder / "spool"
         self.spool.mkdir()
-        self.shipper = Shipper(self.file, self.depot, self.clock, self.spool, keep_s=2 * DAY_S)
+        self.shipper = self.ships("cell_a")
+
+    def ships(self, cell: str) -> Shipper:
+        return Shipper(self.file, self.depot, self.clock, self.spool, cell=cell, keep_s=2 * DAY_S)
 
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.file))
@@ -200,3 +206,94 @@ def test_a_day_begins_a_generation_and_the_old_ones_go(shop: Shop) -> None:
     assert len(shop.generations()) == 3
     assert shop.restored() == shop.sold()
     shop.restored(shop.clock.at_us - 2 * DAY_S * 1_000_000)
+
+
+def test_a_depot_takes_no_second_cell(shop: Shop) -> None:
+    shop.sell()
+    shop.shipper.once()
+    there = {name: b"".join(shop.depot.pieces(name)) for name in shop.depot.names()}
+    with pytest.raises(KeepingRefused, match="is of another cell"):
+        shop.ships("cell_b")
+    assert {name: b"".join(shop.depot.pieces(name)) for name in shop.depot.names()} == there
+    shop.sell()
+    shop.shipper.once()
+    assert shop.restored() == shop.sold()
+
+
+@pytest.mark.parametrize("said", [b"", b"[]", b'{"format":2}', b'{"format":1}', b"\xff"])
+def test_a_depot_of_which_it_is_not_known_whose_it_is_is_left_alone(
+    shop: Shop, said: bytes
+) -> None:
+    shop.shipper.once()
+    (shop.folder / "depot" / claim.NAME).write_bytes(said)
+    with pytest.raises(KeepingRefused, match="The depot"):
+        shop.ships("cell_a")
+    with pytest.raises(KeepingRefused, match="The depot"):
+        shop.restored()
+    (shop.folder / "depot" / claim.NAME).unlink()
+    with pytest.raises(KeepingRefused, match="of which cell"):
+        shop.ships("cell_a")
+    assert shop.restored() == shop.sold()
+
+
+def test_of_two_that_ship_to_one_depot_the_first_ends(shop: Shop) -> None:
+    shop.sell()
+    shop.shipper.once()
+    second = shop.ships("cell_a")
+    shop.sell()
+    with pytest.raises(KeepingRefused, match="Another process"):
+        shop.shipper.once()
+    second.once()
+    second._hold(None)
+    assert len(shop.depot.names()) == 3, "a first shipment of each, and whose they are"
+    assert shop.restored() == shop.sold()
+
+
+def test_rows_of_another_cell_are_not_restored(shop: Shop) -> None:
+    shop.rows.execute("CREATE TABLE hansa_cell (cell TEXT, epoch INTEGER, position INTEGER)")
+    name = claim.named(shop.file)
+    assert claim.named(shop.file) == name
+    shop.shipper.once()
+    with pytest.raises(KeepingRefused, match=f"is of {name}, and the depot is of cell_a"):
+        shop.restored()
+
+
+@pytest.mark.parametrize("gone", ["*", "*.gz", claim.NAME])
+def test_a_depot_that_was_taken_away_is_filled_anew(
+    shop: Shop, gone: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.shipper.once()
+    shop.sell()
+    shop.shipper.once()
+    for one in (shop.folder / "depot").glob(gone):
+        one.unlink()
+    shop.sell()
+    shop.shipper.once()
+    assert "is gone from the depot" in caplog.text
+    shop.shipper.once()
+    assert shop.restored() == shop.sold()
+
+
+def test_a_depot_that_was_taken_away_is_filled_anew_when_nothing_changes(shop: Shop) -> None:
+    shop.shipper.once()
+    shutil.rmtree(shop.folder / "depot")
+    shop.shipper.once()
+    assert shop.depot.names() == []
+    shop.clock.add(shipping.LOOK_S)
+    shop.shipper.once()
+    shop.shipper.once()
+    assert shop.restored() == shop.sold()
+
+
+def test_a_hole_is_told_and_what_was_before_it_is_restored_only_when_asked_for(shop: Shop) -> None:
+    states: list[list[tuple[int, bytes]]] = []
+    for _ in range(5):
+        shop.sell()
+        shop.shipper.once()
+        states.append(shop.sold())
+    missing = shipment.parse(shop.depot.names())[2]
+    shop.depot.erase(missing.name)
+    with pytest.raises(KeepingRefused, match=rf"misses {missing.generation}\.00000002,") as told:
+        shop.restored()
+    at = str(told.value).rpartition("--at ")[2]
+    assert shop.restored(to_us(datetime.fromisoformat(at))) == states[1]
