@@ -114,30 +114,46 @@ async def _rows_of(
     session: Session, one: Belonging, site: str, slot: int
 ) -> AsyncIterator[Sequence[Any]]:
     """Yield the rows of a site in a table, in the order of its key, a few at a time."""
-    after: tuple[Any, ...] = ()
-    places = [one.names.index(name) for name in one.key]
-    # The log has an index that leads to the slot.
-    where = f'"{one.site}" = ?1' + (f" AND slot = {slot:d}" if one.name == EVENTS else "")
-    key = _quoted(one.key)
-    order = f"ORDER BY {key}" if key else ""
+    after: tuple[Any, ...] | None = None
     while True:
-        marks = ", ".join(f"?{number}" for number in range(2, 2 + len(after)))
-        beyond = f"AND ({key}) > ({marks})" if after else ""
-        text = (
-            f'SELECT {_quoted(one.names)} FROM "{one.name}" WHERE {where} {beyond} {order}'
-            f" LIMIT {READ_ROWS}"
-        )
-        found = await session.fetch(sql(session, text), (site, *after))
+        found = await next_rows(session, one, site, slot, after, READ_ROWS)
         for row in found:
-            if row[places[0] if places else 0] is not None:
+            if not one.key or key_of(one, row) is not None:
                 yield row
-        if len(found) < READ_ROWS or not key or found[-1][places[0]] is None:
+        after = key_of(one, found[-1]) if len(found) == READ_ROWS else None
+        if after is None:
             break
-        after = tuple(found[-1][place] for place in places)
     if one.name == EVENTS and session.dialect == "postgresql":
         # What has committed since the last were numbered; they are not many.
         for row in await session.fetch(_UNPLACED.format(_quoted(one.names)), (site,)):
             yield row
+
+
+async def next_rows(
+    session: Session,
+    one: Belonging,
+    site: str,
+    slot: int,
+    after: tuple[Any, ...] | None,
+    limit: int,
+) -> Sequence[Sequence[Any]]:
+    """Return the next rows of a site in a table, in the order of its key, behind one; on PostgreSQL
+    events that have no position yet come last."""
+    key = _quoted(one.key)
+    # The log has an index that leads to the slot.
+    where = f'"{one.site}" = ?1' + (f" AND slot = {slot:d}" if one.name == EVENTS else "")
+    if after is not None:
+        where += f" AND ({key}) > ({', '.join(f'?{n}' for n in range(3, 3 + len(after)))})"
+    order = f"ORDER BY {key} " if key else ""
+    text = f'SELECT {_quoted(one.names)} FROM "{one.name}" WHERE {where} {order}LIMIT ?2'
+    return await session.fetch(sql(session, text), (site, limit, *(after or ())))
+
+
+def key_of(one: Belonging, row: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Return the key of a row, behind which there may be more; None where no others have a key: a
+    table that has one row of a site, and events that have no position yet."""
+    key = tuple(row[one.names.index(name)] for name in one.key)
+    return key if key and key[0] is not None else None
 
 
 # ---- in

@@ -96,8 +96,8 @@ class Arriving(Side):
         self._check_known(begin)
         with tempfile.SpooledTemporaryFile(MEMORY_BYTES) as file:
             late = Late(file, _head(take, begin))
-            count = await self._copy(take, entry, begin, claimed, late)
             try:
+                count = await self._copy(take, entry, begin, claimed, late)
                 await self._arrive(take, begin, claimed, late)
             except ConstraintFailed as error:
                 raise Conflict(f"{take.site} does not go into this cell: {error}.") from error

@@ -5,12 +5,11 @@ at that instant. They are read in transactions that could write: on PostgreSQL t
 command that began before the fence and would commit behind it (see `kernel.fence`).
 """
 
-from typing import Any, Final
+from typing import Final
 
 from hansa.kernel import residence, ticks
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.keeping import carrying
-from hansa.kernel.keeping.belongings import EVENTS, Belonging
 from hansa.kernel.keeping.values import change, outward
 from hansa.kernel.moving import protocol
 from hansa.kernel.moving.messages import Ask, Begin, Part, Piece, Want
@@ -19,7 +18,6 @@ from hansa.kernel.moving.side import STEP_S, Side
 from hansa.kernel.relations import sql
 from hansa.kernel.remote import following
 from hansa.kernel.storage import PLATFORM, Session
-from hansa.kernel.storage import Row as Values
 
 PIECE_ROWS: Final = 1_000
 _UNPLACED: Final = "SELECT 1 FROM hansa_events WHERE site = $1 AND position IS NULL LIMIT 1"
@@ -135,13 +133,14 @@ class Leaving(Side):
         after, left = want.after, PIECE_ROWS
         for place in want.tables:
             one = self._rows[place]
-            found = await session.fetch(*_page(session, one, want.site, slot, after, left))
+            found = await carrying.next_rows(session, one, want.site, slot, after, left)
             if found:
                 changes = outward(one.columns)
                 piece.parts.append(Part(one.name, [change(row, changes) for row in found]))
             if len(found) == left:
-                rest = want.tables[want.tables.index(place) :]
-                return Piece(piece.parts, rest, _key_of(one, found[-1]))
+                after = carrying.key_of(one, found[-1])
+                whole = want.tables.index(place) + (after is None)
+                return Piece(piece.parts, want.tables[whole:], after)
             left, after = left - len(found), None
         return piece
 
@@ -149,26 +148,3 @@ class Leaving(Side):
 def _check(row: Row | None, epoch: int) -> None:
     if row != Row("moving", epoch):
         raise OutOfTurn("it is not fenced for this move")
-
-
-def _page(
-    session: Session,
-    one: Belonging,
-    site: str,
-    slot: int,
-    after: tuple[Any, ...] | None,
-    limit: int,
-) -> tuple[str, tuple[Any, ...]]:
-    """Return the statement of the next rows of a table, in the order of its key."""
-    key = ", ".join(f'"{name}"' for name in one.key)
-    where = f'"{one.site}" = ?1' + (f" AND slot = {slot:d}" if one.name == EVENTS else "")
-    if after:
-        where += f" AND ({key}) > ({', '.join(f'?{n}' for n in range(3, 3 + len(after)))})"
-    names = ", ".join(f'"{name}"' for name in one.names)
-    order = f"ORDER BY {key} " if key else ""
-    text = f'SELECT {names} FROM "{one.name}" WHERE {where} {order}LIMIT ?2'
-    return sql(session, text), (site, limit, *(after or ()))
-
-
-def _key_of(one: Belonging, row: Values) -> tuple[Any, ...]:
-    return tuple(row[one.names.index(name)] for name in one.key)

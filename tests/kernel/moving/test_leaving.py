@@ -8,14 +8,16 @@ import pytest
 
 from hansa.kernel.fence import SiteMoving
 from hansa.kernel.keeping.belongings import belongings
+from hansa.kernel.moving import leaving as leaving_side
 from hansa.kernel.moving.leaving import Leaving
 from hansa.kernel.moving.messages import Ask, Want
 from hansa.kernel.storage import Storage
-from tests.kernel.cells import ANYBODY, REAL, TestCell, opened
+from tests.kernel.cells import ANYBODY, REAL, TESTED, TestCell, opened
 from tests.kernel.moving import ledger as L
 
 MANY = 400
 """More commands than share a commit on SQLite."""
+PIECES_MAX = 20
 
 
 def leaving(cell: TestCell) -> Leaving:
@@ -27,7 +29,10 @@ async def rows_of(side: Leaving, ask: Ask) -> dict[str, int]:
     begin = await side.begin(ask)
     found: dict[str, int] = {}
     want: Want | None = Want(ask.site, ask.epoch, begin.filled)
+    pieces = 0
     while want is not None:
+        pieces += 1
+        assert pieces < PIECES_MAX
         piece = await side.read(want)
         for part in piece.parts:
             found[part.table] = found.get(part.table, 0) + len(part.rows)
@@ -89,5 +94,25 @@ def test_what_was_read_before_a_fence_does_not_open_it(
             await before
             with pytest.raises(SiteMoving):
                 storage.fence.check_write(REAL.id, across=False)
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("size", range(1, 7))
+def test_each_row_is_in_one_piece_whatever_the_piece_ends_with(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Also the one row of a table that has no key but the site, as a clock."""
+
+    async def go() -> None:
+        async with opened(storage, L.book, background=False) as cell:
+            for name in ("a", "b", "c"):
+                await cell.run(
+                    "INSERT INTO book_sums (site, name, count) VALUES (?1, ?2, 1)", TESTED.id, name
+                )
+            monkeypatch.setattr(leaving_side, "PIECE_ROWS", size)
+            side, ask = leaving(cell), Ask(TESTED.id, 2)
+            await side.fence(ask)
+            assert await rows_of(side, ask) == {"book_sums": 3, "hansa_clocks": 1}
 
     asyncio.run(go())

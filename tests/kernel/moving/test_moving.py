@@ -7,13 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hansa.assembly import OPERATOR, Place
 from hansa.kernel import whereabouts
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, Caller
 from hansa.kernel.fence import SiteElsewhere, SiteMoving
-from hansa.kernel.problems import NotFound
+from hansa.kernel.moving.leaving import Leaving
+from hansa.kernel.moving.messages import Piece, Want
+from hansa.kernel.problems import NotFound, Problem
 from hansa.platform.sites.api import NewSite, TestClock, advance_clock, create_site
 from hansa.platform.sites.api.clocks import NewTime
 from hansa.testing.postgres import Cluster, Dsns
@@ -214,6 +217,30 @@ def test_a_cell_that_cannot_have_the_site_is_told(tmp_path: Path) -> None:
         await made.move("north")
         assert made.steps == ["plan"]  # and found to be there
         assert (await made.move("south")).cell == "south"
+
+    folder = tmp_path / "cells"
+    cells = (Place(folder / "north", synchronous="OFF"), Place(folder / "south", synchronous="OFF"))
+    run(tmp_path, cells, test)
+
+
+def test_rows_that_do_not_go_into_a_cell_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Callable[..., Any] = Leaving.read
+
+    async def twice(self: Leaving, want: Want) -> Piece:
+        piece: Piece = await read(self, want)
+        return msgspec.structs.replace(piece, parts=[*piece.parts, *piece.parts])
+
+    async def test(made: League) -> None:
+        await made.post(made.north, "a", "k" * 22)
+        with monkeypatch.context() as patch:
+            patch.setattr(Leaving, "read", twice)
+            with pytest.raises(Problem, match="does not go into this cell") as refused:
+                await made.move("south")
+            assert refused.value.status == 409
+        await made.move("south")
+        await made.check(made.south, {"a": 1})
 
     folder = tmp_path / "cells"
     cells = (Place(folder / "north", synchronous="OFF"), Place(folder / "south", synchronous="OFF"))
