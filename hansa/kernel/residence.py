@@ -25,14 +25,21 @@ WHERE site IN (SELECT value FROM json_each(?1))""",
 _WRITE: Final = """INSERT INTO hansa_sites (site, state, epoch, at_us, followed)
 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (site) DO UPDATE SET state = excluded.state,
 epoch = excluded.epoch, at_us = excluded.at_us, followed = excluded.followed"""
+_LOCKED: Final = {"sqlite": _READ, "postgresql": f"{_READ} FOR UPDATE"}
+UNTIL: Final = "until_us"
+"""What stands in `followed` of a site that is coming: until when its copy is left alone."""
 NOT_AWAY: Final = """AND NOT EXISTS (SELECT 1 FROM hansa_sites s
 WHERE s.site = {table}.site AND s.state <> 'here')"""
 """The condition on a row that is not to be touched while its site is closed."""
 
 
-async def read(session: Session, site: str) -> tuple[Row | None, int, dict[str, int]]:
-    """Return what is kept of a site, since when, and how far other cells were followed then."""
-    found = await session.fetch(sql(session, _READ), (site,))
+async def read(
+    session: Session, site: str, *, lock: bool = False
+) -> tuple[Row | None, int, dict[str, int]]:
+    """Return what is kept of a site, since when, and how far other cells were followed then; with
+    `lock` that stays so until the transaction ends."""
+    text = _LOCKED[session.dialect] if lock else _READ
+    found = await session.fetch(sql(session, text), (site,))
     if not found:
         return None, 0, {}
     state, epoch, at_us, followed = found[0]

@@ -277,7 +277,9 @@ sites = _table(
     _text("state"),  # of `residence.State`
     _int("at_us"),  # when it became so; of one that is coming, the name of the copy under way
     _int("epoch", default="0"),  # of the move that made it so; 0 where it was none
-    _text("followed", default="'{}'"),  # of a fenced one: how far other cells were followed, JSON
+    # JSON: of a fenced one, how far other cells were followed; of one that is coming, how long its
+    # copy is left alone
+    _text("followed", default="'{}'"),
     PrimaryKeyConstraint("site"),
     CheckConstraint(
         "state IN ('here', 'moving', 'gone', 'coming', 'going', 'erased')",

@@ -6,7 +6,8 @@ here, in one transaction: that commit decides the move.
 
 import asyncio
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -21,9 +22,9 @@ from hansa.kernel.keeping.erasing import there_statements
 from hansa.kernel.keeping.sitefile import FORMAT, Head
 from hansa.kernel.moving import protocol
 from hansa.kernel.moving.messages import PATH, Ask, Begin, Piece, Take, Want
-from hansa.kernel.moving.protocol import OutOfTurn, Row
+from hansa.kernel.moving.protocol import Row
 from hansa.kernel.moving.side import STEP_S, Side
-from hansa.kernel.problems import Conflict
+from hansa.kernel.problems import Conflict, Problem
 from hansa.kernel.relations import sql
 from hansa.kernel.remote import following
 from hansa.kernel.remote.placement import Entry
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
 READY_MAX: Final = 1_000
 MEMORY_BYTES: Final = 8 << 20
 """What is kept of the rows that come last in memory, not in a file."""
+LEASE_S: Final = 60.0
+"""How long a copy is left alone after its last transaction: one, and a question to the other cell,
+take STEP_S at most. Other processes of the cell wait so long when the one that copies dies."""
+RENEW_S: Final = 5.0
+HELD_S: Final = 1.0
+"""How long a process that is asked for what another one copies waits before it says so."""
+LATE_ROWS: Final = 1_000
+"""Rows a second that the last transaction writes at the least."""
 
 
 class Arriving(Side):
@@ -43,13 +52,14 @@ class Arriving(Side):
 
     def __init__(self, runtime: "Runtime", rows: Sequence[Belonging]) -> None:
         super().__init__(runtime, rows)
-        self._taking: dict[Take, asyncio.Task[int]] = {}
+        self._taking: dict[Take, asyncio.Task[int | None]] = {}
         self._ready: dict[str, Row] = {}
         """The sites that may come, of which there is nothing here yet."""
 
     async def take(self, take: Take, wait_s: float) -> int | None:
         """Fetch a site; return how many rows it has, or None if that is not done in time: then it
-        goes on, and is to be asked for again. Raises OutOfTurn and Problem."""
+        goes on, here or in another process, and is to be asked for again. Raises OutOfTurn and
+        Problem."""
         task = self._taking.get(take)
         if task is None:
             task = asyncio.create_task(self._fetch(take), name=f"hansa-move-{take.site}")
@@ -64,7 +74,10 @@ class Arriving(Side):
         self._ready.pop(ask.site, None)
         while len(self._ready) >= READY_MAX:
             self._ready.pop(next(iter(self._ready)))
-        self._ready[ask.site] = await self._claim(ask)
+        async with self._claimed(ask) as claimed:
+            pass
+        if claimed is not None:
+            self._ready[ask.site] = claimed
 
     async def clear(self, ask: Ask) -> None:
         """Have a site not come in this epoch, and erase what is here of it. Raises OutOfTurn."""
@@ -84,10 +97,14 @@ class Arriving(Side):
             task.cancel()
         await asyncio.gather(*self._taking.values(), return_exceptions=True)
 
-    async def _fetch(self, take: Take) -> int:
-        claimed = await self._claim(take)
-        if claimed.state == "here":
-            return 0
+    async def _fetch(self, take: Take) -> int | None:
+        async with self._claimed(take) as claimed:
+            if claimed is None:
+                await asyncio.sleep(HELD_S)
+                return None
+            return 0 if claimed.state == "here" else await self._bring(take, claimed)
+
+    async def _bring(self, take: Take, claimed: Row) -> int:
         remote = self._runtime.remote
         entry = None if remote is None else remote.placement.entry_of(take.source)
         if entry is None:
@@ -105,28 +122,70 @@ class Arriving(Side):
         self._runtime.dispatcher.wake_retry()
         return count
 
-    async def _claim(self, ask: Ask | Take) -> Row:
-        """Note that a site is coming, and erase what an earlier try has left."""
-        before: Row | None = None
-        claimed = Row("coming", ask.epoch)
-        ready = self._ready.pop(ask.site, None)
+    # ---- for oneself
+
+    @asynccontextmanager
+    async def _claimed(self, ask: Ask | Take) -> AsyncIterator[Row | None]:
+        """Have a site come in here, nothing being left of an earlier try; None while another
+        process is at it. Raises OutOfTurn and Conflict."""
+        claimed, has_rest = await self._claim(ask)
+        try:
+            if claimed is not None and has_rest:
+                await self._erase_rows(ask.site, claimed)
+            yield claimed
+        finally:
+            if claimed is not None and self._lease():
+                await self._let_go(ask.site, claimed)
+
+    async def _claim(self, ask: Ask | Take) -> tuple[Row | None, bool]:
+        """Note that a site is coming; return what is kept of it then, and whether there may be
+        rows of an earlier try."""
+        ready = self._ready.get(ask.site)
+
+        async def body(session: Session) -> tuple[Row | None, bool]:
+            row, at_us, noted = await residence.read(session, ask.site, lock=True)
+            now_us, lease = self._runtime.clock.now_us(), self._lease()
+            until_us = noted.get(residence.UNTIL, 0)
+            if lease and protocol.is_held(row, ask.epoch, until_us, now_us):
+                return None, False
+            is_ready = row is not None and row == ready and row.epoch == ask.epoch
+            claimed = row if is_ready else protocol.claim(row, ask.epoch, now_us)
+            assert claimed is not None
+            if row is None:
+                await self._check_empty(session, ask.site)
+            if claimed.state == "coming" and (claimed != row or lease):
+                await residence.write(session, ask.site, claimed, at_us, lease)
+            return claimed, row is not None and not is_ready and claimed.state == "coming"
+
+        claimed, has_rest = await self._change(body)
+        if claimed is not None:
+            self._ready.pop(ask.site, None)
+        return claimed, has_rest
+
+    def _lease(self, more_s: float = 0.0) -> dict[str, int] | None:
+        """Return what tells other processes of this cell to leave a copy alone, from now on; None
+        where one process has the database."""
+        if self._runtime.storage.poll_s is None:
+            return None
+        return {residence.UNTIL: self._runtime.clock.now_us() + int((LEASE_S + more_s) * 1e6)}
+
+    async def _still(self, session: Session, site: str, kept: Row) -> dict[str, int]:
+        noted = await super()._still(session, site, kept)
+        lease = self._lease() if kept.state == "coming" else None
+        if lease and lease[residence.UNTIL] - noted.get(residence.UNTIL, 0) > RENEW_S * 1e6:
+            await residence.write(session, site, kept, kept.token, lease)
+        return noted
+
+    async def _let_go(self, site: str, claimed: Row) -> None:
+        """Have others begin at once where this has ended; else they wait a while."""
 
         async def body(session: Session) -> None:
-            nonlocal before, claimed
-            before, at_us, _ = await residence.read(session, ask.site)
-            if ready is not None and before == ready and ready.epoch == ask.epoch:
-                claimed = ready
-                return
-            claimed = protocol.claim(before, ask.epoch, self._runtime.clock.now_us())
-            if before is None:
-                await self._check_empty(session, ask.site)
-            if claimed.state == "coming":
-                await residence.write(session, ask.site, claimed, at_us)
+            row, _, _ = await residence.read(session, site, lock=True)
+            if row == claimed and claimed.state == "coming":
+                await residence.write(session, site, claimed, claimed.token)
 
-        await self._change(body)
-        if claimed.state == "coming" and before is not None and claimed != ready:
-            await self._erase_rows(ask.site, claimed)
-        return claimed
+        with suppress(Problem):
+            await self._serializably(body)
 
     async def _check_empty(self, session: Session, site: str) -> None:
         """Raise Conflict where there are rows of a site that has never been here."""
@@ -173,19 +232,24 @@ class Arriving(Side):
 
     async def _write_batch(self, take: Take, claimed: Row, head: Head, batch: Batch) -> None:
         async def body(session: Session) -> None:
-            row, _, _ = await residence.read(session, take.site)
-            if not protocol.writes(row, claimed):
-                raise OutOfTurn("another copy of it, or none, is wanted by now")
+            await self._still(session, take.site, claimed)
             if session.dialect == "postgresql":  # durable with the commit that decides
                 await session.run("SET LOCAL synchronous_commit = off")
             await carrying.write_batch(session, head, batch, self._runtime.clock)
 
-        if batch:
-            await self._serializably(body)
+        await self._serializably(body)  # also without rows: it goes on
 
     async def _arrive(self, take: Take, begin: Begin, claimed: Row, late: "Late") -> None:
         runtime = self._runtime
         info = await runtime.site(take.site)
+
+        async def last(session: Session) -> None:
+            await self._still(session, take.site, claimed)
+            lease = self._lease(late.count / LATE_ROWS)
+            await residence.write(session, take.site, claimed, claimed.token, lease)
+
+        if self._lease():  # the row cannot be renewed meanwhile: that would undo what follows
+            await self._serializably(last)
 
         async def arrived(session: Session) -> None:
             row, _, _ = await residence.read(session, take.site)
@@ -216,10 +280,12 @@ class Late:
 
     def __init__(self, file: IO[bytes], head: Head) -> None:
         self.head = head
+        self.count = 0
         self._file = file
 
     def keep(self, table: str, rows: list[list[Any]]) -> None:
         """Keep rows of a table."""
+        self.count += len(rows)
         self._file.write(codec.encode((table, rows)) + b"\n")
 
     def rows(self) -> Iterator[tuple[str, list[Any]]]:

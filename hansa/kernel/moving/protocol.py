@@ -67,6 +67,12 @@ def claim(row: Row | None, epoch: int, token: int) -> Row:
     raise OutOfTurn(f"it is {row.state} in epoch {row.epoch}, not to come in {epoch}")
 
 
+def is_held(row: Row | None, epoch: int, until_us: int, now_us: int) -> bool:
+    """Tell whether the target is to be left to who has claimed it for this move, and has shown that
+    it goes on: in a cell of several processes each may be asked."""
+    return row is not None and row.state == "coming" and row.epoch == epoch and now_us < until_us
+
+
 def writes(row: Row | None, claimed: Row) -> bool:
     """Tell whether a copy may still write."""
     return row == claimed

@@ -47,7 +47,14 @@ class Side:
         Raises OutOfTurn."""
 
         async def still(session: Session) -> None:
-            if (await residence.read(session, site))[0] != kept:
-                raise OutOfTurn("something else is wanted of it by now")
+            await self._still(session, site, kept)
 
         await erase_rows(self._runtime.storage, self._rows, site, still)
+
+    async def _still(self, session: Session, site: str, kept: Row) -> dict[str, int]:
+        """See that what is kept of a site is still this, and have it stay so for a transaction;
+        return what is noted with it. Raises OutOfTurn."""
+        row, _, noted = await residence.read(session, site, lock=True)
+        if row != kept:
+            raise OutOfTurn("something else is wanted of it by now")
+        return noted

@@ -207,3 +207,20 @@ def test_what_a_cell_does_not_take() -> None:
             late()
     assert not P.may_erase(Row("gone", 3), 2)
     assert not P.may_erase(Row("here", 3), 3)
+
+
+@pytest.mark.parametrize(
+    ("row", "now_us", "held"),
+    [
+        (Row("coming", 3, 7), 99, True),
+        (Row("coming", 3, 7), 100, False),  # it has shown nothing for too long
+        (Row("coming", 2, 7), 99, False),  # of a move that is over
+        (Row("gone", 3), 99, False),
+        (Row("here", 3), 99, False),
+        (None, 99, False),
+    ],
+)
+def test_a_claim_is_left_alone_as_long_as_it_goes_on(
+    row: Row | None, now_us: int, held: bool
+) -> None:
+    assert P.is_held(row, 3, 100, now_us) == held

@@ -38,8 +38,9 @@ SERVICES: Final = (attempts, sites, L.book, L.archive)
 class Town:
     """A process of the league."""
 
-    def __init__(self, place: Place, placement: Placement, entry: Entry) -> None:
+    def __init__(self, place: Place, placement: Placement, entry: Entry, replica: int = 0) -> None:
         self.place = place
+        self.address = entry.addresses[replica]
         self.placement = placement
         self.entry = entry
         self.cell: Cell
@@ -63,7 +64,7 @@ class Town:
         )  # fmt: skip
         await self.cell.open(migrate=False)
         started, self._stop = asyncio.Event(), asyncio.Event()
-        address = self.entry.addresses[0]
+        address = self.address
         self._serving = asyncio.create_task(
             serve(
                 self.cell.app, address.host, address.port, on_started=started.set,
@@ -168,19 +169,26 @@ class League:
         assert state == [("gone",)]
 
 
-def _placement() -> tuple[Placement, Sequence[Entry]]:
+def _addresses(count: int) -> tuple[Address, ...]:
+    return tuple(Address("127.0.0.1", free_port()) for _ in range(count))
+
+
+def _placement(replicas: int) -> tuple[Placement, Sequence[Entry]]:
     entries = [
-        Entry("home", "home", (Address("127.0.0.1", free_port()),), ("sites", "archive")),
-        Entry("north", "north", (Address("127.0.0.1", free_port()),), ("book",)),
-        Entry("south", "south", (Address("127.0.0.1", free_port()),), ("book",)),
+        Entry("home", "home", _addresses(1), ("sites", "archive")),
+        Entry("north", "north", _addresses(1), ("book",)),
+        Entry("south", "south", _addresses(replicas), ("book",)),
     ]
     return Placement(entries), entries
 
 
 @asynccontextmanager
-async def league(folder: Path, north: Place, south: Place) -> AsyncIterator[League]:
-    """Start a league with a site, which is in the north."""
-    placement, entries = _placement()
+async def league(
+    folder: Path, north: Place, south: Place, *, replicas: int = 1
+) -> AsyncIterator[League]:
+    """Start a league with a site, which is in the north. `replicas` is how many processes the south
+    has, on PostgreSQL."""
+    placement, entries = _placement(replicas)
     places = (Place(folder / "home", synchronous="OFF"), north, south)
     towns = [Town(place, placement, entry) for place, entry in zip(places, entries, strict=True)]
     for town in towns:
@@ -191,6 +199,7 @@ async def league(folder: Path, north: Place, south: Place) -> AsyncIterator[Leag
             (town.place.folder / "master.key").chmod(0o600)
         else:
             load_sealer(town.place.folder / "master.key", None)
+    towns += [Town(south, placement, entries[2], number) for number in range(1, replicas)]
     for town in towns:
         await town.start()
     try:
