@@ -38,8 +38,9 @@ READY_MAX: Final = 1_000
 MEMORY_BYTES: Final = 8 << 20
 """What is kept of the rows that come last in memory, not in a file."""
 LEASE_S: Final = 60.0
-"""How long a copy is left alone after its last transaction: one, and a question to the other cell,
-take STEP_S at most. Other processes of the cell wait so long when the one that copies dies."""
+"""How long a copy is left alone after a transaction of it: the next question to the other cell, and
+the transaction behind it, take STEP_S each at most. So long the other processes of the cell wait
+when the one that copies dies."""
 RENEW_S: Final = 5.0
 HELD_S: Final = 1.0
 """How long a process that is asked for what another one copies waits before it says so."""
@@ -70,7 +71,8 @@ class Arriving(Side):
 
     async def prepare(self, ask: Ask) -> None:
         """Claim a site before it is fenced where it is, and erase what an earlier try has left, so
-        that nobody has to wait for that. Raises OutOfTurn and Conflict."""
+        that nobody has to wait for that. What another process is at is left to it. Raises OutOfTurn
+        and Conflict."""
         self._ready.pop(ask.site, None)
         while len(self._ready) >= READY_MAX:
             self._ready.pop(next(iter(self._ready)))
@@ -134,7 +136,7 @@ class Arriving(Side):
                 await self._erase_rows(ask.site, claimed)
             yield claimed
         finally:
-            if claimed is not None and self._lease():
+            if claimed is not None and claimed.state == "coming" and self._lease():
                 await self._let_go(ask.site, claimed)
 
     async def _claim(self, ask: Ask | Take) -> tuple[Row | None, bool]:
@@ -181,7 +183,7 @@ class Arriving(Side):
 
         async def body(session: Session) -> None:
             row, _, _ = await residence.read(session, site, lock=True)
-            if row == claimed and claimed.state == "coming":
+            if row == claimed:
                 await residence.write(session, site, claimed, claimed.token)
 
         with suppress(Problem):

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from hansa.kernel.keeping.belongings import belongings
-from hansa.kernel.moving.arriving import Arriving
+from hansa.kernel.moving.arriving import LEASE_S, Arriving
 from hansa.kernel.moving.leaving import Leaving
 from hansa.kernel.moving.messages import Ask
 from hansa.kernel.moving.protocol import OutOfTurn
 from hansa.kernel.storage import Storage
-from tests.kernel.cells import REAL, TestCell, opened
+from tests.kernel.cells import REAL, HandClock, TestCell, opened
 from tests.kernel.moving import ledger as L
 
 KEEP = "INSERT INTO hansa_sites (site, state, epoch, at_us) VALUES (?1, ?2, ?3, 1)"
@@ -48,7 +48,8 @@ def test_an_erasure_that_is_overtaken_leaves_a_newer_copy_alone(
     newer: int,
 ) -> None:
     async def go() -> None:
-        async with opened(storage, L.book, background=False) as cell:
+        clock = HandClock()
+        async with opened(storage, L.book, clock=clock, background=False) as cell:
             rows = belongings(cell.services, platform=False)
             arriving, leaving = Arriving(cell.runtime, rows), Leaving(cell.runtime, rows)
             await write_rows(cell)
@@ -65,6 +66,7 @@ def test_an_erasure_that_is_overtaken_leaves_a_newer_copy_alone(
             monkeypatch.setattr(storage, "read", held)
             first = asyncio.create_task(_of(verb(cell, arriving, leaving)))
             await begun.wait()
+            clock.add(LEASE_S)  # as other processes of the cell see it, it goes on no more
             await arriving.prepare(Ask(REAL.id, newer))
             assert await cell.rows("SELECT count(*) FROM book_sums") == [(0,)]
             await write_rows(cell)  # the newer copy
