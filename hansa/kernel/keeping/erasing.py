@@ -1,11 +1,11 @@
 """Erasing: every row of a site out of a cell, in small transactions, and never back.
 
-First it is noted that the site goes, then rows go in batches, until a whole pass finds none; a
-broken-off erasure is begun again and finds less. What stays is the note that there was such a site.
+First it is noted that the site goes, so that nothing more is begun for it; then rows go in batches,
+until a whole pass finds none. A broken-off erasure is begun again and finds less. What stays is the
+note that there was such a site.
 What must never happen here: a row that is left behind, or one of another site.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -68,18 +68,19 @@ async def erase(
     site: str,
     clock: Clock,
     *,
-    settle_s: float = 0.0,
+    settle: Callable[[], Awaitable[None]] | None = None,
     scrub: Callable[[], Awaitable[None]] | None = None,
     cell: str = "",
     rest: bool = False,
 ) -> dict[str, int]:
     """Erase a site for good; return how many rows of which table went.
 
-    `settle_s` is how long commands of other processes may still be under way: what they write
-    meanwhile is erased after it. `scrub` takes out what is left of the rows in the engine's files,
-    before the site counts as erased. `cell` is where the site has moved to, as far as that is
-    known, and `rest` says that it is erased there already. Raises KeepingRefused when there is no
-    such site (any more), or it is in another cell or on the way to one; and StillWritten.
+    `settle` is done once nothing is begun for the site any more, before its rows go: it waits for
+    what other processes have under way, and takes away what only rows tell of. `scrub` takes out
+    what is left of the rows in the engine's files, before the site counts as erased. `cell` is
+    where the site has moved to, as far as that is known, and `rest` says that it is erased there
+    already. Raises KeepingRefused when there is no such site (any more), or it is in another cell
+    or on the way to one; and StillWritten.
     """
     there = await has_rows(storage, rows, site)
     home = await has_rows(storage, [one for one in rows if one.platform], site)
@@ -98,11 +99,9 @@ async def erase(
             await write_state(session, site, "going", clock.now_us())
 
     await storage.write(begin, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
+    if settle is not None:
+        await settle()
     gone = await erase_rows(storage, rows, site)
-    if settle_s:
-        await asyncio.sleep(settle_s)
-        for name, count in (await erase_rows(storage, rows, site)).items():
-            gone[name] += count
     gone[f"{EVENTS} of the platform"] = await erase_telling(storage, rows, site)
     if scrub is not None:
         await scrub()
