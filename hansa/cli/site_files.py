@@ -26,7 +26,7 @@ from hansa.kernel.relations import sql
 from hansa.kernel.site import slot_of
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import Session, Storage
-from hansa.platform.blobs.api import check_key, parse_store
+from hansa.platform.blobs.api import FolderStore, check_key, parse_store
 from hansa.project import services
 
 CELL: Final = "local"
@@ -147,6 +147,8 @@ async def _erase_bytes(storage: Storage, site: str, place: Place) -> None:
             for name in names:
                 await store.erase(f"{site}/{name}")
             after = names[-1] if names else None
+    if isinstance(store, FolderStore):
+        await store.erase_site(site)
 
 
 async def _blobs(storage: Storage, table: str, site: str, after: str) -> list[str]:

@@ -376,12 +376,13 @@ def test_what_is_no_site_erases_nothing_and_a_site_its_traces_and_bytes(
     blob = folder / "blobs" / site / "blob_y"
     blob.parent.mkdir(parents=True)
     blob.write_bytes(b"tea")
+    (blob.parent / ".blob_z.draft").write_bytes(b"half")
     rows = apsw.Connection(str(folder / "hansa.db"))
     row = "INSERT INTO blobs_loose VALUES (?1, 'blob_y', 'coming', 'y', '', 0)"
     rows.execute(row, (site,))
     rows.close()
     assert main(["sites", "erase", site, "--yes"]) == 0
-    assert not blob.exists()
+    assert not blob.parent.exists()
     assert not any(one.exists() for one in traces)
     assert "erased already" in refused(capsys, "sites", "erase", site, "--yes")
 
