@@ -2,6 +2,7 @@
 """Site files: `hansa sites export`, `import` and `erase`."""
 
 import argparse
+import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from hansa.kernel.keeping import carrying, erasing, sitefile
 from hansa.kernel.keeping.belongings import Belonging, belongings
 from hansa.kernel.keeping.manifest import KeepingRefused
 from hansa.kernel.migrating import MigrationRefused
+from hansa.kernel.observe import archive
 from hansa.kernel.observe.options import FILE as OBSERVED
 from hansa.kernel.relations import sql
 from hansa.kernel.site import slot_of
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import Session, Storage
-from hansa.platform.blobs.api import check_key, parse_store
+from hansa.platform.blobs.api import FolderStore, check_key, parse_store
 from hansa.project import services
 
 CELL: Final = "local"
@@ -112,16 +114,21 @@ async def _erase(
     settle_s = options.settle_s
     if settle_s is None:  # nobody else has SQLite's file open
         settle_s = SETTLE_S if place.database else 0.0
-    if settle_s:
-        print(f"this waits {settle_s:g} s for what other processes have begun", flush=True)
-    await _erase_bytes(storage, site, place)
-    scrub = storage.scrub if isinstance(storage, SqliteStorage) else None
-    if scrub is not None:  # beside the cell, and nobody has it open
-        for tail in ("", "-wal", "-shm"):
-            (place.folder / f"{OBSERVED}{tail}").unlink(missing_ok=True)
+
+    async def settle() -> None:
+        if settle_s:
+            print(f"this waits {settle_s:g} s for what other processes have begun", flush=True)
+            await asyncio.sleep(settle_s)
+        await _erase_bytes(storage, site, place)
+
+    async def scrub() -> None:
+        if isinstance(storage, SqliteStorage):  # nobody has it open, nor what lies beside it
+            await storage.scrub()
+            archive.remove(place.folder / OBSERVED)
+
     gone = await erasing.erase(
         storage, rows, site, MachineClock(),
-        settle_s=settle_s, scrub=scrub, cell=known.cell, rest=options.rest,
+        settle=settle, scrub=scrub, cell=known.cell, rest=options.rest,
     )  # fmt: skip
     print(
         f"{site} is erased: {sum(gone.values())} rows. Copies of the cell still have it until they"
@@ -140,6 +147,8 @@ async def _erase_bytes(storage: Storage, site: str, place: Place) -> None:
             for name in names:
                 await store.erase(f"{site}/{name}")
             after = names[-1] if names else None
+    if isinstance(store, FolderStore):
+        await store.erase_site(site)
 
 
 async def _blobs(storage: Storage, table: str, site: str, after: str) -> list[str]:

@@ -17,7 +17,7 @@ from hansa.kernel.fence import guarded
 from hansa.kernel.idempotency import Known
 from hansa.kernel.operation import Operation
 from hansa.kernel.outbox import Kept, Outbox, Stamp, flush
-from hansa.kernel.problems import ConstraintRefused, Overloaded
+from hansa.kernel.problems import ConstraintRefused, Overloaded, problem_of
 from hansa.kernel.run import Run
 from hansa.kernel.storage import Committed, ConstraintFailed, Session
 from hansa.kernel.structs import Struct
@@ -185,6 +185,8 @@ async def _known(runtime: "Runtime", run: Run, digest: str, request: str) -> Kno
 
 def _answered(runtime: "Runtime", run: Run, known: Known) -> Commanded:
     answer = opened(runtime, run.site.id, known)
+    if known.status >= 400:  # what it was about has been erased since
+        raise problem_of(msgspec.json.decode(answer), known.status)
     return Commanded(known.status, answer, None, known.attempt, replayed=True)
 
 

@@ -22,6 +22,7 @@ from hansa.kernel.due_turns import DueTurns, Place
 from hansa.kernel.fence import CLOSED
 from hansa.kernel.observe.recorder import work
 from hansa.kernel.operation import Operation
+from hansa.kernel.problems import Denied
 from hansa.kernel.relations import sql
 from hansa.kernel.residence import NOT_AWAY
 from hansa.kernel.run import Run
@@ -368,6 +369,8 @@ async def _do_operation(runtime: "Runtime", row: DueRow, holder: str) -> None:
     operation = runtime.by_id.get(row.name)
     if operation is None:
         raise ContractUnknown(f"No service here declares {row.name}")
+    if operation.scope == "platform" and row.site != PLATFORM:  # it came in a site's file
+        raise Denied(f"{row.name} is not for a site to do.")
     run = await run_of(runtime, row, operation.service)
     arguments = runtime.stored.operation_arguments(operation, row.arguments)
     way = runtime.remote

@@ -8,9 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
+from hansa.cli import site_files
 from hansa.cli.main import main
+from hansa.kernel import residence
+from hansa.kernel.storage import Session, Storage
+from hansa.testing.looking import soon
 from hansa.testing.postgres import Cluster, Dsns
 from tests.cli.server import READY, ROOT, Server
 
@@ -356,3 +361,66 @@ def test_a_site_goes_into_a_file_and_into_another_cell_and_is_erased(
         server.wait_for(READY)
         assert "in use by process" in refused(capsys, "sites", "export", site, "--to", "x")
         assert server.stop() == 0
+
+
+def test_what_is_no_site_erases_nothing_and_a_site_its_traces_and_bytes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sites", "create", "shop"]) == 0
+    site = capsys.readouterr().out.strip()
+    traces = [folder / name for name in ("observed.db", "observed.db.old", "observed.db.old-wal")]
+    for one in traces:
+        one.write_bytes(b"traces")
+    assert "no site" in refused(capsys, "sites", "erase", "site_typo", "--yes")
+    assert all(one.exists() for one in traces)
+    blob = folder / "blobs" / site / "blob_y"
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"tea")
+    (blob.parent / ".blob_z.draft").write_bytes(b"half")
+    rows = apsw.Connection(str(folder / "hansa.db"))
+    row = "INSERT INTO blobs_loose VALUES (?1, 'blob_y', 'coming', 'y', '', 0)"
+    rows.execute(row, (site,))
+    rows.close()
+    assert main(["sites", "erase", site, "--yes"]) == 0
+    assert not blob.parent.exists()
+    assert not any(one.exists() for one in traces)
+    assert "erased already" in refused(capsys, "sites", "erase", site, "--yes")
+
+
+def test_a_site_that_is_erased_is_closed_before_its_bytes_go(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another process publishes after its bytes were looked for would stay for good."""
+    assert main(["sites", "create", "shop"]) == 0
+    site = capsys.readouterr().out.strip()
+    states: list[str] = []
+
+    async def looked(storage: Storage, site: str, place: object) -> None:
+        async def body(session: Session) -> None:
+            row, _, _ = await residence.read(session, site)
+            states.append("" if row is None else row.state)
+
+        await storage.read(body, site="platform", deadline=soon(), across=True)
+
+    monkeypatch.setattr(site_files, "_erase_bytes", looked)
+    assert main(["sites", "erase", site, "--yes", "--settle-s", "0.01"]) == 0
+    assert states == ["going"]
+
+
+def test_a_site_in_the_middle_of_a_move_is_not_erased(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sites", "create", "shop"]) == 0
+    site = capsys.readouterr().out.strip()
+    rows = apsw.Connection(str(folder / "hansa.db"))
+    rows.execute("UPDATE sites_sites SET move = 'to', move_cell = 'south'")
+    assert "finish the move" in refused(capsys, "sites", "erase", site, "--yes")
+    rows.execute("UPDATE sites_sites SET move = 'none', move_cell = '', cell = 'south'")
+    row = "INSERT INTO hansa_sites (site, state, epoch, at_us) VALUES (?1, 'gone', 2, 1)"
+    rows.execute(row, (site,))
+    rows.close()
+    told = refused(capsys, "sites", "erase", site, "--yes")
+    assert "the cell south" in told
+    assert "--rest" in told
+    assert main(["sites", "erase", site, "--yes", "--rest"]) == 0
+    assert site not in sites(capsys)

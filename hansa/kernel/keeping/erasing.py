@@ -1,17 +1,18 @@
 """Erasing: every row of a site out of a cell, in small transactions, and never back.
 
-First it is noted that the site goes, then rows go in batches, until a whole pass finds none; a
-broken-off erasure is begun again and finds less. What stays is the note that there was such a site.
+First it is noted that the site goes, so that nothing more is begun for it; then rows go in batches,
+until a whole pass finds none. A broken-off erasure is begun again and finds less. What stays is the
+note that there was such a site.
 What must never happen here: a row that is left behind, or one of another site.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from hansa.kernel import residence
+from hansa.kernel import codec, residence
 from hansa.kernel.clock import Clock
 from hansa.kernel.commands import deadline_in
+from hansa.kernel.fence import SiteErased
 from hansa.kernel.keeping.belongings import EVENTS, Belonging, kind_of
 from hansa.kernel.keeping.manifest import KeepingRefused
 from hansa.kernel.moving.protocol import Row
@@ -28,6 +29,14 @@ ON CONFLICT (site) DO UPDATE SET state = excluded.state, at_us = excluded.at_us"
 _TOLD: Final = """DELETE FROM hansa_deliveries WHERE site = ?1 AND event IN (
 SELECT id FROM hansa_events WHERE site = ?1 AND aggregate = ?2)"""
 _TELLING: Final = "DELETE FROM hansa_events WHERE site = ?1 AND aggregate = ?2"
+# Whoever repeats a request is told that the site is gone: were its key forgotten, the request would
+# have effect once more. What one command leaves is of one instant, also where a sealed answer does
+# not say of which site it is.
+_ANSWERED: Final = """UPDATE hansa_keys SET status = ?3, answer = ?4, sealed = 0
+WHERE site = ?1 AND status <> 0 AND (created_at_us IN
+(SELECT recorded_at_us FROM hansa_events WHERE site = ?1 AND aggregate = ?2)
+OR (sealed = 0 AND {within} > 0))"""
+_WITHIN: Final = {"sqlite": "instr(answer, ?5)", "postgresql": "position(?5 in answer)"}
 
 Still = Callable[[Session], Awaitable[None]]
 """Raises when rows are not to be erased any more; asked in each transaction that erases some."""
@@ -68,18 +77,19 @@ async def erase(
     site: str,
     clock: Clock,
     *,
-    settle_s: float = 0.0,
+    settle: Callable[[], Awaitable[None]] | None = None,
     scrub: Callable[[], Awaitable[None]] | None = None,
     cell: str = "",
     rest: bool = False,
 ) -> dict[str, int]:
     """Erase a site for good; return how many rows of which table went.
 
-    `settle_s` is how long commands of other processes may still be under way: what they write
-    meanwhile is erased after it. `scrub` takes out what is left of the rows in the engine's files,
-    before the site counts as erased. `cell` is where the site has moved to, as far as that is
-    known, and `rest` says that it is erased there already. Raises KeepingRefused when there is no
-    such site (any more), or it is in another cell or on the way to one; and StillWritten.
+    `settle` is done once nothing is begun for the site any more, before its rows go: it waits for
+    what other processes have under way, and takes away what only rows tell of. `scrub` takes out
+    what is left of the rows in the engine's files, before the site counts as erased. `cell` is
+    where the site has moved to, as far as that is known, and `rest` says that it is erased there
+    already. Raises KeepingRefused when there is no such site (any more), or it is in another cell
+    or on the way to one; and StillWritten.
     """
     there = await has_rows(storage, rows, site)
     home = await has_rows(storage, [one for one in rows if one.platform], site)
@@ -98,11 +108,9 @@ async def erase(
             await write_state(session, site, "going", clock.now_us())
 
     await storage.write(begin, site=PLATFORM, deadline=deadline_in(WAIT_S), across=True)
+    if settle is not None:
+        await settle()
     gone = await erase_rows(storage, rows, site)
-    if settle_s:
-        await asyncio.sleep(settle_s)
-        for name, count in (await erase_rows(storage, rows, site)).items():
-            gone[name] += count
     gone[f"{EVENTS} of the platform"] = await erase_telling(storage, rows, site)
     if scrub is not None:
         await scrub()
@@ -163,13 +171,18 @@ async def erase_rows(
 
 
 async def erase_telling(storage: Storage, rows: Sequence[Belonging], site: str) -> int:
-    """Erase what the platform's log tells of a site: how it was named, and what it was set to."""
+    """Erase what the platform's log tells of a site, how it was named and what it was set to, and
+    the answers that the platform keeps for who repeats a request about it."""
     services = sorted({one.table.info["service"] for one in rows if one.platform})
+    gone = SiteErased("There is no such site.")
+    answer = codec.encode(gone.document())
 
     async def body(session: Session) -> int:
+        answered = sql(session, _ANSWERED.format(within=_WITHIN[session.dialect]))
         count = 0
         for service in services:
             arguments = (PLATFORM, f"{service}:{site}")
+            await session.run(answered, (*arguments, gone.status, answer, site.encode()))
             await session.run(sql(session, _TOLD), arguments)
             count += await session.run(sql(session, _TELLING), arguments)
         return count

@@ -18,8 +18,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from hansa.kernel import codec
+from hansa.kernel import codec, residence
 from hansa.kernel.caller import Caller, Principal
+from hansa.kernel.commands import deadline_in
+from hansa.kernel.fence import SiteErased
 from hansa.kernel.http.mounts import ClientGone, Message, Receive, Send
 from hansa.kernel.http.refusals import LengthRequired
 from hansa.kernel.problems import (
@@ -32,6 +34,7 @@ from hansa.kernel.problems import (
     Unprocessable,
 )
 from hansa.kernel.runtime import Runtime
+from hansa.kernel.storage import PLATFORM, Session
 from hansa.platform.blobs import links
 from hansa.platform.blobs.api import (
     BYTES_MAX,
@@ -56,6 +59,7 @@ UPLOADS_MAX: Final = 16
 PIECE_S: Final = 20.0
 """How long a piece of a body may take to come, or to be taken."""
 UPLOAD_S: Final = 3_600.0
+LOOK_S: Final = 10.0
 _DIGEST: Final = re.compile(r"sha-256=:([A-Za-z0-9+/=]{44}):")
 
 
@@ -205,9 +209,26 @@ class BlobServer:
 
     async def _break_off(self, caller: Caller, id: str) -> None:
         try:
-            await self._runtime.do(break_off, caller, {"id": id})
+            try:
+                await self._runtime.do(break_off, caller, {"id": id})
+            except Problem as problem:
+                if problem.slug != SiteErased.slug or not await self._is_erased(caller.site):
+                    raise
+                # With the site went the row that told of these bytes, maybe before they were there.
+                await self._store.erase(f"{caller.site}/{id}")
         except Exception:
             logger.exception("what came of upload %s is taken away later", id)
+
+    async def _is_erased(self, site: str) -> bool:
+        """Tell whether a site is erased, or being erased; one that is closed keeps what it has."""
+
+        async def body(session: Session) -> bool:
+            row, _, _ = await residence.read(session, site)
+            return row is not None and row.state in ("going", "erased")
+
+        return await self._runtime.storage.read(
+            body, site=PLATFORM, deadline=deadline_in(LOOK_S), across=True
+        )
 
     # ---- out
 

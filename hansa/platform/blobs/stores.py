@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import secrets
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -114,6 +115,12 @@ class FolderStore:
     async def erase(self, key: str) -> None:
         """See `BlobStore`. The folder of a site stays."""
         await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+
+    async def erase_site(self, site: str) -> None:
+        """Take the folder of a site away, with what killed processes have left in it."""
+        folder = self._path(f"{site}/all").parent
+        if await asyncio.to_thread(folder.exists):
+            await asyncio.to_thread(shutil.rmtree, folder)
 
 
 def _create(draft: Path) -> BinaryIO:

@@ -12,9 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from hansa.assembly import OPERATOR, Cell, Place
+from hansa.assembly import OPERATOR, SERVICES, Cell, Place
 from hansa.kernel.caller import SYSTEM, Caller
+from hansa.kernel.clock import MachineClock
 from hansa.kernel.http.server import serve
+from hansa.kernel.keeping import erasing
+from hansa.kernel.keeping.belongings import belongings
 from hansa.kernel.problems import Conflict, NotFound, Unprocessable
 from hansa.kernel.structs import PageRequest
 from hansa.platform.blobs import api
@@ -309,6 +312,35 @@ def test_what_does_not_come_whole_is_taken_away(place: Place) -> None:
 
             await quay.until(nothing_left)
             assert not (await quay.run(api.list_blobs, page=PageRequest())).items
+
+    asyncio.run(main())
+
+
+def test_what_comes_while_its_site_is_erased_leaves_no_bytes(place: Place) -> None:
+    async def main() -> None:
+        async with opened(place) as quay:
+            reader, writer = await asyncio.open_connection("127.0.0.1", quay.port)
+            head = (
+                "PUT /files?name=a HTTP/1.1\r\nHost: q\r\nConnection: close\r\n"
+                f"Content-Length: {len(DATA)}\r\nAuthorization: Bearer {quay.key}\r\n\r\n"
+            )
+            writer.write(head.encode() + DATA[:1_000_000])
+            await writer.drain()
+
+            async def coming() -> bool:
+                return bool(await quay.loose())
+
+            await quay.until(coming)
+            ((id, _),) = await quay.loose()
+            storage = quay.runtime.storage
+            await erasing.erase(storage, belongings(SERVICES), quay.site, MachineClock())
+            await quay.runtime.load_fence()
+            assert not await quay.stored(id), "it has no name yet, so nobody could erase it"
+            writer.write(DATA[1_000_000:])
+            reply = await _read(reader, bodiless=False)
+            assert (reply.status, reply.slug) == (404, "site-not-found")
+            writer.close()
+            assert not await quay.stored(id)
 
     asyncio.run(main())
 
