@@ -177,6 +177,7 @@ def _ship(place: Place, options: argparse.Namespace) -> None:
 
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, end)
+    _check_apart(place.folder, options.to)
     spool, rows = place.folder / ".shipping", place.folder / backup.ROWS
     to = depot.parse_depot(options.to)
     lock = FileLock(str(spool))
@@ -193,6 +194,16 @@ def _ship(place: Place, options: argparse.Namespace) -> None:
         shipper.run(options.every, stop)
     finally:
         lock.release()
+
+
+def _check_apart(folder: Path, to: str) -> None:
+    """Raise KeepingRefused for a depot in the cell's own folder."""
+    own = folder.resolve()
+    if not to.startswith("s3://") and own in (Path(to).resolve(), *Path(to).resolve().parents):
+        raise KeepingRefused(
+            f"{to} is in the folder of the cell, and would be lost with it: ship to another folder,"
+            " better on another disk, or to a bucket."
+        )
 
 
 def _misses_key(names: tuple[str, ...], folder: Path, without: bool) -> bool:

@@ -117,6 +117,7 @@ def test_what_is_damaged_or_no_copy_is_refused(
     assert main(["sites", "create", "shop"]) == 0
     assert main(["backup", "--to", there]) == 0
     assert "is there already" in refused(capsys, "backup", "--to", there)
+    assert refused(capsys, "backup", "--to", "/proc/foo").endswith("directory: '/proc/foo'")
     back = ("restore", "--from", there, "--force")
     rows = tmp_path / "copy" / "hansa.db"
     whole = rows.read_bytes()
@@ -263,6 +264,14 @@ def test_shipping_and_its_refusals(
     assert main(["sites", "create", "shop"]) == 0
     before = sites(capsys)
     assert "a bucket" in refused(capsys, "ship", "--to", "s3://")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "harbour")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "lantern")
+    nowhere = "s3://nope?endpoint=http://127.0.0.1:1"
+    assert "Connection refused" in refused(capsys, "ship", "--to", nowhere)
+    assert "Connection refused" in refused(capsys, "restore", "--from", nowhere)
+    for own in (folder, folder / "depot", tmp_path / "x" / ".." / "cell"):
+        assert "in the folder of the cell" in refused(capsys, "ship", "--to", str(own))
+    assert not (folder / "depot").exists()
     command = [sys.executable, "-m", "hansa.cli", "ship", "--to", depot, "--every", "0.1"]
     shipper = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:

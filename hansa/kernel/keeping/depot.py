@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from hansa.kernel.buckets import parse_bucket
+from hansa.kernel.buckets import cause, parse_bucket
 from hansa.kernel.keeping.manifest import sync
 
 PIECE_BYTES: Final = 1 << 20
@@ -162,13 +162,13 @@ class BucketDepot:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Tell what went wrong without what the server wrote of its insides."""
+    """Tell what went wrong, in one line."""
     from obstore.exceptions import BaseError
 
     try:
         yield
     except (BaseError, FileNotFoundError) as error:
-        raise OSError(f"the bucket cannot be used: {type(error).__name__}") from error
+        raise OSError(f"the bucket cannot be used: {cause(error)}") from error
 
 
 def parse_depot(text: str) -> Depot:

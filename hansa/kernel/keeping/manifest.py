@@ -69,7 +69,8 @@ def drafted(final: Path) -> Iterator[Path]:
         raise KeepingRefused(f"{final} is there already: a copy goes into a new folder.")
     final.parent.mkdir(parents=True, exist_ok=True)
     draft = final.with_name(f".{final.name}.partial")
-    draft.mkdir(mode=0o700, exist_ok=True)
+    with _told_as(final, draft):
+        draft.mkdir(mode=0o700, exist_ok=True)
     handle = os.open(draft / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -78,7 +79,8 @@ def drafted(final: Path) -> Iterator[Path]:
             raise KeepingRefused(f"Another process is making {final}.") from None
         _clear(draft)
         try:
-            yield draft
+            with _told_as(final, draft):
+                yield draft
             (draft / _LOCK).unlink()
             for folder, _, _ in os.walk(draft):
                 sync(Path(folder))
@@ -91,6 +93,17 @@ def drafted(final: Path) -> Iterator[Path]:
             raise
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _told_as(final: Path, draft: Path) -> Iterator[None]:
+    """Have an error name what the operator named, not what that is called until it is whole."""
+    try:
+        yield
+    except OSError as error:
+        if str(error.filename).startswith(str(draft)):
+            error.filename = str(final) + str(error.filename).removeprefix(str(draft))
+        raise
 
 
 def _clear(draft: Path) -> None:

@@ -27,6 +27,7 @@ import apsw
 
 from hansa.kernel.clock import Clock
 from hansa.kernel.keeping import claim, pages, shipment, wal
+from hansa.kernel.keeping.backoff import Backoff
 from hansa.kernel.keeping.claim import Claim
 from hansa.kernel.keeping.depot import Depot, patiently
 from hansa.kernel.keeping.shipment import FORMAT, Head, Shipment
@@ -40,9 +41,10 @@ STOP_WAIT_MS: Final = 200
 PENDING_BYTES_MAX: Final = 1 << 30
 """What may wait here for a depot that cannot be reached; above it, a generation is given up."""
 AGAIN_S: Final = 5
-AGAIN_MAX_S: Final = 60
 """Between two beginnings of a generation, each of which copies the whole file, while the disk or
-the depot refuses: the first wait, which doubles, and the longest."""
+the depot refuses: the first wait, which doubles."""
+AGAIN_MAX_S: Final = 60
+"""The longest wait for that, and for a depot that fails."""
 GENERATION_S: Final = 86_400
 KEEP_S: Final = 7 * 86_400
 LOOK_S: Final = 60
@@ -92,9 +94,8 @@ class Shipper:
         self._generation: _Generation | None = None
         self._held: apsw.Connection | None = None
         self._pending: deque[tuple[Shipment, Path]] = deque()
-        self._wait_s = 0
-        self._tried_us = 0
-        """When a generation was given up, after which the next one waits."""
+        self._beginning = Backoff(clock, AGAIN_S, AGAIN_MAX_S)
+        self._delivering = Backoff(clock, 1, AGAIN_MAX_S)
         self._claim: Claim = claim.take(depot, cell)
         self._base = ""  # the name of the last whole file that was brought
         self._looked_us = clock.now_us()
@@ -108,6 +109,7 @@ class Shipper:
             self.once()
             while not stop.wait(every_s):
                 self.once()
+            self._delivering.succeed()
             self.once()
         finally:
             self._hold(None)
@@ -124,33 +126,16 @@ class Shipper:
             self._give_up()
         except (apsw.Error, OSError) as error:
             self._give_up()
-            self._wait_longer()
-            logger.warning("a new generation begins in %d s: %s", self._wait_s, error)
-        try:
-            self._deliver()
-        except OSError as error:
-            waits = sum(path.stat().st_size for _, path in self._pending)
-            logger.warning("the depot cannot be reached, %d bytes wait: %s", waits, error)
-            if waits > PENDING_BYTES_MAX:
-                self._give_up()
-                self._wait_longer()
-                self._drop()
-
-    def _wait_longer(self) -> None:
-        self._wait_s = min(AGAIN_MAX_S, max(AGAIN_S, 2 * self._wait_s))
-        self._tried_us = self._clock.now_us()
-
-    def _may_begin(self) -> bool:
-        # Before that instant: the machine's clock was set back.
-        passed_us = self._clock.now_us() - self._tried_us
-        return not self._wait_s or not 0 <= passed_us < self._wait_s * _US
+            wait_s = self._beginning.fail()
+            logger.warning("a new generation begins in %d s: %s", wait_s, error)
+        self._deliver_or_wait()
 
     # ---- taking
 
     def _take_all(self) -> None:
         known = self._generation
         if known is None or self._is_over(known):
-            if self._may_begin():
+            if self._beginning.is_over():
                 self._begin()
             return
         if self._take(known) > ANEW_BYTES:
@@ -270,6 +255,22 @@ class Shipper:
 
     # ---- delivering
 
+    def _deliver_or_wait(self) -> None:
+        """Deliver; after a failure only when it is time to try again. What waits is bounded."""
+        if self._delivering.is_over():
+            try:
+                self._deliver()
+                self._delivering.succeed()
+            except OSError as error:
+                wait_s = self._delivering.fail()
+                logger.warning("the depot fails, asking it again in %d s: %s", wait_s, error)
+        waits = sum(path.stat().st_size for _, path in self._pending)
+        if waits > PENDING_BYTES_MAX:
+            self._give_up()
+            self._drop()
+            wait_s = self._beginning.fail()
+            logger.warning("%d bytes waited: a new generation begins in %d s", waits, wait_s)
+
     def _deliver(self) -> None:
         """Bring what waits to the depot, in order. Raises OSError, and the rest waits; and
         KeepingRefused when somebody else has the depot now."""
@@ -289,7 +290,7 @@ class Shipper:
             self._pending.popleft()
             path.unlink()
             if one.number:
-                self._wait_s = 0
+                self._beginning.succeed()
             else:
                 self._base = one.name
                 self._clean()

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -25,8 +26,10 @@ class Shaky(FolderDepot):
     """A folder that cannot be reached for a while."""
 
     gone = False
+    asked = 0
 
     def put(self, name: str, file: Path) -> None:
+        self.asked += 1
         if self.gone:
             raise OSError("gone")
         super().put(name, file)
@@ -105,9 +108,40 @@ def test_a_depot_out_of_reach_is_waited_for(shop: Shop) -> None:
         shop.shipper.once()
     assert len(list(shop.spool.iterdir())) == 3
     shop.depot.gone = False
+    shop.clock.add(shipping.AGAIN_MAX_S)
     shop.shipper.once()
     assert list(shop.spool.iterdir()) == []
     assert len(shop.generations()) == 1
+    assert shop.restored() == shop.sold()
+
+
+def test_a_depot_that_fails_is_asked_ever_less_often_and_at_last_each_minute(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hansa.kernel.keeping.depot.TRIES", 1)
+    shop.shipper.once()
+    shop.depot.gone = True
+    shop.sell()
+    asked = []
+    for second in range(200):
+        before = shop.depot.asked
+        shop.shipper.once()
+        if shop.depot.asked > before:
+            asked.append(second)
+        shop.clock.add(1)
+    assert asked == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+
+
+def test_a_stop_tries_once_more_whatever_failed_before(shop: Shop) -> None:
+    shop.depot.gone = True
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            shop.sell()
+            shop.depot.gone = False
+            return True
+
+    shop.shipper.run(1, Stop())
     assert shop.restored() == shop.sold()
 
 
