@@ -165,6 +165,10 @@ def _serving(
         "--linger", type=whole(0, 600), default=0, metavar="SECONDS",
         help="serve on for so long after SIGTERM, until balancers have seen /readyz say no",
     )  # fmt: skip
+    one.add_argument(
+        "--while-stdin", action="store_true",
+        help="stop when standard input ends too, as with the process that started this one",
+    )  # fmt: skip
     one = commands.add_parser("migrate", parents=[where], help="bring the schema up to date")
     one.add_argument("--plan", action="store_true", help="show what would be applied")
     one.add_argument(

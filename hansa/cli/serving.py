@@ -22,6 +22,7 @@ from hansa.kernel.observe.logs import JsonHandler, TextHandler
 from hansa.kernel.observe.options import OptionInvalid, read_log_format, read_options
 from hansa.kernel.problems import Problem, StorageFailed
 from hansa.kernel.remote.placement import PlacementInvalid, read_placement
+from hansa.kernel.revisions import RevisionsInvalid
 from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.kernel.structs import PageRequest
 from hansa.platform.sites import sites
@@ -70,26 +71,35 @@ async def _ways(cell: Cell, port: int) -> list[str]:
 
 def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> int:
     """Open a cell, serve it until SIGTERM or SIGINT, drain, and close it."""
-    try:
+
+    def work() -> int:
         handler = JsonHandler() if read_log_format(os.environ) == "json" else TextHandler()
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         logging.getLogger("alembic").setLevel(logging.WARNING)
         check_address(options.host, options.port)
-        cell = _cell(options)
-        uvloop.run(_serve(cell, options, ready, migrate))
+        uvloop.run(_serve(_cell(options), options, ready, migrate))
+        return 0
+
+    return telling(work)
+
+
+def telling(work: Callable[[], int]) -> int:
+    """Do what starts a server, and tell in words why it cannot be started."""
+    try:
+        return work()
     except AddressTaken as taken:
         return failed(f"{taken} Choose another with --port.")
     except (
         Problem,
         MigrationRefused,
         MigrationFailed,
+        RevisionsInvalid,
         MasterKeyInvalid,
         PlacementInvalid,
         OptionInvalid,
         OSError,
     ) as error:
         return failed(told(error))
-    return 0
 
 
 def _cell(options: argparse.Namespace) -> Cell:
@@ -153,6 +163,8 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
+    if getattr(options, "while_stdin", False):
+        loop.add_reader(sys.stdin.fileno(), _read_on, loop, stop)
     if not migrate:
         await check_migrated(cell.place)
     await cell.open(migrate=migrate)
@@ -177,6 +189,13 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     finally:
         cell.runtime.drain()
         await cell.close()
+
+
+def _read_on(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Stop where standard input has ended: who started this is no more."""
+    if not os.read(sys.stdin.fileno(), 4096):
+        loop.remove_reader(sys.stdin.fileno())
+        stop.set()
 
 
 def check_exists(place: Place) -> None:

@@ -26,7 +26,7 @@ HOSTS: Final = (HOST, "localhost")
 
 def run(options: argparse.Namespace) -> int:
     """Serve with a demo shop; with --reload start again whenever a file of the code is saved."""
-    from hansa.cli.serving import serve_cell
+    from hansa.cli.serving import serve_cell, telling
 
     if options.reload:
         return _reloading()
@@ -42,8 +42,11 @@ def run(options: argparse.Namespace) -> int:
         return serve_cell(options, ready, migrate=True)
     from hansa.cli import split
 
-    with split.running(options):
-        return serve_cell(options, ready, migrate=True)
+    def work() -> int:
+        with split.running(options):
+            return serve_cell(options, ready, migrate=True)
+
+    return telling(work)
 
 
 async def demo_key(cell: Cell, folder: Path) -> str:
@@ -149,7 +152,9 @@ def _program() -> str:
 
 
 def _where(options: argparse.Namespace) -> str:
-    return "" if options.folder == ".hansa" else f" --folder {options.folder}"
+    """Return how to say where the shop's log is."""
+    folder = str(Path(options.folder).parent / SHOP) if options.split else options.folder
+    return "" if folder == ".hansa" else f" --folder {folder}"
 
 
 def _watched() -> list[Path]:
