@@ -13,6 +13,7 @@ import hansa
 from hansa.assembly import Place
 from hansa.cli import keeping_arguments, traces_arguments
 from hansa.cli.values import lazily, private, whole
+from hansa.kernel.revisions import RevisionsInvalid
 from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.project import ProjectInvalid
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = run(options)
         sys.stdout.flush()
         return status
-    except (ProjectInvalid, MasterKeyInvalid) as invalid:
+    except (ProjectInvalid, MasterKeyInvalid, RevisionsInvalid) as invalid:
         return failed(str(invalid))
     except KeyboardInterrupt:
         return 130

@@ -15,6 +15,7 @@ import uvloop
 
 from hansa import project
 from hansa.assembly import OPERATOR, SHOP, Cell, Place
+from hansa.cli.drift import check_declared
 from hansa.kernel import migrating
 from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
@@ -169,6 +170,7 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
         await check_migrated(cell.place)
     await cell.open(migrate=migrate)
     try:
+        await check_declared(cell.storage, cell.services)
         started = asyncio.Event()
         serving = asyncio.create_task(
             serve(

@@ -25,6 +25,7 @@ import uvloop
 
 from hansa import project
 from hansa.assembly import Cell, Place
+from hansa.cli.drift import check_declared
 from hansa.kernel.calling import EVERYWHERE
 from hansa.kernel.http.server import check_address
 from hansa.kernel.interventions import interventions
@@ -189,7 +190,10 @@ def _make(place: Place) -> None:
     async def open_once() -> None:
         cell = Cell(place, project.services(), background=False)
         await cell.open()
-        await cell.close()
+        try:
+            await check_declared(cell.storage, cell.services)
+        finally:
+            await cell.close()
 
     end = time.monotonic() + LEAVE_S
     while True:

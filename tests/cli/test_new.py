@@ -13,7 +13,7 @@ import pytest
 
 from hansa.assembly import SERVICES
 from hansa.project import find_project
-from tests.cli.server import ROOT, Server
+from tests.cli.server import ROOT, Server, free_port
 from tests.cli.warm import Warm
 
 
@@ -139,6 +139,44 @@ def test_a_change_of_the_tables_is_drafted(folder: Folder, tmp_path: Path) -> No
     draft = (folder.path / "loyalty/migrations/0002_add_points.py").read_text()
     assert 'down_revision = "0001"' in draft
     assert "points" in draft
+
+
+def test_a_revision_that_was_forgotten_is_told(folder: Folder, tmp_path: Path) -> None:
+    folder.hansa("new", "service", "loyalty")
+    cell = ("--folder", str(tmp_path / "cell"))
+    folder.hansa("migrate", *cell)
+    change(folder.path / "loyalty/tables.py", '    instant("created_at"),\n',
+           '    instant("created_at"),\n    integer("points", default=0),\n')  # fmt: skip
+    for line in (("check",), ("check", "--accept"), ("migrate", "--plan", *cell),
+                 ("migrate", *cell)):  # fmt: skip
+        said = folder.hansa(*line, status=1)
+        assert "loyalty_items: no revision makes the column points" in said, line
+        assert "`hansa new revision loyalty NAME` drafts the revision" in said
+    for line in (("up",), ("serve",), ("up", "--split")):
+        said = folder.hansa(*line, *cell, "--port", str(free_port()), status=1)
+        assert "loyalty declares what none of its revisions makes: loyalty_items.points." in said
+        assert "`hansa new revision loyalty NAME` drafts the revision" in said
+        assert "Traceback" not in said
+    folder.hansa("new", "revision", "loyalty", "add_points")
+    assert "points" in folder.hansa("migrate", *cell)
+    assert "up to date" in folder.hansa("migrate", *cell)
+
+
+def test_a_plain_module_with_tables_is_told_to_become_a_package(
+    folder: Folder, tmp_path: Path
+) -> None:
+    (folder.path / "pyproject.toml").write_text("[tool.hansa]\nservices = ['book']\n")
+    (folder.path / "book.py").write_text(
+        '"""Guests sign it."""\n'
+        "from hansa.kernel.columns import text\n"
+        "from hansa.kernel.service import Service\n"
+        'book = Service("book", owner="me")\n'
+        'signatures = book.table("signatures", text("name"), prefix="sig")\n'
+    )
+    cell = ("--folder", str(tmp_path / "cell"))
+    for line in (("new", "revision", "book", "first"), ("check",), ("migrate", *cell),
+                 ("up", *cell, "--port", str(free_port()))):  # fmt: skip
+        assert "move book.py to book/__init__.py" in folder.hansa(*line, status=1), line
 
 
 def test_check_refuses_what_breaks_the_last_release(folder: Folder) -> None:
