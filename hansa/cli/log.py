@@ -17,6 +17,7 @@ from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.interventions import carry_out, replay_delivery, retry_due, skip_delivery
 from hansa.kernel.problems import Problem, StorageFailed
+from hansa.kernel.sqlite.connection import InUse
 from hansa.kernel.storage import PLATFORM, Session
 from hansa.project import services
 
@@ -39,6 +40,9 @@ def run(options: argparse.Namespace) -> int:
     """Do what the verb says."""
     try:
         return uvloop.run(_run(options))
+    except InUse as taken:
+        return failed(f"{taken} Or do it on its engineers' pages, /hansa, which `hansa up` and"
+                      " `hansa serve --pages` have.")  # fmt: skip
     except (Problem, apsw.Error, OSError) as error:
         return failed(told(error))
 

@@ -209,8 +209,8 @@ def _working(
     one = commands.add_parser(
         "sites", parents=[where, remote], help="list and make sites and keys",
         description="Works in a cell that nobody has open, or with --url through a running server:"
-        " its key is then one of the platform, such as the first `hansa up` left in"
-        " .hansa/operator.key.",
+        " its key is then one of the platform. `hansa up` leaves one in operator.key of its folder;"
+        " elsewhere `hansa sites key platform '*'` makes the first one, while nobody serves.",
     )  # fmt: skip
     _sites(one, later)
     one.set_defaults(run=lazily("sites"))

@@ -22,7 +22,7 @@ from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.observe.logs import JsonHandler, TextHandler
 from hansa.kernel.observe.options import OptionInvalid, read_log_format, read_options
 from hansa.kernel.problems import Problem, StorageFailed
-from hansa.kernel.remote.placement import PlacementInvalid, read_placement
+from hansa.kernel.remote.placement import Placement, PlacementInvalid, read_placement
 from hansa.kernel.revisions import RevisionsInvalid
 from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.kernel.structs import PageRequest
@@ -67,7 +67,16 @@ async def _ways(cell: Cell, port: int) -> list[str]:
             f"http://{hosts[0].host}:{port}" if hosts else f"with the header Hansa-Site: {site.id}"
         )
         lines.append(f"{site.name}: {way}")
-    return lines or ["There is no site yet: `hansa sites create NAME --host HOST` makes one."]
+    if lines:
+        return lines
+    first = "" if cell.place.database else "Stop this server, since one process owns the cell. "
+    folder = cell.place.folder
+    return [
+        f"There is no site yet. {first}Then this makes one:",
+        f"  hansa sites --folder {folder} create NAME --host HOST",
+        "and this the key with which more is done while it serves, with --url and --key:",
+        f"  hansa sites --folder {folder} key platform '*'",
+    ]
 
 
 def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> int:
@@ -115,7 +124,7 @@ def _cell(options: argparse.Namespace) -> Cell:
         if options.services:
             raise PlacementInvalid("--services needs a --placement that says where the others are")
         return Cell(place, services, testpay=testpay, observe=observe, pages=options.pages)
-    placement = read_placement(Path(options.placement).read_text())
+    placement = placement_in(options.placement)
     process = getattr(options, "process", "")
     hosted = tuple(options.services.split(","))
     own = placement.own(hosted, process)
@@ -129,6 +138,19 @@ def _cell(options: argparse.Namespace) -> Cell:
         observe=observe,
         pages=options.pages,
     )
+
+
+def placement_in(file: str) -> Placement:
+    """Return the placement in a file. Raises PlacementInvalid."""
+    try:
+        text = Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise PlacementInvalid(f"The placement {file} cannot be read: {why}.") from None
+    try:
+        return read_placement(text)
+    except PlacementInvalid as invalid:
+        raise PlacementInvalid(f"{file}: {invalid}") from None
 
 
 def told(error: Exception) -> str:
@@ -171,6 +193,7 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     await cell.open(migrate=migrate)
     try:
         await check_declared(cell.storage, cell.services)
+        cell.app.preparing = True
         started = asyncio.Event()
         serving = asyncio.create_task(
             serve(
@@ -187,6 +210,7 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
         await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
         if started.is_set():
             await ready(cell)
+            cell.app.preparing = False
         await serving
     finally:
         cell.runtime.drain()

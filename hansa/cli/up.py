@@ -19,6 +19,8 @@ from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.ids import ID
 from hansa.kernel.storage import PLATFORM
 from hansa.platform.sites.api import NewKey, NewSite, create_key, create_site
+from hansa.platform.sites.keys import is_secret_of, parse_key
+from hansa.platform.sites.rows import CellRows
 
 HOST: Final = "demo.localhost"
 HOSTS: Final = (HOST, "localhost")
@@ -52,8 +54,9 @@ def run(options: argparse.Namespace) -> int:
 async def demo_key(cell: Cell, folder: Path) -> str:
     """Return the key of the demo site; the first time make the site and everything in it."""
     file = folder / "demo.key"
-    if file.exists():
-        return file.read_text().strip()
+    kept, operators = _kept(file), _kept(folder / "operator.key")
+    if await _is_known(cell, kept) and (not operators or await _is_known(cell, operators)):
+        return kept
     runtime = cell.runtime
     sealed = runtime.sealer.head.hex()  # an answer that a lost master key sealed is not waited for
     operator = await runtime.do(
@@ -74,6 +77,17 @@ async def demo_key(cell: Cell, folder: Path) -> str:
     )  # fmt: skip  # of the site: there it may all, elsewhere nothing
     _write(file, made.key)
     return str(made.key)
+
+
+def _kept(file: Path) -> str:
+    return file.read_text().strip() if file.exists() else ""
+
+
+async def _is_known(cell: Cell, key: str) -> bool:
+    """Tell whether a key is one of this cell, revoked or not: its database may be another one."""
+    parsed = parse_key(key)
+    row = None if parsed is None else await CellRows(cell.storage).key(parsed[0])
+    return row is not None and parsed is not None and is_secret_of(parsed[1], row.hash)
 
 
 def _sells(cell: Cell) -> bool:

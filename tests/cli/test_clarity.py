@@ -1,6 +1,8 @@
 """What is wrong is told in a line, early, and with what to do about it."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -97,16 +99,29 @@ def test_who_has_read_enough_hears_of_no_broken_pipe(tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
-def test_serving_tells_how_each_site_is_asked(folder: Path) -> None:
+def test_serving_tells_how_each_site_is_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["migrate"]) == 0
     with Server(folder, "serve") as server:
-        server.wait_for("There is no site yet: `hansa sites create")
+        server.wait_for("There is no site yet. Stop this server, since one process owns the cell.")
+        made = server.wait_for(
+            rf"hansa (sites --folder {re.escape(str(folder))} key platform '\*')"
+        )
         assert server.stop() == 0
+    assert main(shlex.split(made[1])) == 0
+    key = capsys.readouterr().out.split()[-1]
     assert main(["sites", "create", "Inn", "--host", "inn.localhost"]) == 0
     assert main(["sites", "create", "Bare"]) == 0
     with Server(folder, "serve") as server:
         server.wait_for(f"Inn: http://inn.localhost:{server.port}")
         server.wait_for("Bare: with the header Hansa-Site: site_")
+        url = f"http://localhost:{server.port}"
+        assert main(["sites", "--url", url, "--key", key, "create", "Third"]) == 0
+        assert main(["sites", "list"]) == 1
+        assert "Or work through the server: its address with --url" in capsys.readouterr().err
+        assert main(["log", "skip", "site_x", "a.b", "evt"]) == 1
+        assert "Or do it on its engineers' pages, /hansa" in capsys.readouterr().err
         assert server.stop() == 0
 
 

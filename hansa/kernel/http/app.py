@@ -73,6 +73,8 @@ class HttpApp:
         self.proxies = proxies or Proxies()
         self.load = load or Load()
         self.draining = False
+        self.preparing = False
+        """Whether what is to be served is still being made: `/readyz` says so until it is there."""
         self._calls = 0
         self.inner: Inner | None = None
         self.metrics: Callable[[], bytes] | None = None
@@ -322,7 +324,8 @@ class HttpApp:
         state = "ok"
         if request.path == "/readyz":
             state = "ready"
-            reason = "draining" if self.draining else self.backend.ready()
+            preparing = "preparing" if self.preparing else self.backend.ready()
+            reason = "draining" if self.draining else preparing
             if reason:
                 raise Overloaded(reason, slug="not-ready", retry_after_s=1)
         headers = [replies.JSON, replies.NO_SNIFF, replies.NO_STORE]
