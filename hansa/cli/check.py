@@ -36,7 +36,15 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for line in _news(lock, current):
         print(line)
-    print(f"Nothing is broken: {_counts(current)}.")
+    if here.modules is None:
+        print(
+            "No pyproject.toml with [tool.hansa] here or above: this is about Hansa's own services."
+        )
+    if file.exists():
+        print(f"Nothing is broken: {_counts(current)}.")
+    else:
+        print(f"There is no {file.name} to compare with: `hansa check --accept` makes it, with"
+              f" {_counts(current)}.")  # fmt: skip
     return 0
 
 

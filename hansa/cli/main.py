@@ -25,7 +25,13 @@ PROCESSES_MAX: Final = 16
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; return the exit status: 0, 1 for a failure, 2 for a wrong command."""
-    options = _parser().parse_args(arguments)
+    try:
+        return _run(_parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
     run: Callable[[argparse.Namespace], int] = options.run
     from hansa.cli.serving import failed
 
@@ -36,8 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except (ProjectInvalid, MasterKeyInvalid, RevisionsInvalid) as invalid:
         return failed(str(invalid))
-    except KeyboardInterrupt:
-        return 130
     except (
         BrokenPipeError
     ):  # who read this has enough, as `| head`; at the end Python flushes again

@@ -21,6 +21,7 @@ from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.observe.logs import JsonHandler, TextHandler
 from hansa.kernel.observe.options import OptionInvalid, read_log_format, read_options
+from hansa.kernel.operation import DENIED
 from hansa.kernel.problems import Problem, StorageFailed
 from hansa.kernel.remote.placement import Placement, PlacementInvalid, read_placement
 from hansa.kernel.revisions import RevisionsInvalid
@@ -28,6 +29,8 @@ from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.kernel.structs import PageRequest
 from hansa.platform.sites import sites
 from hansa.platform.sites.api import list_hosts, list_sites
+
+logger = logging.getLogger("hansa")
 
 SITES_SHOWN: Final = 5
 Ready = Callable[[Cell], Awaitable[None]]
@@ -164,6 +167,8 @@ def told(error: Exception) -> str:
     if isinstance(error, Problem) and not isinstance(error, StorageFailed):
         text = f"{error.title}: {error.detail}" if error.detail else error.title
         return " ".join([text, *(f"{fault.pointer}: {fault.detail}." for fault in error.errors)])
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{os.fspath(error.filename)}: {error.strerror}."
     return str(error) or repr(error)
 
 
@@ -193,6 +198,7 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     await cell.open(migrate=migrate)
     try:
         await check_declared(cell.storage, cell.services)
+        _tell_denied(cell)
         cell.app.preparing = True
         started = asyncio.Event()
         serving = asyncio.create_task(
@@ -215,6 +221,14 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     finally:
         cell.runtime.drain()
         await cell.close()
+
+
+def _tell_denied(cell: Cell) -> None:
+    """Tell which handlers nobody may call: they have a path, and no route."""
+    for service in cell.services:
+        for one in service.operations.values():
+            if one.path and one.needs is DENIED:
+                logger.warning("%s says no needs=, so it is not served: nobody may call it", one.id)
 
 
 def _read_on(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,10 +180,29 @@ def test_a_plain_module_with_tables_is_told_to_become_a_package(
         assert "move book.py to book/__init__.py" in folder.hansa(*line, status=1), line
 
 
+def test_a_handler_that_nobody_may_call_is_told_at_the_start(
+    folder: Folder, tmp_path: Path
+) -> None:
+    folder.hansa("new", "service", "loyalty")
+    change(folder.path / "loyalty/api.py", ', needs="loyalty.items:write"', "")
+    with Server(tmp_path / "cell", cwd=folder.path) as server:
+        server.wait_for(r"loyalty\.add_item says no needs=, so it is not served")
+        server.wait_for(r"what is in \S+ stays\.")
+        with pytest.raises(urllib.error.HTTPError) as found:
+            urllib.request.urlopen(f"http://localhost:{server.port}/", timeout=20)
+        told = json.loads(found.value.read())
+        assert (found.value.code, told["type"].rpartition("/")[2]) == (404, "no-such-path")
+        assert "engineers' pages are on /hansa" in told["detail"]
+        assert server.stop() == 0
+
+
 def test_check_refuses_what_breaks_the_last_release(folder: Folder) -> None:
     api = folder.path / "loyalty" / "api.py"
     folder.hansa("new", "service", "loyalty")
-    assert "new operation: loyalty.add_item" in folder.hansa("check")
+    first = folder.hansa("check")
+    assert "new operation: loyalty.add_item" in first
+    assert "There is no contracts.lock to compare with: `hansa check --accept` makes it" in first
+    assert "Nothing is broken" not in first
     assert "4 operations, 1 stored things" in folder.hansa("check", "--accept")
     change(
         api,
@@ -259,6 +279,8 @@ def test_without_a_project_it_is_all_that_comes_with_hansa(tmp_path: Path, warm:
     project = find_project(tmp_path)
     assert project.load() == SERVICES == project.own()
     assert warm.run(ROOT, "check").status == 0
+    said = warm.run(tmp_path, "check").said
+    assert "No pyproject.toml with [tool.hansa] here or above" in said
 
 
 def test_hansa_itself_is_no_project(warm: Warm) -> None:
