@@ -259,6 +259,10 @@ class Cell:
             observed = None if self.observer is None else self.observer.options.file
             self._pages = Door(self.runtime, self.app, self.directory, observed)
             self.mounts[PAGES] = self._pages
+            self.app.home = (
+                f"Nothing is here. The engineers' pages are on {PAGES}, and the API is described on"
+                " /openapi.json."
+            )
         await self.runtime.start(background=self.background)
         if self.background:
             for one in self._followers:

@@ -91,6 +91,38 @@ def test_the_service_that_it_shows_runs(tmp_path: Path) -> None:
         del sys.modules["book"]
 
 
+def test_it_is_served_as_written(tmp_path: Path) -> None:
+    draft, ask = (one for one in blocks("bash") if "book" in one)
+    (project,) = blocks("toml")
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "__init__.py").write_text(blocks("python")[0])
+    (tmp_path / "pyproject.toml").write_text(project)
+    drafting, up = draft.splitlines()
+    assert up == "hansa up"
+    type_in(tmp_path, drafting)
+    with Server(tmp_path / ".hansa", cwd=tmp_path) as server:
+        server.wait_for(READY)
+        sign, count = ask.replace("localhost:8400", f"localhost:{server.port}").splitlines()
+        assert json.loads(type_in(tmp_path, sign)) == {"name": "Ann"}
+        while type_in(tmp_path, count) == "0":  # until the subscriber has heard of it
+            pass
+        assert type_in(tmp_path, count) == "1"
+        assert server.stop() == 0
+
+
+def type_in(folder: Path, script: str) -> str:
+    """Run commands as they are typed in a shell; return what they print."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}"}
+    environment.pop("HANSA_FOLDER", None)
+    program = f'hansa() {{ {sys.executable} -m hansa.cli "$@"; }}'
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{program}\n{script}"],
+        cwd=folder, env=environment, text=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 async def sign_twice(folder: Path, book: Any) -> None:
     cell = Cell(Place(folder, synchronous="OFF"), background=False)
     await cell.open()
@@ -123,16 +155,9 @@ def test_the_first_revision_is_drafted_applied_and_served(tmp_path: Path) -> Non
     (tmp_path / "book").mkdir()
     (tmp_path / "book" / "__init__.py").write_text(blocks("python")[0])
     (tmp_path / "pyproject.toml").write_text(project)
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
-    environment.pop("HANSA_FOLDER", None)
-    program = f'hansa() {{ {sys.executable} -m hansa.cli "$@"; }}'
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"{program}\n{script}"],
-        cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "create_table('book_signatures'" in done.stdout
-    assert re.search(r"book +0001 +expand +first", done.stdout)
+    said = type_in(tmp_path, script)
+    assert "create_table('book_signatures'" in said
+    assert re.search(r"book +0001 +expand +first", said)
     assert (tmp_path / "contracts.lock").exists()
     with Server(tmp_path / ".hansa", "serve", cwd=tmp_path) as server:
         server.wait_for(READY)

@@ -5,9 +5,11 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.cli.server import ROOT, Server
 
@@ -69,6 +71,53 @@ def test_its_tests_pass_and_its_types_are_strict(project: Path) -> None:
     }  # fmt: skip
     (project / "pyrightconfig.json").write_text(json.dumps(strict))
     run(project, f"python3 -m basedpyright --pythonpath {sys.executable}")
+
+
+ABSENT = """import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in {absent}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def test_its_tests_need_no_more_than_what_make_up_installs(project: Path, tmp_path: Path) -> None:
+    setup = (ROOT / "scripts" / "setup").read_text()
+    assert """printf '%s' "testing $*" | tr""" in setup, "what it installs, whatever else is wanted"
+    there = {"hansa", *wanted_by("hansa", "testing")}
+    assert "pytest" in there
+    absent = {
+        top for top, homes in packages_distributions().items()
+        if there.isdisjoint(map(normal, homes))
+    }  # fmt: skip
+    assert "hypothesis" in absent, "it is only in the environment of who builds Hansa"
+    (tmp_path / "sitecustomize.py").write_text(ABSENT.format(absent=absent))
+    _, _, tests, *_ = SCRIPTS
+    alone = f"export PYTHONPATH={tmp_path}:$PYTHONPATH PYTEST_DISABLE_PLUGIN_AUTOLOAD=1\n"
+    assert " passed" in run(project, alone + tests)
+
+
+def wanted_by(name: str, extra: str = "") -> set[str]:
+    """What is installed with a distribution, and with that, by name."""
+    found: set[str] = set()
+    todo = [(name, extra)]
+    while todo:
+        name, extra = todo.pop()
+        for text in requires(name) or ():
+            one = Requirement(text)
+            if one.marker is None or one.marker.evaluate({"extra": extra}):
+                wanted = normal(one.name)
+                if wanted not in found:
+                    todo += [(one.name, part) for part in ("", *one.extras)]
+                found.add(wanted)
+    return found
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_it_is_served_and_points_are_spent(project: Path, tmp_path: Path) -> None:

@@ -4,6 +4,11 @@ It exists so that everything an operator does can be typed, read back and put in
 What must never happen: a command that changes rows past the services, a secret printed twice.
 """
 
-from hansa.cli.main import main
+import sys
+
+try:
+    from hansa.cli.main import main
+except KeyboardInterrupt:  # by Ctrl-C, while it was being imported
+    sys.exit(130)
 
 __all__ = ["main"]

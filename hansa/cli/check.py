@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 
 from hansa import project
+from hansa.cli.drift import read_drift
+from hansa.cli.migrate import NOT_MADE
 from hansa.cli.serving import failed
 from hansa.kernel import contracts
 from hansa.kernel.contracts import Lock
@@ -25,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
     if breaches:
         print("\n\n".join(str(one) for one in breaches), file=sys.stderr)
         return failed(f"{len(breaches)} breaking change{'s'[: len(breaches) - 1]}; see above.")
+    if drift := read_drift(services):
+        return failed("\n".join([NOT_MADE, *drift]))
     text = contracts.to_text(contracts.updated(lock, current))
     if options.accept:
         file.write_text(text, encoding="utf-8")
@@ -32,7 +36,15 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for line in _news(lock, current):
         print(line)
-    print(f"Nothing is broken: {_counts(current)}.")
+    if here.modules is None:
+        print(
+            "No pyproject.toml with [tool.hansa] here or above: this is about Hansa's own services."
+        )
+    if file.exists():
+        print(f"Nothing is broken: {_counts(current)}.")
+    else:
+        print(f"There is no {file.name} to compare with: `hansa check --accept` makes it, with"
+              f" {_counts(current)}.")  # fmt: skip
     return 0
 
 

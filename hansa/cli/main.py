@@ -13,6 +13,7 @@ import hansa
 from hansa.assembly import Place
 from hansa.cli import keeping_arguments, traces_arguments
 from hansa.cli.values import lazily, private, whole
+from hansa.kernel.revisions import RevisionsInvalid
 from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.project import ProjectInvalid
 
@@ -24,7 +25,13 @@ PROCESSES_MAX: Final = 16
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; return the exit status: 0, 1 for a failure, 2 for a wrong command."""
-    options = _parser().parse_args(arguments)
+    try:
+        return _run(_parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
     run: Callable[[argparse.Namespace], int] = options.run
     from hansa.cli.serving import failed
 
@@ -33,10 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = run(options)
         sys.stdout.flush()
         return status
-    except (ProjectInvalid, MasterKeyInvalid) as invalid:
+    except (ProjectInvalid, MasterKeyInvalid, RevisionsInvalid) as invalid:
         return failed(str(invalid))
-    except KeyboardInterrupt:
-        return 130
     except (
         BrokenPipeError
     ):  # who read this has enough, as `| head`; at the end Python flushes again
@@ -165,6 +170,10 @@ def _serving(
         "--linger", type=whole(0, 600), default=0, metavar="SECONDS",
         help="serve on for so long after SIGTERM, until balancers have seen /readyz say no",
     )  # fmt: skip
+    one.add_argument(
+        "--while-stdin", action="store_true",
+        help="stop when standard input ends too, as with the process that started this one",
+    )  # fmt: skip
     one = commands.add_parser("migrate", parents=[where], help="bring the schema up to date")
     one.add_argument("--plan", action="store_true", help="show what would be applied")
     one.add_argument(
@@ -204,8 +213,8 @@ def _working(
     one = commands.add_parser(
         "sites", parents=[where, remote], help="list and make sites and keys",
         description="Works in a cell that nobody has open, or with --url through a running server:"
-        " its key is then one of the platform, such as the first `hansa up` left in"
-        " .hansa/operator.key.",
+        " its key is then one of the platform. `hansa up` leaves one in operator.key of its folder;"
+        " elsewhere `hansa sites key platform '*'` makes the first one, while nobody serves.",
     )  # fmt: skip
     _sites(one, later)
     one.set_defaults(run=lazily("sites"))

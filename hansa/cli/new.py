@@ -2,6 +2,7 @@
 
 import argparse
 import pkgutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import hansa
@@ -20,9 +21,16 @@ def service(options: argparse.Namespace) -> int:
         return failed(str(error))
     for file in sorted(files):
         print(f"  {file.relative_to(here.folder)}")
-    print(f"\n  Its tests:  python -m pytest\n  Run it:     hansa up\n"
+    print(f"\n  Its tests:  python -m pytest{_wanting()}\n  Run it:     hansa up\n"
           f"  Begin with: {options.name}/__init__.py, which says why it exists.")  # fmt: skip
     return 0
+
+
+def _wanting() -> str:
+    """Return what the tests need that is not in this environment."""
+    if find_spec("pytest") is not None:
+        return ""
+    return "  (pytest is not here yet: install Hansa with [testing], see docs/writing-a-service.md)"
 
 
 def _reserved() -> set[str]:

@@ -17,9 +17,13 @@ T = TypeVar("T")
 TIMEOUT_S: Final = 60.0
 
 
+FIRST_KEY: Final = (
+    "`hansa up` leaves one in operator.key of its folder; elsewhere `hansa sites key platform '*'`"
+    " makes the first one, while nobody serves the cell."
+)
 IN_USE: Final = (
-    "Or work through the server: --url http://localhost:8400 --key KEY, with a key such as that in"
-    " .hansa/operator.key."
+    "Or work through the server: its address with --url, and a key of the platform with --key."
+    f" {FIRST_KEY}"
 )
 
 
@@ -36,8 +40,8 @@ class Server:
         parts = _parts(url)
         if not key:
             raise ServerUnusable(
-                f"{url} needs an API key: --key or HANSA_KEY. The first `hansa up` left one of the"
-                " platform in .hansa/operator.key and one of the demo site in .hansa/demo.key."
+                f"{url} needs an API key: --key or HANSA_KEY, of the platform or of the site."
+                f" {FIRST_KEY}"
             )
         kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection

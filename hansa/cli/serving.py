@@ -15,17 +15,22 @@ import uvloop
 
 from hansa import project
 from hansa.assembly import OPERATOR, SHOP, Cell, Place
+from hansa.cli.drift import check_declared
 from hansa.kernel import migrating
 from hansa.kernel.http.server import AddressTaken, check_address, serve
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
 from hansa.kernel.observe.logs import JsonHandler, TextHandler
 from hansa.kernel.observe.options import OptionInvalid, read_log_format, read_options
+from hansa.kernel.operation import DENIED
 from hansa.kernel.problems import Problem, StorageFailed
-from hansa.kernel.remote.placement import PlacementInvalid, read_placement
+from hansa.kernel.remote.placement import Placement, PlacementInvalid, read_placement
+from hansa.kernel.revisions import RevisionsInvalid
 from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.kernel.structs import PageRequest
 from hansa.platform.sites import sites
 from hansa.platform.sites.api import list_hosts, list_sites
+
+logger = logging.getLogger("hansa")
 
 SITES_SHOWN: Final = 5
 Ready = Callable[[Cell], Awaitable[None]]
@@ -65,31 +70,49 @@ async def _ways(cell: Cell, port: int) -> list[str]:
             f"http://{hosts[0].host}:{port}" if hosts else f"with the header Hansa-Site: {site.id}"
         )
         lines.append(f"{site.name}: {way}")
-    return lines or ["There is no site yet: `hansa sites create NAME --host HOST` makes one."]
+    if lines:
+        return lines
+    first = "" if cell.place.database else "Stop this server, since one process owns the cell. "
+    folder = cell.place.folder
+    return [
+        f"There is no site yet. {first}Then this makes one:",
+        f"  hansa sites --folder {folder} create NAME --host HOST",
+        "and this the key with which more is done while it serves, with --url and --key:",
+        f"  hansa sites --folder {folder} key platform '*'",
+    ]
 
 
 def serve_cell(options: argparse.Namespace, ready: Ready, *, migrate: bool) -> int:
     """Open a cell, serve it until SIGTERM or SIGINT, drain, and close it."""
-    try:
+
+    def work() -> int:
         handler = JsonHandler() if read_log_format(os.environ) == "json" else TextHandler()
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         logging.getLogger("alembic").setLevel(logging.WARNING)
         check_address(options.host, options.port)
-        cell = _cell(options)
-        uvloop.run(_serve(cell, options, ready, migrate))
+        uvloop.run(_serve(_cell(options), options, ready, migrate))
+        return 0
+
+    return telling(work)
+
+
+def telling(work: Callable[[], int]) -> int:
+    """Do what starts a server, and tell in words why it cannot be started."""
+    try:
+        return work()
     except AddressTaken as taken:
         return failed(f"{taken} Choose another with --port.")
     except (
         Problem,
         MigrationRefused,
         MigrationFailed,
+        RevisionsInvalid,
         MasterKeyInvalid,
         PlacementInvalid,
         OptionInvalid,
         OSError,
     ) as error:
         return failed(told(error))
-    return 0
 
 
 def _cell(options: argparse.Namespace) -> Cell:
@@ -104,7 +127,7 @@ def _cell(options: argparse.Namespace) -> Cell:
         if options.services:
             raise PlacementInvalid("--services needs a --placement that says where the others are")
         return Cell(place, services, testpay=testpay, observe=observe, pages=options.pages)
-    placement = read_placement(Path(options.placement).read_text())
+    placement = placement_in(options.placement)
     process = getattr(options, "process", "")
     hosted = tuple(options.services.split(","))
     own = placement.own(hosted, process)
@@ -120,6 +143,19 @@ def _cell(options: argparse.Namespace) -> Cell:
     )
 
 
+def placement_in(file: str) -> Placement:
+    """Return the placement in a file. Raises PlacementInvalid."""
+    try:
+        text = Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise PlacementInvalid(f"The placement {file} cannot be read: {why}.") from None
+    try:
+        return read_placement(text)
+    except PlacementInvalid as invalid:
+        raise PlacementInvalid(f"{file}: {invalid}") from None
+
+
 def told(error: Exception) -> str:
     """Return what an error has to tell a person at the command line. Raises BrokenPipeError when
     who read the output has gone: that is no failure (see `main`)."""
@@ -131,6 +167,8 @@ def told(error: Exception) -> str:
     if isinstance(error, Problem) and not isinstance(error, StorageFailed):
         text = f"{error.title}: {error.detail}" if error.detail else error.title
         return " ".join([text, *(f"{fault.pointer}: {fault.detail}." for fault in error.errors)])
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{os.fspath(error.filename)}: {error.strerror}."
     return str(error) or repr(error)
 
 
@@ -153,10 +191,15 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
+    if getattr(options, "while_stdin", False):
+        loop.add_reader(sys.stdin.fileno(), _read_on, loop, stop)
     if not migrate:
         await check_migrated(cell.place)
     await cell.open(migrate=migrate)
     try:
+        await check_declared(cell.storage, cell.services)
+        _tell_denied(cell)
+        cell.app.preparing = True
         started = asyncio.Event()
         serving = asyncio.create_task(
             serve(
@@ -173,10 +216,26 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
         await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
         if started.is_set():
             await ready(cell)
+            cell.app.preparing = False
         await serving
     finally:
         cell.runtime.drain()
         await cell.close()
+
+
+def _tell_denied(cell: Cell) -> None:
+    """Tell which handlers nobody may call: they have a path, and no route."""
+    for service in cell.services:
+        for one in service.operations.values():
+            if one.path and one.needs is DENIED:
+                logger.warning("%s says no needs=, so it is not served: nobody may call it", one.id)
+
+
+def _read_on(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Stop where standard input has ended: who started this is no more."""
+    if not os.read(sys.stdin.fileno(), 4096):
+        loop.remove_reader(sys.stdin.fileno())
+        stop.set()
 
 
 def check_exists(place: Place) -> None:

@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--plant",
         default="",
         choices=(
-            "", "position-outside", "read-before-write", "no-fsync", "answers-forgotten",
+            "position-outside", "read-before-write", "no-fsync", "answers-forgotten",
             "duplicate-applied", "copies-outside", "epoch-unchecked", "token-ignored",
         ),
         help="plant a known bug, which must be found",

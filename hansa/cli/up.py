@@ -19,6 +19,8 @@ from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.ids import ID
 from hansa.kernel.storage import PLATFORM
 from hansa.platform.sites.api import NewKey, NewSite, create_key, create_site
+from hansa.platform.sites.keys import is_secret_of, parse_key
+from hansa.platform.sites.rows import CellRows
 
 HOST: Final = "demo.localhost"
 HOSTS: Final = (HOST, "localhost")
@@ -26,7 +28,7 @@ HOSTS: Final = (HOST, "localhost")
 
 def run(options: argparse.Namespace) -> int:
     """Serve with a demo shop; with --reload start again whenever a file of the code is saved."""
-    from hansa.cli.serving import serve_cell
+    from hansa.cli.serving import serve_cell, telling
 
     if options.reload:
         return _reloading()
@@ -42,15 +44,19 @@ def run(options: argparse.Namespace) -> int:
         return serve_cell(options, ready, migrate=True)
     from hansa.cli import split
 
-    with split.running(options):
-        return serve_cell(options, ready, migrate=True)
+    def work() -> int:
+        with split.running(options):
+            return serve_cell(options, ready, migrate=True)
+
+    return telling(work)
 
 
 async def demo_key(cell: Cell, folder: Path) -> str:
     """Return the key of the demo site; the first time make the site and everything in it."""
     file = folder / "demo.key"
-    if file.exists():
-        return file.read_text().strip()
+    kept, operators = _kept(file), _kept(folder / "operator.key")
+    if await _is_known(cell, kept) and (not operators or await _is_known(cell, operators)):
+        return kept
     runtime = cell.runtime
     sealed = runtime.sealer.head.hex()  # an answer that a lost master key sealed is not waited for
     operator = await runtime.do(
@@ -71,6 +77,17 @@ async def demo_key(cell: Cell, folder: Path) -> str:
     )  # fmt: skip  # of the site: there it may all, elsewhere nothing
     _write(file, made.key)
     return str(made.key)
+
+
+def _kept(file: Path) -> str:
+    return file.read_text().strip() if file.exists() else ""
+
+
+async def _is_known(cell: Cell, key: str) -> bool:
+    """Tell whether a key is one of this cell, revoked or not: its database may be another one."""
+    parsed = parse_key(key)
+    row = None if parsed is None else await CellRows(cell.storage).key(parsed[0])
+    return row is not None and parsed is not None and is_secret_of(parsed[1], row.hash)
 
 
 def _sells(cell: Cell) -> bool:
@@ -149,7 +166,9 @@ def _program() -> str:
 
 
 def _where(options: argparse.Namespace) -> str:
-    return "" if options.folder == ".hansa" else f" --folder {options.folder}"
+    """Return how to say where the shop's log is."""
+    folder = str(Path(options.folder).parent / SHOP) if options.split else options.folder
+    return "" if folder == ".hansa" else f" --folder {folder}"
 
 
 def _watched() -> list[Path]:

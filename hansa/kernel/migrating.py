@@ -226,7 +226,8 @@ def _script(
     missing = [table.name for table in service.tables.values() if table.name not in made]
     if missing and batch[-1] is chain[-1]:
         raise RevisionsInvalid(
-            f"{service.name} declares {', '.join(missing)}, but no revision makes it"
+            f"{service.name} declares {', '.join(missing)}, but no revision makes it:"
+            f" `hansa new revision {service.name} NAME` drafts one"
         )
     return script + _secured(dialect, service, made)
 

@@ -79,7 +79,11 @@ def write_revision(service: Service, name: str) -> Path:
         raise CannotWrite(f"{name!r}: name a revision in a-z, 0-9 and _, as add_expiry")
     spec = importlib.util.find_spec(service.package)
     if spec is None or not spec.submodule_search_locations:
-        raise CannotWrite(f"{service.name} is a plain module: only a package has migrations/")
+        name = service.package.rpartition(".")[2]
+        raise CannotWrite(
+            f"{service.name} is a plain module, and only a package has migrations/: move"
+            f" {name}.py to {name}/__init__.py"
+        )
     folder = folder_of(service) or Path(spec.submodule_search_locations[0]) / "migrations"
     try:
         file, text = draft(service, name)

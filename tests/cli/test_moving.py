@@ -214,6 +214,15 @@ def test_what_cannot_be_moved_is_told(tmp_path: Path) -> None:
     more = ("--placement", str(file))
     nowhere = hansa("sites", "move", site, "--to", "south", *more, folder=home)
     assert "no cell south" in nowhere.stderr
+    assert "Run it again" not in no_file.stderr + nowhere.stderr
+    unread = hansa("sites", "move", site, "--to", "south", "--placement", "no.toml", folder=home)
+    assert (
+        unread.stderr == "hansa: The placement no.toml cannot be read: No such file or directory.\n"
+    )
+    bad = tmp_path / "bad.toml"
+    bad.write_text("=")
+    broken = hansa("sites", "move", site, "--to", "south", "--placement", str(bad), folder=home)
+    assert f"{bad}: not TOML" in broken.stderr
     keyless = hansa("sites", "move", site, "--to", "south", *more, folder=tmp_path / "other")
     assert "master key" in keyless.stderr
     assert "Traceback" not in no_file.stderr + nowhere.stderr + keyless.stderr

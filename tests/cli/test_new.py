@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from hansa.assembly import SERVICES
 from hansa.project import find_project
-from tests.cli.server import ROOT, Server
+from tests.cli.server import ROOT, Server, free_port
 from tests.cli.warm import Warm
 
 
@@ -141,10 +142,67 @@ def test_a_change_of_the_tables_is_drafted(folder: Folder, tmp_path: Path) -> No
     assert "points" in draft
 
 
+def test_a_revision_that_was_forgotten_is_told(folder: Folder, tmp_path: Path) -> None:
+    folder.hansa("new", "service", "loyalty")
+    cell = ("--folder", str(tmp_path / "cell"))
+    folder.hansa("migrate", *cell)
+    change(folder.path / "loyalty/tables.py", '    instant("created_at"),\n',
+           '    instant("created_at"),\n    integer("points", default=0),\n')  # fmt: skip
+    for line in (("check",), ("check", "--accept"), ("migrate", "--plan", *cell),
+                 ("migrate", *cell)):  # fmt: skip
+        said = folder.hansa(*line, status=1)
+        assert "loyalty_items: no revision makes the column points" in said, line
+        assert "`hansa new revision loyalty NAME` drafts the revision" in said
+    for line in (("up",), ("serve",), ("up", "--split")):
+        said = folder.hansa(*line, *cell, "--port", str(free_port()), status=1)
+        assert "loyalty declares what none of its revisions makes: loyalty_items.points." in said
+        assert "`hansa new revision loyalty NAME` drafts the revision" in said
+        assert "Traceback" not in said
+    folder.hansa("new", "revision", "loyalty", "add_points")
+    assert "points" in folder.hansa("migrate", *cell)
+    assert "up to date" in folder.hansa("migrate", *cell)
+
+
+def test_a_plain_module_with_tables_is_told_to_become_a_package(
+    folder: Folder, tmp_path: Path
+) -> None:
+    (folder.path / "pyproject.toml").write_text("[tool.hansa]\nservices = ['book']\n")
+    (folder.path / "book.py").write_text(
+        '"""Guests sign it."""\n'
+        "from hansa.kernel.columns import text\n"
+        "from hansa.kernel.service import Service\n"
+        'book = Service("book", owner="me")\n'
+        'signatures = book.table("signatures", text("name"), prefix="sig")\n'
+    )
+    cell = ("--folder", str(tmp_path / "cell"))
+    for line in (("new", "revision", "book", "first"), ("check",), ("migrate", *cell),
+                 ("up", *cell, "--port", str(free_port()))):  # fmt: skip
+        assert "move book.py to book/__init__.py" in folder.hansa(*line, status=1), line
+
+
+def test_a_handler_that_nobody_may_call_is_told_at_the_start(
+    folder: Folder, tmp_path: Path
+) -> None:
+    folder.hansa("new", "service", "loyalty")
+    change(folder.path / "loyalty/api.py", ', needs="loyalty.items:write"', "")
+    with Server(tmp_path / "cell", cwd=folder.path) as server:
+        server.wait_for(r"loyalty\.add_item says no needs=, so it is not served")
+        server.wait_for(r"what is in \S+ stays\.")
+        with pytest.raises(urllib.error.HTTPError) as found:
+            urllib.request.urlopen(f"http://localhost:{server.port}/", timeout=20)
+        told = json.loads(found.value.read())
+        assert (found.value.code, told["type"].rpartition("/")[2]) == (404, "no-such-path")
+        assert "engineers' pages are on /hansa" in told["detail"]
+        assert server.stop() == 0
+
+
 def test_check_refuses_what_breaks_the_last_release(folder: Folder) -> None:
     api = folder.path / "loyalty" / "api.py"
     folder.hansa("new", "service", "loyalty")
-    assert "new operation: loyalty.add_item" in folder.hansa("check")
+    first = folder.hansa("check")
+    assert "new operation: loyalty.add_item" in first
+    assert "There is no contracts.lock to compare with: `hansa check --accept` makes it" in first
+    assert "Nothing is broken" not in first
     assert "4 operations, 1 stored things" in folder.hansa("check", "--accept")
     change(
         api,
@@ -221,6 +279,8 @@ def test_without_a_project_it_is_all_that_comes_with_hansa(tmp_path: Path, warm:
     project = find_project(tmp_path)
     assert project.load() == SERVICES == project.own()
     assert warm.run(ROOT, "check").status == 0
+    said = warm.run(tmp_path, "check").said
+    assert "No pyproject.toml with [tool.hansa] here or above" in said
 
 
 def test_hansa_itself_is_no_project(warm: Warm) -> None:

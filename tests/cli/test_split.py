@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -23,6 +24,14 @@ def children(server: Server, service: str = "") -> list[int]:
     return [int(line[0]) for line in lines if not service or service in line]
 
 
+def is_running(process: int) -> bool:
+    """Tell whether it is; one that has ended may stay as a zombie, without a command line."""
+    try:
+        return bool(Path(f"/proc/{process}/cmdline").read_bytes())
+    except FileNotFoundError:
+        return False
+
+
 def ask(server: Server, path: str, body: Any = None, **headers: str) -> Any:
     request = urllib.request.Request(
         f"http://localhost:{server.port}{path}",
@@ -34,8 +43,8 @@ def ask(server: Server, path: str, body: Any = None, **headers: str) -> Any:
 
 
 def buy(server: Server) -> Any:
-    """Buy one of the first product on sale."""
-    handle = ask(server, "/commerce/products?limit=1")["items"][0]["handle"]
+    """Buy one of any product on sale: there are enough of all, not of each."""
+    handle = random.choice(ask(server, "/commerce/products?limit=20")["items"])["handle"]
     variant = ask(server, f"/commerce/products/{handle}")["variants"][0]
     cart = ask(server, "/commerce/carts", {"lines": [{"variant_id": variant["id"], "quantity": 1}]})
     body = {"version": 1, "expected_total": variant["price"], "payment": "tok_ok"}
@@ -95,3 +104,29 @@ def test_a_placement_that_does_not_fit_is_told(tmp_path: Path) -> None:
         assert refused.returncode == 1
         assert why in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+def test_a_second_one_changes_nothing_and_what_a_killed_one_leaves_ends(tmp_path: Path) -> None:
+    placement = tmp_path / "split" / "placement.toml"
+    with Server(tmp_path, "up", "--split") as first:
+        first.wait_for(r"what is in \S+ stays")
+        before = placement.read_bytes()
+        second = hansa("up", "--split", "--port", str(free_port()), folder=tmp_path)
+        assert second.returncode == 1
+        assert f"runs already in {tmp_path}, as process {first.process.pid}" in second.stderr
+        assert second.stderr.count("\n") == 1
+        elsewhere = hansa("up", "--split", "--port", str(first.port), folder=tmp_path / "other")
+        assert elsewhere.returncode == 1
+        assert f"already listens on 127.0.0.1:{first.port}" in elsewhere.stderr
+        assert elsewhere.stderr.count("\n") == 1
+        assert placement.read_bytes() == before
+        (orphan,) = children(first, "commerce")
+        first.process.kill()
+        first.process.wait()
+    with Server(tmp_path, "up", "--split") as third:
+        log = re.escape(f"log events --folder {tmp_path / 'split' / 'commerce'}")
+        third.wait_for(rf"(?s){log}\n.*what is in \S+ stays")
+        assert orphan not in children(third)
+        assert not is_running(orphan)
+        assert buy(third)["number"] == 1
+        assert third.stop() == 0

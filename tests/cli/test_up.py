@@ -1,6 +1,8 @@
 """`hansa up` on a fresh folder sells at once, keeps everything, and stops in good order."""
 
+import asyncio
 import json
+import os
 import re
 import shlex
 import signal
@@ -11,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from hansa.assembly import Cell
+from hansa.cli import up
+from hansa.cli.main import main
 from tests.cli.server import READY, Server, free_port, hansa
 
 
@@ -50,6 +55,53 @@ def test_what_it_prints_works_and_a_second_start_keeps_everything(tmp_path: Path
     assert (folder / "demo.key").read_text() == key
     sites = hansa("sites", "list", folder=folder).stdout.splitlines()
     assert [line.split("  ")[-1].strip() for line in sites] == ["Demo shop"]
+
+
+def test_keys_that_a_new_cell_does_not_know_are_made_anew(tmp_path: Path) -> None:
+    keys: list[list[str]] = []
+    for _ in range(2):
+        with Server(tmp_path) as server:
+            server.wait_for(READY)
+            keys.append([(tmp_path / f"{one}.key").read_text() for one in ("operator", "demo")])
+            url = f"http://localhost:{server.port}"
+            command = ("sites", "--url", url, "--key", keys[-1][0].strip(), "list")
+            assert "Demo shop" in hansa(*command, folder=tmp_path).stdout
+            assert server.stop() == 0
+        for file in tmp_path.glob("hansa.db*"):
+            file.unlink()
+    assert not set(keys[0]) & set(keys[1])
+
+
+def test_it_is_not_ready_before_the_demo_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asked by the one who makes the demo, just before it is begun and again when it is done."""
+    port, made, told = free_port(), up.demo_key, list[int]()
+
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        told.append(int((await reader.readline()).split()[1]))
+        writer.close()
+
+    async def making(cell: Cell, folder: Path) -> str:
+        await ask()
+        key = await made(cell, folder)
+        asyncio.get_running_loop().call_later(0, lambda: tasks.append(asyncio.ensure_future(end())))
+        return key
+
+    async def end() -> None:
+        await ask()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    tasks: list[asyncio.Future[None]] = []
+    monkeypatch.setattr(up, "demo_key", making)
+    assert main(["up", "--folder", str(tmp_path), "--port", str(port)]) == 0
+    assert told == [503, 200]
+    assert READY_NOW in capsys.readouterr().out
+
+
+READY_NOW = "Hansa serves a demo shop"
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:

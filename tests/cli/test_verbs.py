@@ -1,6 +1,8 @@
 """The verbs of `sites`, `log`, `migrate`, `import`, `check`: what they do and refuse."""
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -183,7 +185,21 @@ def test_import_tells_its_faults_and_goes_on(
     assert capsys.readouterr().out.count("commerce.product_created") == 2
     assert main(["log", "deliveries"]) == 0
     assert main(["log", "subscribers"]) == 0
-    assert "commerce.count_sale" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("commerce.count_sale ") for line in lines)
+    assert all(" up to date " in line for line in lines)
+    with closing(sqlite3.connect(folder / "hansa.db")) as cell, cell:
+        cell.execute("DELETE FROM hansa_cursors")
+        cell.execute("UPDATE hansa_subscribers SET floor = 0")
+        cell.execute("UPDATE hansa_events SET type = 'commerce.order_placed' WHERE position > 1")
+        cell.execute("INSERT INTO hansa_subscribers VALUES ('gone.of_old', 0, 0)")
+        (orders,) = cell.execute("SELECT count(*) FROM hansa_events WHERE position > 1").fetchone()
+    assert orders > 1
+    assert main(["log", "subscribers"]) == 0
+    told = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert f" {orders} events behind " in told["commerce.count_sale"]
+    assert " up to date " in told["webhooks.take_event"], "it takes those of sites with endpoints"
+    assert " of no service here " in told["gone.of_old"]
     assert main(["log", "due"]) == 0
 
 
@@ -246,7 +262,7 @@ def test_a_running_server_is_worked_through(
         assert "The clock stands at 2030-01-01" in capsys.readouterr().err
         monkeypatch.undo()
         assert main(["sites", "--folder", str(folder), "list"]) == 1
-        assert "--url http://localhost" in capsys.readouterr().err
+        assert "its address with --url" in capsys.readouterr().err
         assert main(["import", "--url", url, "--key", shop, str(file)]) == 0
         assert "1 products, 0 faulty" in capsys.readouterr().out
         assert main(["import", "--url", url, "--key", "wrong", str(file)]) == 1
@@ -276,6 +292,8 @@ def test_postgres_is_migrated_by_the_owner_and_served_by_the_application(
         assert capsys.readouterr().out.startswith("site_")
         assert main(["log", "events", *application]) == 0
         assert "sites.site_created" in capsys.readouterr().out
+        assert main(["log", "subscribers", *application]) == 0
+        assert " up to date " in capsys.readouterr().out
         assert [one.stop(), two.stop()] == [0, 0]
 
 

@@ -20,7 +20,7 @@ from hansa.kernel.columns import (
     position,
     text,
 )
-from hansa.kernel.drafting import draft
+from hansa.kernel.drafting import draft, missing
 from hansa.kernel.migrating import migrate
 from hansa.kernel.revisions import chain_of
 from hansa.kernel.schema import differences
@@ -69,10 +69,13 @@ def test_drafts_follow_the_declarations(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ValueError, match="already make"):
         draft(shop, "nothing")
 
-    shop.tables = declare(text("note", nullable=True))
+    shop.tables = declare(text("note", nullable=True), text("tag", default=""))
+    lines = f"{shop.tables['lines'].name}: no revision makes the column "
+    assert missing(shop) == [f"{lines}note", f"{lines}tag"]
     name, source = draft(shop, "notes")
     assert name == "0002_notes.py"
     (folder / name).write_text(source)
+    assert missing(shop) == []
     assert [one.down_revision for one in chain_of(shop)] == [None, "0001"]
 
     async def main() -> list[str]:

@@ -6,7 +6,7 @@ from sqlalchemy import Text as SqlText
 
 from hansa.kernel.migrating import migrate
 from hansa.kernel.revisions import RevisionsInvalid
-from hansa.kernel.schema import checks_in, compare, differences
+from hansa.kernel.schema import checks_in, compare, differences, lacking
 from hansa.kernel.storage import Storage
 from tests.kernel.shop import FIRST, SECOND, Shop, declared, on
 
@@ -68,6 +68,21 @@ def test_a_table_that_nobody_declares_is_told(shop: Shop, storage: Storage, empt
     assert differ(shop, storage, empty, None) == [
         "shop_items: is made by a revision, but not declared"
     ]
+
+
+def test_what_a_start_would_lack_is_told(shop: Shop, storage: Storage) -> None:
+    shop.revision("0001", FIRST)
+    metadata = MetaData()
+    loose = Table("shop_loose", metadata, Column("name", SqlText))
+
+    async def body(storage: Storage) -> list[dict[str, list[str]]]:
+        shop.tables = {"items": declared(MetaData())}
+        await migrate(storage, [shop])
+        none = await lacking(storage, [shop])
+        shop.tables = {"items": declared(metadata, Column("brand", SqlText)), "loose": loose}
+        return [none, await lacking(storage, [shop])]
+
+    assert on(storage, body) == [{}, {"shop": ["shop_items.brand", "shop_loose"]}]
 
 
 def test_a_table_without_a_revision_is_told() -> None:

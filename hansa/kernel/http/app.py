@@ -43,6 +43,7 @@ from hansa.kernel.structs import RawBody
 logger = logging.getLogger("hansa.http")
 
 METRICS: Final = "/metrics"
+NO_SUCH_PATH: Final = "no-such-path"
 PAGES: Final = frozenset({"/healthz", "/readyz", "/openapi.json", METRICS})
 INNER: Final = "/_hansa/"
 """What the paths begin with that only other processes ask for."""
@@ -73,6 +74,10 @@ class HttpApp:
         self.proxies = proxies or Proxies()
         self.load = load or Load()
         self.draining = False
+        self.preparing = False
+        """Whether what is to be served is still being made: `/readyz` says so until it is there."""
+        self.home = ""
+        """What is told to who asks for `/`, where nothing is."""
         self._calls = 0
         self.inner: Inner | None = None
         self.metrics: Callable[[], bytes] | None = None
@@ -301,6 +306,8 @@ class HttpApp:
     def _refuse(
         self, request: Request, problem: Problem, trace: Trace, told: list[replies.Header]
     ) -> Response:
+        if request.path == "/" and self.home and problem.slug == NO_SUCH_PATH:
+            problem = NotFound(self.home, slug=NO_SUCH_PATH)
         if request.method == "OPTIONS":
             if isinstance(problem, MethodNotAllowed):
                 return _options(problem.allow, trace)
@@ -310,7 +317,7 @@ class HttpApp:
 
     async def _page(self, request: Request, trace: Trace) -> Response:
         if request.path == METRICS and self.metrics is None:
-            raise NotFound("No resource has this path.", slug="no-such-path")
+            raise NotFound("No resource has this path.", slug=NO_SUCH_PATH)
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(request.method, "GET, HEAD, OPTIONS")
         if request.path == "/openapi.json":
@@ -322,7 +329,8 @@ class HttpApp:
         state = "ok"
         if request.path == "/readyz":
             state = "ready"
-            reason = "draining" if self.draining else self.backend.ready()
+            preparing = "preparing" if self.preparing else self.backend.ready()
+            reason = "draining" if self.draining else preparing
             if reason:
                 raise Overloaded(reason, slug="not-ready", retry_after_s=1)
         headers = [replies.JSON, replies.NO_SNIFF, replies.NO_STORE]

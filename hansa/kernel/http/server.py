@@ -39,14 +39,17 @@ class AddressTaken(Exception):
 
 
 def check_address(host: str, port: int) -> None:
-    """Raise AddressTaken, or OSError for another reason, unless a server can listen there.
+    """Raise AddressTaken, or OSError with another reason, unless a server can listen there.
 
     granian listens with SO_REUSEPORT, so two servers would share a port and each get half of the
     requests; hence this is asked first, before anything else is started.
     """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise OSError(f"{host} is no address to listen on: {_reason(error)}.") from error
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -54,7 +57,11 @@ def check_address(host: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise AddressTaken(f"Something else already listens on {host}:{port}.") from error
-            raise
+            raise OSError(f"Nobody can listen on {host}:{port}: {_reason(error)}.") from error
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
 def allow_connections() -> None:

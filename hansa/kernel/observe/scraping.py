@@ -30,9 +30,13 @@ class MetricsPort:
 
     async def start(self) -> None:
         """Listen. Raises OSError where that is not possible."""
-        self._server = await asyncio.start_server(
-            self._serve, self.host, self.port, limit=HEAD_BYTES_MAX
-        )
+        try:
+            self._server = await asyncio.start_server(
+                self._serve, self.host, self.port, limit=HEAD_BYTES_MAX
+            )
+        except OSError as error:
+            where = f"{self.host}:{self.port}"
+            raise OSError(f"HANSA_METRICS: nobody can listen on {where}: {error}.") from error
         self.port = self._server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:

@@ -52,7 +52,11 @@ def connect(
 
 
 class InUse(StorageFailed):
-    """Another process owns the file."""
+    """Another process owns the file: `owner`, its id."""
+
+    def __init__(self, detail: str, owner: str) -> None:
+        super().__init__(detail)
+        self.owner = owner
 
 
 class FileLock:
@@ -70,7 +74,8 @@ class FileLock:
             self._file.close()
             raise InUse(
                 f"{path} is in use by process {owner}. One process owns a SQLite file: stop that "
-                "one first, or give this one a file of its own."
+                "one first, or give this one a file of its own.",
+                owner,
             ) from None
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n".encode("ascii"))
