@@ -192,11 +192,8 @@ async def take_in(
     by_name = {one.name: one for one in rows}
     batch: Batch = []
 
-    async def wanted(session: Session) -> None:
-        await _check_wanted(session, head.site, claimed)
-
     async def arrived(session: Session) -> None:
-        await wanted(session)
+        await _check_wanted(session, head.site, claimed)
         await session.run(sql(session, _ARRIVED), (head.site,))
 
     try:
@@ -211,10 +208,8 @@ async def take_in(
         await _write(storage, head, batch, clock, claimed)
         await enliven(storage, by_name, source, clock, cell, arrived)
     except ConstraintFailed as error:
-        # What is here may be of another import.
-        await storage.read(wanted, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
-        await erase_rows(storage, rows, head.site)
-        await _forget(storage, head.site)
+        await _erase_own(storage, rows, head.site, claimed)
+        await storage.write(arrived, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
         raise KeepingRefused(
             f"{head.site} does not go into this cell ({error}): another site here has a host or a"
             " key of it. Nothing of it is here."
@@ -222,11 +217,13 @@ async def take_in(
     return source.end
 
 
-async def _forget(storage: Storage, site: str) -> None:
-    async def body(session: Session) -> None:
-        await session.run(sql(session, _ARRIVED), (site,))
+async def _erase_own(storage: Storage, rows: Sequence[Belonging], site: str, claimed: Row) -> None:
+    """Erase what an import has written, but nothing of one that has begun since."""
 
-    await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
+    async def still(session: Session) -> None:
+        await _check_wanted(session, site, claimed)
+
+    await erase_rows(storage, rows, site, still)
 
 
 async def _claim(storage: Storage, rows: Sequence[Belonging], site: str, clock: Clock) -> Row:
@@ -249,7 +246,7 @@ async def _claim(storage: Storage, rows: Sequence[Belonging], site: str, clock: 
     done = await storage.write(body, site=PLATFORM, deadline=deadline_in(EXPORT_S), across=True)
     before, claimed = done.value
     if before is not None and before.state == "coming":
-        await erase_rows(storage, rows, site)
+        await _erase_own(storage, rows, site, claimed)
     return claimed
 
 
