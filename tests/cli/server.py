@@ -71,7 +71,7 @@ class Server:
             text = os.read(out.fileno(), 65_536).decode() if ready else ""
             assert text, f"{pattern!r} was not printed:\n{self.said}"
             self.said += text
-        self.said = self.said[found.end() :] if found.end() < len(self.said) else self.said
+        self.said = self.said[found.end() :]
         return found
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:

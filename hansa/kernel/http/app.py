@@ -43,7 +43,6 @@ from hansa.kernel.structs import RawBody
 logger = logging.getLogger("hansa.http")
 
 METRICS: Final = "/metrics"
-NO_SUCH_PATH: Final = "no-such-path"
 PAGES: Final = frozenset({"/healthz", "/readyz", "/openapi.json", METRICS})
 INNER: Final = "/_hansa/"
 """What the paths begin with that only other processes ask for."""
@@ -306,8 +305,8 @@ class HttpApp:
     def _refuse(
         self, request: Request, problem: Problem, trace: Trace, told: list[replies.Header]
     ) -> Response:
-        if request.path == "/" and self.home and problem.slug == NO_SUCH_PATH:
-            problem = NotFound(self.home, slug=NO_SUCH_PATH)
+        if request.path == "/" and self.home and problem.slug == "no-such-path":
+            problem = NotFound(self.home, slug="no-such-path")
         if request.method == "OPTIONS":
             if isinstance(problem, MethodNotAllowed):
                 return _options(problem.allow, trace)
@@ -317,7 +316,7 @@ class HttpApp:
 
     async def _page(self, request: Request, trace: Trace) -> Response:
         if request.path == METRICS and self.metrics is None:
-            raise NotFound("No resource has this path.", slug=NO_SUCH_PATH)
+            raise NotFound("No resource has this path.", slug="no-such-path")
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(request.method, "GET, HEAD, OPTIONS")
         if request.path == "/openapi.json":
