@@ -55,27 +55,29 @@ async def demo_key(cell: Cell, folder: Path) -> str:
     """Return the key of the demo site; the first time make the site and everything in it."""
     file = folder / "demo.key"
     kept, operators = _kept(file), _kept(folder / "operator.key")
-    if await _is_known(cell, kept) and (not operators or await _is_known(cell, operators)):
+    is_known = await _is_known(cell, kept)
+    if not is_known or (operators and not await _is_known(cell, operators)):
+        _write(folder / "operator.key", await _new_key(cell, PLATFORM, "operator"))
+    if is_known:
         return kept
-    runtime = cell.runtime
-    sealed = runtime.sealer.head.hex()  # an answer that a lost master key sealed is not waited for
-    operator = await runtime.do(
-        create_key, OPERATOR, {"site": PLATFORM, "body": NewKey("operator", ("*",))},
-        key=f"up:operator:{sealed}",
-    )  # fmt: skip
-    _write(folder / "operator.key", operator.key)
-    sells = _sells(cell)
-    name = "Demo shop" if sells else "Demo site"
-    site = await runtime.do(
-        create_site, OPERATOR, {"body": NewSite(name, hosts=HOSTS)}, key="up:site"
-    )
-    if sells:
-        await _fill(cell, site.id)
-    made = await runtime.do(
-        create_key, OPERATOR, {"site": site.id, "body": NewKey("demo", ("*",))},
-        key=f"up:key:{sealed}",
-    )  # fmt: skip  # of the site: there it may all, elsewhere nothing
-    _write(file, made.key)
+    site = await CellRows(cell.storage).host(HOST)
+    is_new = site is None
+    if site is None:
+        name = "Demo shop" if _sells(cell) else "Demo site"
+        form = {"body": NewSite(name, hosts=HOSTS)}
+        site = (await cell.runtime.do(create_site, OPERATOR, form)).id
+    if _sells(cell) and (is_new or not kept):  # without a key the first run did not come so far
+        await _fill(cell, site)
+    key = await _new_key(cell, site, "demo")  # there it may all, elsewhere nothing
+    _write(file, key)
+    return key
+
+
+async def _new_key(cell: Cell, site: ID, name: str) -> str:
+    """Return a key that may all at a site; the same again while its making is remembered."""
+    sealed = cell.runtime.sealer.head.hex()  # what a lost master key sealed is not waited for
+    form = {"site": site, "body": NewKey(name, ("*",))}
+    made = await cell.runtime.do(create_key, OPERATOR, form, key=f"up:{name}:{site}:{sealed}")
     return str(made.key)
 
 

@@ -8,14 +8,18 @@ import shlex
 import signal
 import subprocess
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from hansa.assembly import Cell
 from hansa.cli import up
 from hansa.cli.main import main
+from hansa.kernel.ids import typeid
+from hansa.platform.sites.keys import key_text, new_secret
 from tests.cli.server import READY, Server, free_port, hansa
 
 
@@ -70,6 +74,38 @@ def test_keys_that_a_new_cell_does_not_know_are_made_anew(tmp_path: Path) -> Non
         for file in tmp_path.glob("hansa.db*"):
             file.unlink()
     assert not set(keys[0]) & set(keys[1])
+
+
+def sells(folder: Path) -> str:
+    """Start and stop; return the demo site's key, once the shop has shown something."""
+    with Server(folder) as server:
+        server.wait_for(READY)
+        key = (folder / "demo.key").read_text().strip()
+        assert len(fetch(server, "/commerce/products?limit=1")["items"]) == 1
+        assert server.stop() == 0
+    return key
+
+
+def test_it_starts_again_where_the_demo_site_was_erased(tmp_path: Path) -> None:
+    before = sells(tmp_path)
+    (site,) = json.loads(hansa("sites", "list", "--json", folder=tmp_path).stdout)
+    erased = hansa("sites", "erase", site["id"], "--yes", folder=tmp_path)
+    assert erased.returncode == 0, erased.stderr
+    after = sells(tmp_path)
+    assert after != before
+    assert sells(tmp_path) == after
+
+
+def test_keys_of_another_cell_cost_no_start(tmp_path: Path) -> None:
+    """As after `up --database` in the same folder, and longer ago than answers are kept."""
+    sells(tmp_path)
+    with closing(apsw.Connection(str(tmp_path / "hansa.db"))) as cell:
+        cell.execute("DELETE FROM hansa_keys")
+    for name in ("demo", "operator"):
+        (tmp_path / f"{name}.key").write_text(key_text(typeid("key", 1, 1), new_secret()))
+    key = sells(tmp_path)
+    assert sells(tmp_path) == key
+    assert len(hansa("sites", "list", folder=tmp_path).stdout.splitlines()) == 1
 
 
 def test_it_is_not_ready_before_the_demo_is_there(

@@ -272,7 +272,7 @@ def _there(site: str, row: Row | None) -> str:
 
 async def _check_wanted(session: Session, site: str, claimed: Row) -> None:
     """Raise KeepingRefused when another import of a site has begun meanwhile, or a move."""
-    row, _, _ = await residence.read(session, site)
+    row, _, _ = await residence.read(session, site, lock=True)  # a newer claim waits for us
     if row != claimed:
         raise KeepingRefused(f"{site} is brought here by somebody else, too; this import is over.")
 

@@ -107,7 +107,8 @@ def read(depot: Depot) -> Claim | None:
             )
         found: Claim = codec.decode(text, Claim)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise KeepingRefused(f"The depot's {NAME} is damaged: {error}.") from None
+        told = f"The depot's {NAME} is damaged: {error}. Take it away to restore what is there."
+        raise KeepingRefused(told) from None
     return found
 
 
