@@ -17,12 +17,14 @@ class Principal:
 
     `id` names it in the log, `home` is the site that it belongs to (or the platform), and
     `permissions` are exact names (``commerce.products:write``) or wildcards: ``commerce.*``, ``*``.
+    `grant` is what its bearer was signed with beside that, for the service that signed it.
     """
 
     id: str
     permissions: frozenset[str]
     kind: Literal["key", "public", "system"]
     home: str
+    grant: str = ""
 
     @property
     def is_engineer(self) -> bool:

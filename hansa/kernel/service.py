@@ -20,6 +20,7 @@ from hansa.kernel.operation import (
     BODY_BYTES_MAX,
     DEADLINE_S,
     DENIED,
+    Kind,
     Needs,
     Operation,
     Parameter,
@@ -43,6 +44,11 @@ _ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/(?:[a-z0-9_.{}/-]*))")
 _NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
 _RESERVED = "hansa"
 """The first part of the paths of the engineers' pages."""
+
+
+def method_fits(kind: Kind, method: str) -> bool:
+    """Tell whether an operation of a kind may have a method: GET is safe (RFC 9110, 9.2.1)."""
+    return method in ("GET", "POST") if kind == "query" else method != "GET"
 
 
 @dataclass(frozen=True)
@@ -148,15 +154,17 @@ class Service:
         needs: Needs = DENIED,
         scope: Scope = "site",
         deadline_s: float = DEADLINE_S,
+        body_bytes_max: int = BODY_BYTES_MAX,
         deprecated: str = "",
     ) -> Callable[[Callable[Concatenate[Context, P], Awaitable[R]]], Operation[P, R]]:
-        """Declare a handler that only reads, on one snapshot. `route` is ``GET /path/{name}``."""
+        """Declare a handler that only reads, on one snapshot. `route` is ``GET /path/{name}``, or
+        ``POST /path`` where what is asked is a body; such a one has no ETag."""
 
         def declare(fn: Callable[Concatenate[Context, P], Awaitable[R]]) -> Operation[P, R]:
             declared: Operation[P, R] = self._add(
                 Operation(
-                    self.name, fn.__name__, "query", fn, needs, scope,
-                    deadline_s=deadline_s, deprecated=deprecated,
+                    self.name, fn.__name__, "query", fn, needs, scope, deadline_s=deadline_s,
+                    body_bytes_max=body_bytes_max, deprecated=deprecated,
                 ),
                 route,
             )  # fmt: skip
@@ -231,8 +239,11 @@ class Service:
             if match is None:
                 raise ValueError(f"{operation.id}: route {route!r} is not 'METHOD /path'")
             operation.method, operation.path = match.groups()
-            if (operation.method == "GET") != (operation.kind == "query"):
-                raise ValueError(f"{operation.id}: GET is for queries, other methods for commands")
+            if not method_fits(operation.kind, operation.method):
+                raise ValueError(
+                    f"{operation.id}: GET is for queries, POST for them too where what is asked"
+                    " stands in a body, other methods for commands"
+                )
         operation.parameters, operation.returns = parameters_of(operation.fn, operation.path)
         operation.summary = (operation.fn.__doc__ or "").strip().split("\n\n")[0]
         if operation.name in self.operations:

@@ -202,13 +202,13 @@ class HttpApp:
             arguments = endpoint.binding.arguments(values, request.query)
             key = None
             digest = ""
-            if not endpoint.reads:
+            if endpoint.takes_body:
                 if request.length:
                     size = self._size(endpoint, request)
                     gate.hold(size)
                     held = size
                 body = await self._body(endpoint, request, arguments)
-                key = self._key(request)
+                key = None if endpoint.reads else self._key(request)
                 if key is not None:
                     digest = _digest(request, body)
             allowed_s = operation.deadline_s
@@ -241,8 +241,8 @@ class HttpApp:
                 answer,
                 (*endpoint.headers, *told) if told else endpoint.headers,
                 trace.request_id,
-                endpoint.reads,
-                header("if-none-match", "") if endpoint.reads else "",
+                not endpoint.takes_body,
+                "" if endpoint.takes_body else header("if-none-match", ""),
             )
         finally:
             gate.leave()

@@ -36,6 +36,7 @@ class Endpoint:
         "path",
         "priority",
         "reads",
+        "takes_body",
     )
 
     def __init__(self, operation: Operation[..., Any], limits: Limits) -> None:
@@ -43,6 +44,7 @@ class Endpoint:
         self.operation = operation
         self.path = f"/{operation.service}{operation.path.rstrip('/')}"
         self.reads = operation.kind == "query"
+        self.takes_body = operation.method != "GET"
         self.priority = Priority.READ if self.reads else Priority.COMMAND
         self.binding = Binding(operation, limits)
         self.decoder: msgspec.json.Decoder[Any] | None = None

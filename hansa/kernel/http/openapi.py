@@ -229,7 +229,10 @@ def _parameters(
         yield _parameter("HansaSite")
     yield _parameter("HansaDeadlineMs")
     yield _parameter("HansaPosition")
-    yield _parameter("IfNoneMatch" if endpoint.reads else "IdempotencyKey")
+    if not endpoint.reads:
+        yield _parameter("IdempotencyKey")
+    elif not endpoint.takes_body:
+        yield _parameter("IfNoneMatch")
 
 
 def _parameter(name: str) -> Document:
@@ -254,7 +257,7 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Document]) -> Document:
         schema = schemas[_name(operation.returns)]
         answer["content"] = {"application/json": {"schema": schema}}
     responses: Document = {str(operation.status): answer, "default": _PROBLEM_REF}
-    if endpoint.reads:
+    if not endpoint.takes_body:
         responses["304"] = {"description": "What is known still holds."}
     if operation.kind == "action":
         responses["202"] = {

@@ -22,9 +22,9 @@ KEY_BYTES_MIN: Final = 32
 LENGTH_MAX: Final = 16_384
 
 
-class Passport(Struct):
+class Passport(Struct, omit_defaults=True):
     """What is signed. `inside` is a `ctx.call`: a service asks another one, which no one outside
-    may do of what is internal."""
+    may do of what is internal. A release that knows no grants reads it where there is none."""
 
     site: str
     id: str
@@ -34,10 +34,11 @@ class Passport(Struct):
     operation: str
     inside: bool
     until_us: int
+    grant: str = ""
 
     def principal(self) -> Principal:
         """Return who calls."""
-        return Principal(self.id, frozenset(self.permissions), self.kind, self.home)
+        return Principal(self.id, frozenset(self.permissions), self.kind, self.home, self.grant)
 
 
 class PassportRefused(Exception):
@@ -65,6 +66,7 @@ class Seal:
         passport = Passport(
             site, principal.id, tuple(sorted(principal.permissions)), principal.kind,
             principal.home, operation, inside, now_us + int(GOOD_S * 1_000_000),
+            principal.grant,
         )  # fmt: skip
         body = urlsafe_b64encode(msgspec.json.encode(passport))
         return f"{body.decode()}.{self._mac(self._keys[0], body)}"

@@ -68,6 +68,9 @@ class Directory:
     ) -> None:
         """Stand on the platform's rows. `clock` is the machine's: keys expire by real time. `alone`
         is whether no other process changes them."""
+        self.bearers: dict[str, Callable[[str], Awaitable[Principal]]] = {}
+        """What reads the keys that other services sign, by what stands before their first ``_``.
+        Raises Unauthenticated."""
         self._monotonic = monotonic
         self._callers: dict[tuple[str, str, str], tuple[Caller, float, int]] = {}
         self._generation = 0
@@ -102,6 +105,9 @@ class Directory:
 
         Raises Unauthenticated, in the same words whether the key is unknown, wrong or revoked.
         """
+        bearer = self.bearers.get(text.partition("_")[0])
+        if bearer is not None:
+            return await bearer(text)
         parsed = parse_key(text)
         entry = await self._keys.get(parsed[0]) if parsed is not None else None
         if parsed is None or entry is None or not is_secret_of(parsed[1], entry.row.hash):

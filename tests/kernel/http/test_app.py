@@ -195,6 +195,17 @@ def test_our_own_mistakes_tell_nothing(caplog: pytest.LogCaptureFixture) -> None
     assert reply.json()["instance"] in caplog.text
 
 
+def test_a_query_with_a_body_is_not_remembered_and_has_no_etag() -> None:
+    backend = EchoBackend()
+    headers = {**JSON, "idempotency-key": "once", "if-none-match": "*"}
+    reply = ask("POST", "/shop/weigh", b'{"lines":[],"weight":2.5}', headers, backend)
+    assert reply.status == 200 and reply.json() == 2.5
+    assert "etag" not in reply.headers and reply.headers["cache-control"] == "no-store"
+    assert backend.calls[0].key is None
+    assert ask("POST", "/shop/weigh", b'{"lines":[', JSON).slug == "malformed-json"
+    assert ask("GET", "/shop/weigh").slug == "method-not-allowed"
+
+
 def test_idempotency_key() -> None:
     for sent, key in [
         ('"8e03978e"', "8e03978e"),
