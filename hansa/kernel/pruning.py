@@ -2,17 +2,20 @@
 
 Answers of keys after seven days; settled attempts, receipts, skipped deliveries and events after
 thirty. An event goes only when every subscriber is past it that a process has had in those days, no
-delivery of it is open, and its aggregate's sequence is kept elsewhere. What must never happen here:
-anything that could still be asked for by the promise.
+delivery of it is open, and its aggregate's sequence is kept elsewhere; that of a copy of another
+cell's event is noted as it goes (see `watermarks`). What must never happen here: anything that
+could still be asked for by the promise.
 """
 
 import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from hansa.kernel import watermarks
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.idempotency import KEPT_S
 from hansa.kernel.relations import sql
+from hansa.kernel.residence import NOT_AWAY
 from hansa.kernel.storage import PLATFORM, Session
 
 if TYPE_CHECKING:
@@ -40,11 +43,12 @@ _RULES: Final = {
         "state = 'skipped' AND ready_at_us < ?1",
     ),
 }
-_EVENTS: Final = f"""DELETE FROM hansa_events WHERE position IN (
-  SELECT position FROM hansa_events WHERE position < ?1
-  AND NOT EXISTS (SELECT 1 FROM hansa_deliveries d
-    WHERE d.position = hansa_events.position AND d.state <> 'skipped')
-  ORDER BY position LIMIT {BATCH})"""
+# Of a site that is being copied to another cell nothing goes: what is noted of it may be there.
+_OLD_EVENTS: Final = f"""SELECT position FROM hansa_events WHERE position < ?1
+AND NOT EXISTS (SELECT 1 FROM hansa_deliveries d
+  WHERE d.position = hansa_events.position AND d.state <> 'skipped')
+{NOT_AWAY.format(table="hansa_events")} ORDER BY position LIMIT {BATCH}"""
+_EVENTS: Final = f"DELETE FROM hansa_events WHERE position IN ({_OLD_EVENTS})"
 _FLOOR: Final = """SELECT min(floor) FROM hansa_subscribers WHERE seen_at_us >= ?1"""
 _ENDS: Final = "SELECT min(position), max(position) FROM hansa_events"
 _AT: Final = """SELECT position, recorded_at_us FROM hansa_events WHERE position >= ?1
@@ -95,7 +99,7 @@ class Pruner:
             for table, (kept_s, _, _, _) in _RULES.items()
         }
         cut = await self._cut(now_us - LOG_KEPT_S * 1_000_000)
-        return gone | {"hansa_events": await self._batches(_EVENTS, cut)}
+        return gone | {"hansa_events": await self._batches(_EVENTS, cut, _OLD_EVENTS)}
 
     async def _cut(self, before_us: int) -> int:
         """Return the position that the log may begin at. Its instants rise with its positions, but
@@ -116,14 +120,16 @@ class Pruner:
             body, site=PLATFORM, deadline=deadline_in(30), across=True
         )
 
-    async def _batches(self, text: str, bound: int) -> int:
+    async def _batches(self, text: str, bound: int, events: str = "") -> int:
         gone = 0
-        while (count := await self._batch(text, bound)) == BATCH:
+        while (count := await self._batch(text, bound, events)) == BATCH:
             gone += count
         return gone + count
 
-    async def _batch(self, text: str, bound: int) -> int:
+    async def _batch(self, text: str, bound: int, events: str) -> int:
         async def body(session: Session) -> int:
+            if events:
+                await watermarks.note(session, events, bound)
             return await session.run(sql(session, text), (bound,))
 
         committed = await self._runtime.storage.write(

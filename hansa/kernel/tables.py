@@ -95,7 +95,7 @@ def all_tables(dialect: str) -> list[Table]:
 
 
 aggregates = _table(
-    "hansa_aggregates",
+    "hansa_aggregates",  # also of copies that are gone: module watermarks
     _text("site"),
     _text("aggregate"),
     _int("seq"),

@@ -110,11 +110,7 @@ def copies_outside() -> None:
 
         async def body(session: Any) -> None:
             for one in piece.events:
-                row = (
-                    one.id, one.site, one.slot, one.epoch, one.aggregate, one.seq, one.type,
-                    one.version, one.at_us, 0, one.trace, one.cause, one.principal, one.data,
-                )  # fmt: skip
-                await session.run(following._COPY, row)
+                await following.copy(session, one, 0)
 
         await self._runtime.storage.write(
             body, site=PLATFORM, deadline=commands.deadline_in(30), across=True

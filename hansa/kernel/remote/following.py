@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from hansa.kernel import codec, machine, residence
+from hansa.kernel import codec, machine, residence, watermarks
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in
+from hansa.kernel.log import LogEvent
 from hansa.kernel.relations import sql
 from hansa.kernel.remote import feed
 from hansa.kernel.remote.feed import Ask, Piece
@@ -49,10 +50,10 @@ _BACK: Final = """INSERT INTO hansa_cursors (subscriber, slot, epoch, position)
 VALUES (?1, ?2, 1, ?3) ON CONFLICT (subscriber, slot) DO UPDATE SET position = CASE
 WHEN excluded.position < hansa_cursors.position THEN excluded.position
 ELSE hansa_cursors.position END"""
-_COPY: Final = """INSERT INTO hansa_events (id, site, slot, epoch, aggregate, seq, type, version,
+_COPY: Final = f"""INSERT INTO hansa_events (id, site, slot, epoch, aggregate, seq, type, version,
 at_us, recorded_at_us, trace, cause, principal, data)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-ON CONFLICT (site, aggregate, seq) DO NOTHING"""
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14
+WHERE NOT {watermarks.taken("?2", "?15", "?6")} ON CONFLICT (site, aggregate, seq) DO NOTHING"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +155,7 @@ class Follower:
             for one in piece.events:
                 if one.site not in here:
                     continue
-                row = (
-                    one.id, one.site, one.slot, one.epoch, one.aggregate, one.seq, one.type,
-                    one.version, one.at_us, now_us, one.trace, one.cause, one.principal, one.data,
-                )  # fmt: skip
-                await session.run(sql(session, _COPY), row)
+                await copy(session, one, now_us)
             await self._move(session, step.types, piece.position)
             return reached | dict.fromkeys(step.types, piece.position)
 
@@ -189,6 +186,16 @@ def followers(runtime: "Runtime", remote: "Remote") -> list[Follower]:
         for entry in entries:
             wanted.setdefault(entry.cell, (entry, []))[1].append(name)
     return [Follower(runtime, remote, entry, tuple(types)) for entry, types in wanted.values()]
+
+
+async def copy(session: Session, one: LogEvent, now_us: int) -> None:
+    """Have an event of another cell in this one's log, unless it is, or was, there already."""
+    row = (
+        one.id, one.site, one.slot, one.epoch, one.aggregate, one.seq, one.type, one.version,
+        one.at_us, now_us, one.trace, one.cause, one.principal, one.data,
+        watermarks.name_of(one.type, one.aggregate),
+    )  # fmt: skip
+    await session.run(sql(session, _COPY), row)
 
 
 async def followed(session: Session) -> dict[str, int]:

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from hansa.kernel.caller import PUBLIC_PRINCIPAL, Caller
 from hansa.kernel.fence import SiteMoving
 from hansa.kernel.keeping.belongings import belongings
 from hansa.kernel.moving import leaving as leaving_side
 from hansa.kernel.moving.leaving import Leaving
 from hansa.kernel.moving.messages import Ask, Want
+from hansa.kernel.pruning import LOG_KEPT_S
 from hansa.kernel.storage import Storage
-from tests.kernel.cells import ANYBODY, REAL, TESTED, TestCell, opened
+from tests.kernel.cells import ANYBODY, OTHER, REAL, TESTED, HandClock, TestCell, opened
 from tests.kernel.moving import ledger as L
 
 MANY = 400
@@ -94,6 +96,27 @@ def test_what_was_read_before_a_fence_does_not_open_it(
             await before
             with pytest.raises(SiteMoving):
                 storage.fence.check_write(REAL.id, across=False)
+
+    asyncio.run(go())
+
+
+def test_nothing_is_pruned_of_a_site_that_leaves(storage: Storage) -> None:
+    """What is noted as an event goes might be noted where it was copied from already."""
+
+    async def go() -> None:
+        clock = HandClock()
+        async with opened(storage, L.book, background=False, clock=clock) as cell:
+            for site in (REAL.id, OTHER.id):
+                caller = Caller(site, PUBLIC_PRINCIPAL)
+                await cell.runtime.do(L.post, caller, {"name": "a"})
+            await storage.sequence()
+            side, ask = leaving(cell), Ask(REAL.id, 2)
+            await side.fence(ask)
+            clock.add(LOG_KEPT_S + 1)
+            assert (await cell.runtime.pruner.prune())["hansa_events"] == 1
+            assert await cell.rows("SELECT site FROM hansa_events") == [(REAL.id,)]
+            await side.keep(ask)
+            assert (await cell.runtime.pruner.prune())["hansa_events"] == 1
 
     asyncio.run(go())
 

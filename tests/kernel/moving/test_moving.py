@@ -1,8 +1,7 @@
 """A site moves from cell to cell under load: nothing is lost, doubled, or refused."""
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,21 +18,13 @@ from hansa.kernel.moving.messages import Piece, Want
 from hansa.kernel.problems import NotFound, Problem
 from hansa.platform.sites.api import NewSite, TestClock, advance_clock, create_site
 from hansa.platform.sites.api.clocks import NewTime
-from hansa.testing.postgres import Cluster, Dsns
+from hansa.testing.postgres import Dsns
 from tests.kernel.cells import DAWN
 from tests.kernel.moving import ledger as L
 from tests.kernel.moving.town import League, Town, league
 
 NAMES = ("a", "b", "c")
 Pair = tuple[Place, Place]
-
-
-@pytest.fixture
-def other_dsns(postgres_cluster: Cluster) -> Iterator[Dsns]:
-    """The logins of one more empty database."""
-    name = f"test_{secrets.token_hex(6)}"
-    yield postgres_cluster.new_database(name)
-    postgres_cluster.drop(name)
 
 
 @pytest.fixture(params=["sqlite", "mixed", "postgres"])

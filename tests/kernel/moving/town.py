@@ -16,7 +16,7 @@ from hansa.assembly import OPERATOR, Cell, Place
 from hansa.kernel import migrating
 from hansa.kernel.attempts import attempts
 from hansa.kernel.caller import PUBLIC_PRINCIPAL, Caller
-from hansa.kernel.clock import MachineClock
+from hansa.kernel.clock import Clock, MachineClock
 from hansa.kernel.http.server import serve
 from hansa.kernel.problems import Problem
 from hansa.kernel.remote.calls import Remote
@@ -38,8 +38,17 @@ SERVICES: Final = (attempts, sites, L.book, L.archive)
 class Town:
     """A process of the league."""
 
-    def __init__(self, place: Place, placement: Placement, entry: Entry, replica: int = 0) -> None:
+    def __init__(
+        self,
+        place: Place,
+        placement: Placement,
+        entry: Entry,
+        replica: int = 0,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
         self.place = place
+        self.clock = clock or MachineClock()
         self.address = entry.addresses[replica]
         self.placement = placement
         self.entry = entry
@@ -60,7 +69,7 @@ class Town:
         """Open and serve."""
         self.cell = Cell(
             self.place, SERVICES, placement=self.placement, hosted=self.entry.services,
-            process=self.entry.name,
+            process=self.entry.name, clock=self.clock,
         )  # fmt: skip
         await self.cell.open(migrate=False)
         started, self._stop = asyncio.Event(), asyncio.Event()
@@ -90,6 +99,15 @@ class Town:
 
         return await self.cell.storage.read(body, site=PLATFORM, deadline=soon(), across=True)
 
+    async def prune(self) -> int:
+        """Take away all that is old, every subscriber being past; return how many events went."""
+
+        async def body(session: Session) -> None:
+            await session.run("UPDATE hansa_subscribers SET floor = 1000000")
+
+        await self.cell.storage.write(body, site=PLATFORM, deadline=soon(), across=True)
+        return (await self.cell.runtime.pruner.prune())["hansa_events"]
+
 
 @dataclass
 class League:
@@ -105,7 +123,7 @@ class League:
         """Return a mover, with what is to be closed after it."""
         sealer = load_sealer(self.home.place.folder / "master.key", None)
         seal = Seal(lambda: sealer.derived("hansa/link"))
-        remote = Remote(self.home.placement, OWN, seal, MachineClock())
+        remote = Remote(self.home.placement, OWN, seal, self.home.clock)
         return Mover(self.home.placement, remote, told or self.steps.append), remote
 
     async def move(self, to: str, told: Any = None) -> Moved:
@@ -184,13 +202,22 @@ def _placement(replicas: int) -> tuple[Placement, Sequence[Entry]]:
 
 @asynccontextmanager
 async def league(
-    folder: Path, north: Place, south: Place, *, replicas: int = 1
+    folder: Path,
+    north: Place,
+    south: Place,
+    *,
+    replicas: int = 1,
+    home: Place | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[League]:
     """Start a league with a site, which is in the north. `replicas` is how many processes the south
-    has, on PostgreSQL."""
+    has, on PostgreSQL; `clock` is that of all machines."""
     placement, entries = _placement(replicas)
-    places = (Place(folder / "home", synchronous="OFF"), north, south)
-    towns = [Town(place, placement, entry) for place, entry in zip(places, entries, strict=True)]
+    places = (home or Place(folder / "home", synchronous="OFF"), north, south)
+    towns = [
+        Town(place, placement, entry, clock=clock)
+        for place, entry in zip(places, entries, strict=True)
+    ]
     for town in towns:
         await town.make()
         if town is not towns[0]:
@@ -199,7 +226,9 @@ async def league(
             (town.place.folder / "master.key").chmod(0o600)
         else:
             load_sealer(town.place.folder / "master.key", None)
-    towns += [Town(south, placement, entries[2], number) for number in range(1, replicas)]
+    towns += [
+        Town(south, placement, entries[2], number, clock=clock) for number in range(1, replicas)
+    ]
     for town in towns:
         await town.start()
     try:

@@ -46,7 +46,7 @@ class Node:
         self.remote: Remote
         self.app: HttpApp
         self.recorder: Recorder | None = None
-        self._followers: list[Follower] = []
+        self.followers: list[Follower] = []
         self._stop = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
 
@@ -82,13 +82,13 @@ class Node:
             )
         )  # fmt: skip
         await started.wait()
-        self._followers = followers(self.runtime, self.remote)
-        for one in self._followers:
+        self.followers = followers(self.runtime, self.remote)
+        for one in self.followers:
             await one.start()
 
     async def stop(self) -> None:
         """Stop as a process does that is told to."""
-        for one in self._followers:
+        for one in self.followers:
             await one.stop()
         self._stop.set()
         if self._serving is not None:

@@ -22,11 +22,12 @@ from hansa.kernel.problems import (
     Unauthenticated,
     Unprocessable,
 )
+from hansa.kernel.remote import following
 from hansa.kernel.remote.calls import Remote, Unreachable
 from hansa.kernel.remote.following import Follower
 from hansa.kernel.remote.passport import Seal
 from hansa.kernel.sqlite import SqliteStorage
-from hansa.kernel.storage import Storage
+from hansa.kernel.storage import PLATFORM, Session, Storage
 from hansa.testing.postgres import Dsns
 from hansa.testing.schema import make_tables
 from tests.kernel.cells import REAL
@@ -194,18 +195,66 @@ def test_events_are_heard_once_and_in_order(tmp_path: Path, place: Storage) -> N
     run(tmp_path, place, test)
 
 
+async def join_latecomer(hearer: Node) -> None:
+    """Have one more service where there is one that hears."""
+    await hearer.stop()
+    hearer.services = [*hearer.services, latecomer]
+    hearer.entry = replace(hearer.entry, services=("hearer", "latecomer"))
+    await hearer.storage.open()
+    await make_tables(hearer.storage, latecomer)
+    await hearer.storage.close()
+    await hearer.start()
+
+
+async def follow_anew(hearer: Node) -> None:
+    """Follow a log from its beginning, as where a site comes in with another cell's positions."""
+
+    async def body(session: Session) -> None:
+        await following.go_back(session, {})
+
+    for one in hearer.followers:
+        await one.stop()
+    await hearer.storage.write(body, site=PLATFORM, deadline=deadline_in(30), across=True)
+    for one in hearer.followers:
+        await one.catch_up()
+        await one.start()
+    await hearer.runtime.dispatcher.rest()
+
+
+def test_what_was_copied_and_pruned_is_not_heard_again(tmp_path: Path, place: Storage) -> None:
+    """However long the log that it comes from has it; what comes of its aggregate is heard."""
+
+    async def test(teller: Node, hearer: Node) -> None:
+        for name, count in (("b", 1), ("a", 3)):
+            for _ in range(count):
+                await teller.do(T.tell, name=name)
+            await counted(hearer, name, count)
+        await hearer.cell.run("UPDATE hansa_events SET recorded_at_us = 0 WHERE seq < 5")
+        await hearer.cell.run("UPDATE hansa_receipts SET at_us = 0")
+        await hearer.cell.run("UPDATE hansa_subscribers SET floor = 1000")
+        assert (await hearer.runtime.pruner.prune())["hansa_events"] == 3  # the last of a stays
+        await follow_anew(hearer)
+        await counted(hearer, "a", 3)
+        await counted(hearer, "b", 1)
+        await teller.do(T.tell, name="a")
+        await counted(hearer, "a", 4)
+        await join_latecomer(hearer)  # whose own events are between those of the others
+        wanted = [("a", 4), ("b", 1)]
+        of = "SELECT name, count FROM latecomer_whispers ORDER BY name"
+        await hearer.cell.until_rows(wanted, of)
+        await follow_anew(hearer)
+        assert await hearer.cell.rows(of) == wanted
+        await counted(hearer, "a", 4)
+
+    run(tmp_path, place, test)
+
+
 def test_a_new_subscription_begins_with_the_log(tmp_path: Path, place: Storage) -> None:
     async def test(teller: Node, hearer: Node) -> None:
         for _ in range(3):
             await teller.do(T.tell, name="a")
         await counted(hearer, "a", 3)  # so its log is followed already, but not its whispers
-        await hearer.stop()
-        hearer.services = [*hearer.services, latecomer]
-        hearer.entry = replace(hearer.entry, services=("hearer", "latecomer"))
-        await hearer.storage.open()
-        await make_tables(hearer.storage, latecomer)
-        await hearer.storage.close()
-        await hearer.start()
+        await join_latecomer(hearer)
         await hearer.cell.until_rows([("a", 3)], "SELECT name, count FROM latecomer_whispers")
         await teller.do(T.tell, name="a")
         await hearer.cell.until_rows([("a", 4)], "SELECT name, count FROM latecomer_whispers")
@@ -335,7 +384,7 @@ def test_on_a_shared_database_each_does_its_own(postgres_dsns: Dsns) -> None:
             for _ in range(2)
         )
         async with league(first, second, shared=True) as (teller, hearer):
-            assert hearer._followers == []
+            assert hearer.followers == []
             for number in range(20):
                 await hearer.do(T.tell, name=f"n{number % 2}")
                 await teller.do(H.plan, name="due")
