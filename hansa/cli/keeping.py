@@ -186,8 +186,9 @@ def _ship(place: Place, options: argparse.Namespace) -> None:
             rows, to, MachineClock(), spool, cell=claim.named(rows),
             master_keys=key_names(place.folder), keep_s=options.keep_days * 86_400,
         )  # fmt: skip
+        begins = "Shipping" if shipper.reach() else "As soon as it can be reached, shipping"
         print(
-            f"Shipping {place.folder} to {options.to} every {options.every:g} s; the master key is"
+            f"{begins} {place.folder} to {options.to} every {options.every:g} s; the master key is"
             " not shipped, nor are blobs in the folder.",
             flush=True,
         )

@@ -267,11 +267,11 @@ def test_shipping_and_its_refusals(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "harbour")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "lantern")
     nowhere = "s3://nope?endpoint=http://127.0.0.1:1"
-    assert "Connection refused" in refused(capsys, "ship", "--to", nowhere)
     assert "Connection refused" in refused(capsys, "restore", "--from", nowhere)
     for own in (folder, folder / "depot", tmp_path / "x" / ".." / "cell"):
         assert "in the folder of the cell" in refused(capsys, "ship", "--to", str(own))
     assert not (folder / "depot").exists()
+    assert "Connection refused" in waiting(nowhere)
     command = [sys.executable, "-m", "hansa.cli", "ship", "--to", depot, "--every", "0.1"]
     shipper = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
@@ -312,6 +312,23 @@ def ship(depot: Path, *more: str) -> None:
     finally:
         shipper.kill()
         shipper.wait()
+
+
+def waiting(depot: str) -> str:
+    """Ship to a depot that cannot be reached until that is told, and end; return what was told."""
+    command = [sys.executable, "-m", "hansa.cli", "ship", "--to", depot, "--every", "0.1"]
+    shipper = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)  # fmt: skip
+    try:
+        assert shipper.stdout is not None
+        assert shipper.stdout.readline().startswith("As soon as it can be reached, shipping")
+        shipper.terminate()
+        _, told = shipper.communicate(timeout=60)
+    finally:
+        shipper.kill()
+        shipper.wait()
+    assert shipper.returncode == 0, told
+    return told
 
 
 def test_a_depot_is_of_one_cell_wherever_that_is_restored(

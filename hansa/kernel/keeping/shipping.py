@@ -82,11 +82,10 @@ class Shipper:
         keep_s: float = KEEP_S,
     ) -> None:
         """`spool` is a folder of our own for what waits to be shipped; what is in it is removed.
-
-        Takes the depot for this cell (see `claim.take`): raises KeepingRefused and OSError.
-        """
+        `cell` is the name by which the depot knows the cell."""
         self._file = file
         self._depot = depot
+        self._cell = cell
         self._clock = clock
         self._spool = spool
         self._master_keys = tuple(master_keys)
@@ -96,13 +95,13 @@ class Shipper:
         self._pending: deque[tuple[Shipment, Path]] = deque()
         self._beginning = Backoff(clock, AGAIN_S, AGAIN_MAX_S)
         self._delivering = Backoff(clock, 1, AGAIN_MAX_S)
-        self._claim: Claim = claim.take(depot, cell)
+        self._claim: Claim | None = None
         self._base = ""  # the name of the last whole file that was brought
         self._looked_us = clock.now_us()
 
     def run(self, every_s: float, stop: threading.Event) -> None:
         """Ship now, every so often until told to stop, and then once more. Raises KeepingRefused
-        when somebody else has the depot now."""
+        when the depot is of another cell, or somebody else has it now."""
         shutil.rmtree(self._spool, ignore_errors=True)
         self._spool.mkdir(mode=0o700, parents=True)
         try:
@@ -115,10 +114,31 @@ class Shipper:
             self._hold(None)
             shutil.rmtree(self._spool, ignore_errors=True)
 
+    def reach(self) -> bool:
+        """Have the depot be this cell's, if that is not so already (see `claim.take`); tell whether
+        it could be reached. Where it could not that is told, and tried again only when it is time.
+        Raises KeepingRefused."""
+        if self._claim is None and self._delivering.is_over():
+            try:
+                self._claim = claim.take(self._depot, self._cell)
+                self._delivering.succeed()
+            except OSError as error:
+                wait_s = self._delivering.fail()
+                logger.warning(
+                    "nothing is shipped yet: the depot cannot be reached, asking it again in %d s:"
+                    " %s", wait_s, error,
+                )  # fmt: skip
+            else:
+                logger.info("the depot is reached, and shipping begins")
+        return self._claim is not None
+
     def once(self) -> None:
         """Take what changed, and bring what waits to the depot. Whatever fails is told and tried
         again; what cannot be told any more has a new generation begin, after a while where the disk
-        or the depot is what failed."""
+        or the depot is what failed. Nothing is taken before the depot was reached: there would be
+        nothing that it follows."""
+        if not self.reach():
+            return
         try:
             self._take_all()
         except Broken as error:
@@ -277,7 +297,8 @@ class Shipper:
         now_us = self._clock.now_us()
         if not self._pending and now_us - self._looked_us < LOOK_S * _US:
             return
-        if not self._is_whole():
+        assert self._claim is not None
+        if not self._is_whole(self._claim):
             logger.warning("a new generation begins: what was shipped is gone from the depot")
             claim.write(self._depot, self._claim)
             self._base = ""
@@ -295,9 +316,9 @@ class Shipper:
                 self._base = one.name
                 self._clean()
 
-    def _is_whole(self) -> bool:
+    def _is_whole(self, own: Claim) -> bool:
         """Tell whether the depot has what the next shipment follows."""
-        there = claim.is_there(self._depot, self._claim)
+        there = claim.is_there(self._depot, own)
         return there and (not self._base or self._depot.has(self._base))
 
     def _drop(self) -> None:

@@ -132,6 +132,31 @@ def test_a_depot_that_fails_is_asked_ever_less_often_and_at_last_each_minute(
     assert asked == [0, 1, 3, 7, 15, 31, 63, 123, 183]
 
 
+def test_a_depot_out_of_reach_as_it_begins_is_waited_for(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("hansa.kernel.keeping.depot.TRIES", 1)
+    shop.depot.gone = True
+    asked = []
+    for second in range(70):
+        before = shop.depot.asked
+        shop.sell()
+        shop.shipper.once()
+        if shop.depot.asked > before:
+            asked.append(second)
+    assert asked == [0, 1, 3, 7, 15, 31, 63]
+    assert list(shop.spool.iterdir()) == [], "the file is not copied in vain"
+    told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert told[0] == (
+        "nothing is shipped yet: the depot cannot be reached, asking it again in 1 s: gone"
+    )
+    assert len(told) == len(asked)
+    shop.depot.gone = False
+    shop.clock.add(shipping.AGAIN_MAX_S)
+    shop.shipper.once()
+    assert shop.restored() == shop.sold()
+
+
 def test_a_stop_tries_once_more_whatever_failed_before(shop: Shop) -> None:
     shop.depot.gone = True
 
@@ -247,7 +272,7 @@ def test_a_depot_takes_no_second_cell(shop: Shop) -> None:
     shop.shipper.once()
     there = {name: b"".join(shop.depot.pieces(name)) for name in shop.depot.names()}
     with pytest.raises(KeepingRefused, match="is of another cell"):
-        shop.ships("cell_b")
+        shop.ships("cell_b").once()
     assert {name: b"".join(shop.depot.pieces(name)) for name in shop.depot.names()} == there
     shop.sell()
     shop.shipper.once()
@@ -261,12 +286,12 @@ def test_a_depot_of_which_it_is_not_known_whose_it_is_is_left_alone(
     shop.shipper.once()
     (shop.folder / "depot" / claim.NAME).write_bytes(said)
     with pytest.raises(KeepingRefused, match="The depot"):
-        shop.ships("cell_a")
+        shop.ships("cell_a").once()
     with pytest.raises(KeepingRefused, match="The depot"):
         shop.restored()
     (shop.folder / "depot" / claim.NAME).unlink()
     with pytest.raises(KeepingRefused, match="of which cell"):
-        shop.ships("cell_a")
+        shop.ships("cell_a").once()
     assert shop.restored() == shop.sold()
 
 
@@ -274,6 +299,7 @@ def test_of_two_that_ship_to_one_depot_the_first_ends(shop: Shop) -> None:
     shop.sell()
     shop.shipper.once()
     second = shop.ships("cell_a")
+    assert second.reach()
     shop.sell()
     with pytest.raises(KeepingRefused, match="Another process"):
         shop.shipper.once()
