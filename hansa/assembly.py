@@ -235,7 +235,9 @@ class Cell:
         )
         proxies = Proxies(parse_proxies(os.environ.get(PROXIES_ENV, "")))
         self.app = HttpApp(self.runtime, proxies=proxies, load=self.runtime.load, recorder=recorder)
-        self.app.metrics = None if self.observer is None else self.observer.metrics
+        if self.observer is not None:
+            self.app.metrics = self.observer.metrics
+            self.observer.watch(self.runtime)
         if self.remote is not None and self.seal is not None:
             from hansa.kernel.moving.face import MovingFace
             from hansa.kernel.moving.lookout import Lookout

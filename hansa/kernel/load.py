@@ -69,16 +69,19 @@ class Load:
                 retry_after_s=self._shedding.retry_after_s(level),
             )
 
-    def background(self, most: int) -> int:
-        """Return how many pieces of background work may be in hand now, of `most`; at least one, so
-        that nothing comes to a stand."""
-        level = self.level
-        if not level:
-            return most
+    def settled(self) -> float:
+        """Return the level as of now, whether or not anything has come or gone lately."""
         now = machine.monotonic()
         for queue in (self.processor, self.reading, self.writing):
             queue.settle(now)
-        part = refused_part(Priority.BACKGROUND, min(LEVEL_MAX, self.level), False)
+        return self.level
+
+    def background(self, most: int) -> int:
+        """Return how many pieces of background work may be in hand now, of `most`; at least one, so
+        that nothing comes to a stand."""
+        if not self.level:
+            return most
+        part = refused_part(Priority.BACKGROUND, min(LEVEL_MAX, self.settled()), False)
         return max(1, int(most * (1.0 - part)))
 
 

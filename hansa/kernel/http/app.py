@@ -1,7 +1,7 @@
 """HttpApp: from a request to its response, for whichever server brings it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -79,7 +79,7 @@ class HttpApp:
         """What is told to who asks for `/`, where nothing is."""
         self._calls = 0
         self.inner: Inner | None = None
-        self.metrics: Callable[[], bytes] | None = None
+        self.metrics: Callable[[], Awaitable[bytes]] | None = None
         """What a scraper is answered who has the key for it; without it there is no such page."""
         self.endpoints: list[Endpoint] = []
         self.router: Router[Endpoint] = Router()
@@ -324,7 +324,7 @@ class HttpApp:
         if request.path == METRICS and self.metrics is not None:
             await self._admit_scraper(request)
             return Response(200, [prometheus.TYPE, replies.NO_SNIFF, replies.NO_STORE],
-                            self.metrics())  # fmt: skip
+                            await self.metrics())  # fmt: skip
         state = "ok"
         if request.path == "/readyz":
             state = "ready"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from hansa.kernel.observe import prometheus
 from hansa.kernel.observe.archive import Archive
+from hansa.kernel.observe.backlog import Backlog, Counts
 from hansa.kernel.observe.logs import LineHandler
 from hansa.kernel.observe.options import Options
 from hansa.kernel.observe.rates import Snapshots
@@ -19,7 +20,9 @@ from hansa.kernel.observe.recorder import Recorder
 from hansa.kernel.observe.scraping import MetricsPort
 
 if TYPE_CHECKING:
+    from hansa.kernel.load import Load
     from hansa.kernel.observe.exporting import Exporter
+    from hansa.kernel.runtime import Runtime
 
 LOOK_S: Final = 0.2
 """How often what has ended is counted, and the loop's lag looked at."""
@@ -30,6 +33,13 @@ _ABOUT: Final = {
     "rejected": "Spans that the collector has rejected.",
     "lag": "How late the event loop was at the last look.",
     "lag_max": "The latest that it ever was.",
+    "level": "How much is given up for too much load: to 1 background, to 2 reads, to 3 commands.",
+    "shed": "Requests that were turned away for it.",
+    "parked": "Events of the cell that a subscriber was given up to take.",
+    "waiting": "Events of the cell on which a subscriber failed, to be tried again.",
+    "due_parked": "Due work of the cell that was given up.",
+    "late": "Due work of the cell that could have begun 10 s ago, or longer.",
+    "late_s": "How long ago the first of that could have begun.",
 }
 
 
@@ -48,6 +58,8 @@ class Observer:
             sample=options.sample, payloads=options.payloads, keep=self.archive.keep
         )
         self._snapshots = Snapshots(self.recorder)
+        self.backlog: Backlog | None = None
+        self.load: Load | None = None
         self.port: MetricsPort | None = None
         if options.metrics:
             self.port = MetricsPort(*options.metrics, self.metrics)
@@ -60,10 +72,15 @@ class Observer:
         """Return what reads the kept traces, for one thread; close it."""
         return Reader(self.options.file)
 
-    def metrics(self) -> bytes:
-        """Return the page for a scraper; on the loop."""
+    async def metrics(self) -> bytes:
+        """Return the page for a scraper."""
+        counts = None if self.backlog is None else await self.backlog.counts()
         self.recorder.settle()
-        return prometheus.exposition(self.recorder, self.gauges())
+        return prometheus.exposition(self.recorder, self.gauges(counts))
+
+    def watch(self, runtime: "Runtime") -> None:
+        """Tell scrapers of the load of a process, too, and of what stands in its cell."""
+        self.backlog, self.load = Backlog(runtime), runtime.load
 
     def keep_counts(self) -> None:
         """Have what was counted until now kept; on the loop."""
@@ -106,8 +123,17 @@ class Observer:
             else:
                 self.keep_counts()
 
-    def gauges(self) -> Iterator[tuple[str, str, float]]:
+    def gauges(self, counts: Counts | None = None) -> Iterator[tuple[str, str, float]]:
         """Give what a scraper wants to know beside the recorder's counts."""
+        if counts is not None:
+            yield "hansa_deliveries_parked", _ABOUT["parked"], counts.parked
+            yield "hansa_deliveries_waiting", _ABOUT["waiting"], counts.waiting
+            yield "hansa_due_parked", _ABOUT["due_parked"], counts.due_parked
+            yield "hansa_due_late", _ABOUT["late"], counts.due_late
+            yield "hansa_due_late_seconds", _ABOUT["late_s"], counts.due_late_s
+        if self.load is not None:
+            yield "hansa_load_level", _ABOUT["level"], self.load.settled()
+            yield "hansa_load_shed_total", _ABOUT["shed"], self.load.refused
         yield "hansa_observe_lost_total", _ABOUT["lost"], float(self.archive.lost)
         if self.exporter is not None:
             yield "hansa_otlp_sent_total", "Segments exported.", float(self.exporter.sent)

@@ -6,7 +6,7 @@ answers one request a connection and never waits for anybody for long.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from hansa.kernel.observe import prometheus
@@ -20,7 +20,7 @@ AT_ONCE: Final = 8
 class MetricsPort:
     """A tiny server of one page."""
 
-    def __init__(self, host: str, port: int, text: Callable[[], bytes]) -> None:
+    def __init__(self, host: str, port: int, text: Callable[[], Awaitable[bytes]]) -> None:
         """Say where to listen, 0 being any free port, and what makes the page on the loop."""
         self.host = host
         self.port = port
@@ -69,7 +69,7 @@ class MetricsPort:
             return _reply("404 Not Found", f"There is only {PATH} here.\n".encode())
         if words[0] not in (b"GET", b"HEAD"):
             return _reply("405 Method Not Allowed", b"GET it.\n", "allow: GET, HEAD\r\n")
-        return _reply("200 OK", self._text(), headless=words[0] == b"HEAD")
+        return _reply("200 OK", await self._text(), headless=words[0] == b"HEAD")
 
 
 def _reply(status: str, body: bytes, more: str = "", *, headless: bool = False) -> bytes:

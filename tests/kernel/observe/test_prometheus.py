@@ -99,6 +99,10 @@ KEYS = {
 }
 
 
+async def page() -> bytes:
+    return exposition(Recorder(), [])
+
+
 class Keys(EchoBackend):
     async def authenticate(self, authorization: str, host: str, site: str) -> Caller:
         return Caller(site or PLATFORM, KEYS[authorization])
@@ -111,7 +115,7 @@ class Keys(EchoBackend):
 )  # fmt: skip
 def test_the_page_is_for_operators(authorization: str, status: int) -> None:
     app = HttpApp(Keys())
-    app.metrics = lambda: exposition(Recorder(), [])
+    app.metrics = page
     headers = {"authorization": authorization} if authorization else {}
     reply = asyncio.run(AsgiClient(app).send("GET", "/metrics", b"", headers))
     assert reply.status == status
@@ -135,7 +139,7 @@ async def ask(port: int, sent: bytes) -> tuple[str, bytes]:
 
 def test_a_port_of_its_own_needs_no_key() -> None:
     async def run() -> None:
-        port = MetricsPort("127.0.0.1", 0, lambda: exposition(Recorder(), []))
+        port = MetricsPort("127.0.0.1", 0, page)
         await port.start()
         try:
             head, body = await ask(port.port, b"GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")
