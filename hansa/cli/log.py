@@ -13,8 +13,8 @@ import uvloop
 
 from hansa.assembly import Cell
 from hansa.cli.serving import check_exists, failed, told
+from hansa.kernel import lag
 from hansa.kernel.caller import SYSTEM, Caller
-from hansa.kernel.catalog import event_name
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.interventions import carry_out, replay_delivery, retry_due, skip_delivery
 from hansa.kernel.problems import Problem, StorageFailed
@@ -27,17 +27,8 @@ _EVENTS = """SELECT position, recorded_at_us, site, type, aggregate, seq, data F
 WHERE position IS NOT NULL {where} ORDER BY position DESC LIMIT {limit}"""
 _DELIVERIES = """SELECT subscriber, event, site, aggregate, state, attempt, trace, error
 FROM hansa_deliveries ORDER BY position LIMIT 200"""
-_SUBSCRIBERS = """SELECT s.subscriber, s.seen_at_us, {behind},
-  (SELECT count(*) FROM hansa_deliveries d
-    WHERE d.subscriber = s.subscriber AND d.state <> 'skipped')
-FROM hansa_subscribers s ORDER BY s.subscriber"""
-# Of a subscriber's position only what it takes counts: it does not move past other events.
-_BEHIND = """WHEN '{name}' THEN (SELECT count(*) FROM (SELECT 1 FROM hansa_events e
-  WHERE e.position > s.floor AND {taken} AND e.position > coalesce((SELECT c.position
-    FROM hansa_cursors c WHERE c.subscriber = s.subscriber AND c.slot = e.slot), 0)
-  LIMIT {limit}) AS late)"""
-BEHIND_MAX = 10_000
-"""More events than these are not counted."""
+EVENTS_MAX = 1_000_000
+"""More of the last events than these are not looked at for what subscribers have yet to take."""
 _DUE = """SELECT site, id, name, state, attempt, run_at_us, error FROM hansa_due
 ORDER BY run_at_us LIMIT 200"""
 
@@ -87,8 +78,7 @@ def _statement(options: argparse.Namespace) -> str:
     if options.verb == "due":
         return _DUE
     if options.verb == "subscribers":
-        arms = "\n".join(_behind(one) for service in services() for one in service.subscriptions)
-        return _SUBSCRIBERS.format(behind=f"CASE s.subscriber {arms} END" if arms else "NULL")
+        return lag.statement(_subscriptions()).replace("?1", str(EVENTS_MAX))
     site = options.site
     if site and not site.replace("_", "").isalnum():
         raise StorageFailed("A site's id is made of letters, digits and underscores.")
@@ -96,14 +86,8 @@ def _statement(options: argparse.Namespace) -> str:
     return _EVENTS.format(where=where, limit=options.limit)
 
 
-def _behind(subscription: Subscription) -> str:
-    """Return the arm that counts what a subscriber has yet to take."""
-    if subscription.event is not None:
-        taken = f"e.type = '{event_name(subscription.event)}'"
-    else:
-        assert subscription.listeners is not None  # who takes every event says of which sites
-        taken = f"e.site IN (SELECT site FROM {subscription.listeners.name})"
-    return _BEHIND.format(name=subscription.name, taken=taken, limit=BEHIND_MAX + 1)
+def _subscriptions() -> list[Subscription]:
+    return [one for service in services() for one in service.subscriptions]
 
 
 async def _is_site(options: argparse.Namespace) -> bool:
@@ -145,8 +129,9 @@ def _lines(verb: str, rows: list[tuple[Any, ...]]) -> list[str]:
         ]
     if verb == "subscribers":
         return [
-            f"{subscriber:<32}  {_lag(behind):<24}  open {left}  last seen {_at(seen_us)}"
-            for subscriber, seen_us, behind, left in rows
+            f"{one.subscriber:<32}  {_lag(one.behind):<24}  open {one.open}  last seen"
+            f" {_at(one.seen_at_us)}"
+            for one in lag.lags(rows, _subscriptions())
         ]
     if verb == "due":
         return [
@@ -167,8 +152,6 @@ def _lag(behind: int | None) -> str:
         return "of no service here"
     if not behind:
         return "up to date"
-    if behind > BEHIND_MAX:
-        return f"more than {BEHIND_MAX} behind"
     return "1 event behind" if behind == 1 else f"{behind} events behind"
 
 

@@ -136,7 +136,7 @@ async def test_lists_name_what_is_there(cell: TestCell) -> None:
         (f"/mail/{here.site}/{here.message}", "pilot@quay.example", "As its readers see it"),
         ("/webhooks", "https://hooks.example/in"),
         (f"/webhooks/{here.site}/{here.endpoint}", "quay.ship_arrived"),
-        ("/cells", "0001", "quay.unload", "expand"),
+        ("/cells", "0001", "quay.unload", "up to date", "expand"),
     ):
         told = text_of(await see(here.visitor, path))
         for word in words:

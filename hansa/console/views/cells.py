@@ -10,10 +10,12 @@ from starlette.responses import Response
 
 import hansa
 from hansa.console.visit import Visit
-from hansa.kernel import log
+from hansa.kernel import lag, log
 
 ENGINES: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 SUBSCRIBERS_MAX: Final = 500
+EVENTS_MAX: Final = 2_000
+"""How many of the last events are looked at for who has yet to take them."""
 REVISIONS_MAX: Final = 500
 LOOPBACK: Final = "127.0.0.1"
 
@@ -26,11 +28,6 @@ _ENGINE = {"sqlite": "SELECT sqlite_version()", "postgresql": "SHOW server_versi
 _FIRST = "SELECT coalesce(min(position), 0) FROM hansa_events"
 _REVISIONS = f"""SELECT service, revision, phase, applied_at_us FROM hansa_migrations
 ORDER BY applied_at_us DESC, service, revision DESC LIMIT {REVISIONS_MAX}"""
-# The cursor of the slot that is behind the most tells nothing where that slot is silent, so the
-# floor is what counts: everything before it is done.
-_SUBSCRIBERS = f"""SELECT s.subscriber, s.seen_at_us, s.floor,
-(SELECT max(c.position) FROM hansa_cursors c WHERE c.subscriber = s.subscriber)
-FROM hansa_subscribers s ORDER BY s.subscriber LIMIT {SUBSCRIBERS_MAX}"""
 
 
 async def show(visit: Visit) -> Response:
@@ -38,6 +35,8 @@ async def show(visit: Visit) -> Response:
     runtime, storage = visit.runtime, visit.runtime.storage
     used = resource.getrusage(resource.RUSAGE_SELF)
     last = await visit.reading(log.last)
+    subscriptions = [one for service in runtime.services for one in service.subscriptions]
+    lags = await visit.reading(lambda session: lag.look(session, subscriptions, EVENTS_MAX))
     return visit.page(
         "cells.html",
         cell=storage.cell, engine=ENGINES[storage.dialect],
@@ -50,7 +49,8 @@ async def show(visit: Visit) -> Response:
         pid=os.getpid(), python=platform.python_version(), release=hansa.__version__,
         hosted=sorted(one.name for one in runtime.services if runtime.serves(one.name)),
         processes=_processes(visit),
-        subscribers=await visit.rows(_SUBSCRIBERS), revisions=await visit.rows(_REVISIONS),
+        subscribers=lags[:SUBSCRIBERS_MAX], looked_at=EVENTS_MAX,
+        revisions=await visit.rows(_REVISIONS),
     )  # fmt: skip
 
 
