@@ -153,9 +153,12 @@ class Context:
     ) -> ID:
         """Have `work` done at an instant of the site's clock, if and when this command commits.
 
-        `id` names it: scheduling the same name again replaces the first. Returns the name.
+        `id` names it: scheduling the same name again replaces the first. Returns the name. Raises
+        TypeError for what a site has not to do: what the platform does, hears it by an event.
         """
         outbox = self._writing("schedule")
+        if isinstance(work, Operation) and work.scope == "platform" and self.site != PLATFORM:
+            raise TypeError(f"{work.id} is of the platform: a site cannot schedule it")
         unknown = arguments.keys() - {parameter.name for parameter in work.parameters}
         missing = {p.name for p in work.parameters if p.required} - arguments.keys()
         if unknown or missing:

@@ -245,6 +245,17 @@ async def plan_step(ctx: Context, body: Plan) -> Value:
     return Value(body.name, 0)
 
 
+@ledger.command("POST /planned_for_the_platform", needs=WRITE)
+async def plan_for_platform(ctx: Context) -> None:
+    await step(ctx, Step("a"))
+    ctx.schedule(of_platform, at=ctx.now)
+
+
+@ledger.command("POST /planned_by_the_platform", needs=WRITE, scope="platform")
+async def plan_by_platform(ctx: Context) -> None:
+    ctx.schedule(of_platform, at=ctx.now)
+
+
 @ledger.command("POST /cancels", needs=WRITE)
 async def cancel(ctx: Context, body: Plan) -> Value:
     ctx.unschedule(body.id)

@@ -10,7 +10,7 @@ from hansa.kernel import due
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.interventions import carry_out, interventions, retry_due
 from hansa.kernel.problems import NotFound
-from hansa.kernel.storage import Storage
+from hansa.kernel.storage import PLATFORM, Storage
 from tests.kernel import ledger as L
 from tests.kernel import lifted
 from tests.kernel.cells import (
@@ -149,6 +149,21 @@ def test_scheduled_operations_run_once_each_time(storage: Storage) -> None:
                 await later(cell, clock, 10)
                 await cell.until_rows([], STATES)
                 assert await value(cell, "a") == count
+
+    asyncio.run(go())
+
+
+def test_a_site_cannot_schedule_what_is_of_the_platform(storage: Storage) -> None:
+    """It is refused at once, with all that the command did, not when it would be done."""
+
+    async def go() -> None:
+        async with opened(storage, ledger, background=False) as cell:
+            with pytest.raises(TypeError, match=r"ledger\.of_platform is of the platform"):
+                await cell.runtime.do(L.plan_for_platform, OWNER, {})
+            assert await cell.rows("SELECT name FROM ledger_counters") == []
+            await cell.runtime.do(L.plan_by_platform, Caller(PLATFORM, SYSTEM), {})
+            scheduled = await cell.rows("SELECT site, name FROM hansa_due")
+            assert scheduled == [(PLATFORM, "ledger.of_platform")]
 
     asyncio.run(go())
 
