@@ -30,7 +30,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         choices=(
             "position-outside", "read-before-write", "no-fsync", "answers-forgotten",
-            "duplicate-applied", "copies-outside", "epoch-unchecked", "token-ignored",
+            "duplicate-applied", "copies-outside", "pruned-copied-again", "epoch-unchecked",
+            "token-ignored",
         ),
         help="plant a known bug, which must be found",
     )  # fmt: skip

@@ -17,7 +17,8 @@ from hansa.kernel.storage import Session
 _NOTE: Final = """INSERT INTO hansa_aggregates (site, aggregate, seq)
 SELECT site, type || ' ' || aggregate, max(seq) FROM hansa_events
 WHERE position IN ({positions}) AND NOT EXISTS (SELECT 1 FROM hansa_aggregates a
-  WHERE a.site = hansa_events.site AND a.aggregate = hansa_events.aggregate)
+  WHERE a.site = hansa_events.site AND a.aggregate = hansa_events.aggregate
+  AND a.seq >= hansa_events.seq)
 GROUP BY site, type, aggregate ORDER BY site, type, aggregate
 ON CONFLICT (site, aggregate) DO UPDATE SET seq = CASE
 WHEN excluded.seq > hansa_aggregates.seq THEN excluded.seq ELSE hansa_aggregates.seq END"""

@@ -21,8 +21,11 @@ _PARKED: Final = (
     ("deliveries", "SELECT count(*) FROM hansa_deliveries WHERE state = 'parked'"),
     ("due work", "SELECT count(*) FROM hansa_due WHERE state = 'parked'"),
 )
-_SEQUENCES: Final = """SELECT aggregate, count(*), max(seq), count(DISTINCT seq) FROM hansa_events
-GROUP BY site, aggregate"""
+# Each has events of one type; of copies the first ones may be pruned, and then that is noted.
+_SEQUENCES: Final = """SELECT aggregate, count(*), max(seq), count(DISTINCT seq), coalesce((
+  SELECT seq FROM hansa_aggregates a
+  WHERE a.site = e.site AND a.aggregate = e.type || ' ' || e.aggregate), 0)
+FROM hansa_events e GROUP BY site, type, aggregate"""
 _ORDER: Final = "SELECT aggregate, seq FROM hansa_events ORDER BY position"
 _LAST: Final = "SELECT coalesce(max(position), 0) FROM hansa_events"
 _FOLLOWED: Final = "SELECT subscriber, position FROM hansa_cursors WHERE slot = -1"
@@ -142,12 +145,13 @@ async def _kernel(league: League, node: Node) -> list[str]:
         if (count := (await rows(node, statement))[0][0])
     ]
     own = league.aggregates_of(node.name)
-    for aggregate, count, highest, different in await rows(node, _SEQUENCES):
+    seen: Counter[str] = Counter()
+    for aggregate, count, highest, different, gone in await rows(node, _SEQUENCES):
+        seen[aggregate] = gone
         if not aggregate.startswith(own):
             continue  # what it follows is copied only while the site is there
-        if not count == highest == different:
+        if not count == highest - gone == different:
             found.append(f"{node.name}: a gap in the sequence of {aggregate}")
-    seen: Counter[str] = Counter()
     for aggregate, seq in await rows(node, _ORDER):
         seen[aggregate] += 1
         if aggregate.startswith(own) and seq != seen[aggregate]:

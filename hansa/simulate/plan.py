@@ -21,9 +21,10 @@ ROAMS: Final = 0.5
 ROAMING_NODES_MIN: Final = 3
 
 Verb = Literal["transfer", "reserve", "deposit", "ask"]
-Kind = Literal["crash", "cut", "slow", "skew", "full", "write-fails", "sync-fails"]
+Kind = Literal["crash", "cut", "slow", "skew", "age", "full", "write-fails", "sync-fails"]
 KINDS: Final[tuple[Kind, ...]] = (
-    "crash", "crash", "crash", "cut", "cut", "slow", "skew", "full", "write-fails", "sync-fails",
+    "crash", "crash", "crash", "cut", "cut", "slow", "skew", "age", "age", "full", "write-fails",
+    "sync-fails",
 )  # fmt: skip
 VERBS: Final[tuple[Verb, ...]] = ("transfer", "transfer", "transfer", "reserve", "deposit", "ask")
 

@@ -139,6 +139,11 @@ def token_ignored() -> None:
     put(calling, {"is_behind": never})
 
 
+def pruned_copied_again() -> None:
+    """A cell knows what it has had from another one's log by the copies that it still has."""
+    put(following, {"_COPY": following._COPY.replace("WHERE NOT EXISTS", "WHERE true OR EXISTS")})
+
+
 PLANTS: Final[dict[str, Plant]] = {
     "position-outside": position_outside,
     "read-before-write": read_before_write,
@@ -146,6 +151,7 @@ PLANTS: Final[dict[str, Plant]] = {
     "answers-forgotten": answers_forgotten,
     "duplicate-applied": duplicate_applied,
     "copies-outside": copies_outside,
+    "pruned-copied-again": pruned_copied_again,
     "epoch-unchecked": epoch_unchecked,
     "token-ignored": token_ignored,
 }

@@ -17,6 +17,7 @@ from typing import Any, Final
 from hansa.kernel import machine
 from hansa.kernel.ids import random_bits
 from hansa.kernel.sqlite.connection import Synchronous
+from hansa.simulate.aging import age
 from hansa.simulate.check import unrest, violations
 from hansa.simulate.client import Clients, Violation
 from hansa.simulate.history import WORLD, History, Line
@@ -215,6 +216,10 @@ class _Stage:
                 seconds = round((mishap.for_s - 1.0) * 4, 3)
                 self._history.note(WORLD, f"the clock of {node.name} is set by {seconds:+} s")
                 node.clock.step(seconds)
+            case "age":
+                if node.up and node.process is not None:
+                    aging = self._loop.spawn(node.process, age(node, self._history))
+                    await asyncio.wait([aging], timeout=mishap.for_s)
             case _:
                 self._history.note(WORLD, f"the disk of {node.name} fails: {mishap.kind}")
                 node.disk.fail(mishap.kind)

@@ -65,7 +65,7 @@ def test_sites_roam_and_who_moves_them_dies_over_it() -> None:
     told: list[str] = []
     with folder_of_runs() as folder:
         theatre = Theatre(3, folder)
-        plans = [plan for plan in map(plan_of, range(12), 12 * [3]) if plan.roams]
+        plans = [plan for plan in map(plan_of, range(24), 24 * [3]) if plan.roams]
         for plan in plans:
             outcome = theatre.run(plan)
             assert outcome.violations == ()
