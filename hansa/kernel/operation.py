@@ -69,18 +69,16 @@ class Operation(Generic[P, R]):
     returns: Any = None
     deprecated: str = ""
 
+    id: str = field(init=False)
+    """The operation's name in the whole catalog, ``commerce.get_product``."""
     serial_names: tuple[str, ...] = field(init=False)
     """The names of the arguments that `serial_by` takes."""
 
     def __post_init__(self) -> None:
-        """Look at what orders its calls."""
+        """Name it, and look at what orders its calls."""
+        self.id = f"{self.service}.{self.name}"
         asks = self.serial_by
         self.serial_names = tuple(inspect.signature(asks).parameters) if asks else ()
-
-    @property
-    def id(self) -> str:
-        """The operation's name in the whole catalog, ``commerce.get_product``."""
-        return f"{self.service}.{self.name}"
 
     def prepare(self, fn: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """Declare what runs before the transaction; its value arrives as argument `prepared`."""

@@ -5,7 +5,7 @@ never happen here: an event without its fact, a gap in the sequence of an aggreg
 kept for something that was not committed.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from hansa.kernel.storage import Session
 from hansa.kernel.structs import Struct
@@ -43,14 +43,17 @@ class Kept(Struct):
     attempt: str
 
 
-@dataclass(slots=True)
 class Outbox:
     """What one command has emitted and scheduled so far, and the answer to keep."""
 
-    events: list[Emitted] = field(default_factory=list[Emitted])
-    due: list[Scheduled] = field(default_factory=list[Scheduled])
-    cancelled: list[str] = field(default_factory=list[str])
-    kept: Kept | None = None
+    __slots__ = ("cancelled", "due", "events", "kept")
+
+    def __init__(self, *, events: Iterable[Emitted] = (), due: Iterable[Scheduled] = ()) -> None:
+        """Begin with what is known to leave, if anything is."""
+        self.events = list(events)
+        self.due = list(due)
+        self.cancelled: list[str] = []
+        self.kept: Kept | None = None
 
 
 class Stamp(Struct):

@@ -243,6 +243,11 @@ class Runtime:
     ) -> Answer:
         """Run an operation for a caller, here or where it is placed, and return its encoded answer.
         Raises Problem."""
+        if self.is_whole and self.remote is None:
+            return await self.invoke_here(
+                operation, caller, arguments, key=key, request_hash=request_hash,
+                deadline=deadline, trace=trace, token=token,
+            )  # fmt: skip
         return await calling.invoke(
             self, operation, caller, arguments, key=key, request_hash=request_hash,
             deadline=deadline, trace=trace, token=token,

@@ -161,7 +161,7 @@ class HttpApp:
     ) -> Response:
         """Route, authenticate, bind, invoke, reply; undo every count on the way out. `told` is what
         the answer has to tell, whatever it is."""
-        started = machine.monotonic()
+        started = machine.monotonic() if segment is None else segment.began
         gate = self.gate
         gate.enter(KEPT_FREE)
         site = None
@@ -219,7 +219,7 @@ class HttpApp:
                 token = header("hansa-position", "")
                 if not token:
                     raise Invalid("Hansa-Position is empty or not ASCII.", slug="invalid-position")
-            if segment is not None and self._payloads and 0 <= request.length <= PAYLOAD_BYTES_MAX:
+            if self._payloads and segment is not None and 0 <= request.length <= PAYLOAD_BYTES_MAX:
                 segment.arguments = arguments
             answer = await self.backend.invoke(
                 operation,
@@ -233,7 +233,6 @@ class HttpApp:
             )
             if segment is not None:
                 segment.status = answer.status
-                segment.failed = answer.status >= 500
                 if self._payloads and len(answer.body) <= PAYLOAD_BYTES_MAX:
                     segment.answer = answer
                     segment.returns = operation.returns

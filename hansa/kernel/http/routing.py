@@ -1,7 +1,8 @@
 """Routing: from a method and a path to an endpoint and the values in the path.
 
-A path without parameters is one lookup. Others walk a tree by segment; where a literal and a
-parameter both match, the literal wins, and the parameter is tried when the literal leads nowhere.
+A path without parameters is one lookup, and so is one whose last part alone is a parameter. Others
+walk a tree by segment; where a literal and a parameter both match, the literal wins, and the
+parameter is tried when the literal leads nowhere.
 A path is one resource, whatever the method: one that its template lacks is not looked for in
 templates that fit less well (OpenAPI 3.1.1, section 4.8.8.2, matches paths in the same way).
 """
@@ -40,6 +41,8 @@ class Router(Generic[E]):
 
     def __init__(self) -> None:
         self._static: dict[str, dict[str, E]] = {}
+        self._last: dict[str, dict[str, E]] = {}
+        """By what stands before the last part, where that alone is a parameter."""
         self._root: _Node[E] = _Node()
 
     def add(self, method: str, template: str, endpoint: E) -> None:
@@ -64,8 +67,11 @@ class Router(Generic[E]):
         node.methods[method] = endpoint
         if method == "GET":
             node.methods["HEAD"] = endpoint
+        before, _, last = template.rpartition("/")
         if plain:
             self._static[template] = node.methods
+        elif last.startswith("{") and "{" not in before:
+            self._last[before] = node.methods
 
     def find(self, method: str, path: str) -> tuple[E, list[str]]:
         """Return the endpoint and the values of its parameters, in order.
@@ -75,7 +81,12 @@ class Router(Generic[E]):
         values: list[str] = []
         methods = self._static.get(path)
         if methods is None:
-            methods = self._resource(path.split("/"), values)
+            before, slash, last = path.rpartition("/")
+            methods = self._last.get(before) if slash and last else None
+            if methods is not None:
+                values.append(last)
+            else:
+                methods = self._resource(path.split("/"), values)
         endpoint = methods.get(method)
         if endpoint is None:
             raise MethodNotAllowed(method, ", ".join(sorted({*methods, "OPTIONS"})))

@@ -6,7 +6,9 @@ a moment, so that when a later part of the same trace fails, the earlier ones ar
 
 import logging
 import traceback
+from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from types import TracebackType
 from typing import Any, Final
 
@@ -22,8 +24,8 @@ from hansa.kernel.storage import Storage
 logger = logging.getLogger("hansa.observe")
 
 RING: Final = 1_024
-"""Segments that were not kept, but may be still; a power of two."""
-BATCH: Final = 64
+"""Segments that were not kept, but may be still."""
+BATCH: Final = 512
 """Segments that are counted at once; the observer sees to the rest after a moment."""
 OTHERS: Final = "(others)"
 EDGES_MAX: Final = 10_000
@@ -56,8 +58,7 @@ class Recorder:
         self.payloads = payloads
         self.keep = keep
         self._budget = Budget()
-        self._ring: list[Segment | None] = [None] * RING
-        self._at = 0
+        self._ring: deque[Segment] = deque(maxlen=RING)
         self._ended: list[Segment] = []
 
     def observe(self, storage: Storage) -> None:
@@ -72,8 +73,8 @@ class Recorder:
         return Segment(kind, name, service, site, trace, machine.monotonic())
 
     def end(self, segment: Segment) -> None:
-        """Take a piece of work that has ended. Counting waits until there are some: done one by
-        one between requests, out of the processor's caches, it would cost thrice as much."""
+        """Take a piece of work that has ended. Counting waits until there are many: done one by one
+        between requests, out of the processor's caches, it would cost thrice as much."""
         segment.ended = machine.monotonic()
         self._ended.append(segment)
         if len(self._ended) >= BATCH:
@@ -82,33 +83,37 @@ class Recorder:
     def settle(self) -> None:
         """Count what has ended, and decide what of it is kept."""
         batch, self._ended = self._ended, []
-        count = self.statements.add
+        self.statements.count(chain.from_iterable(segment.spans for segment in batch))
         for segment in batch:
-            # What asked nobody and was asked by nobody has no other part that could still fail.
-            is_new = is_alone = not segment.trace.above
-            statements = 0
-            for span in segment.spans:
-                if span is not None and span[1] == "sql":
-                    statements += 1
-                    count(span[2], span[4] - span[3], span[5], span[6])
-                else:
-                    is_alone = False
-            took_us = segment.took_us
             vital = self.vitals[segment.kind].get(segment.name) or self._vital(segment)
             slow_us = vital.slow_us
-            vital.add(took_us, statements)
-            if segment.failed:
-                vital.failed += 1
-            elif segment.status >= 400:
-                vital.refused += 1
-            # Who is not known has asked for nothing.
-            sampled = segment.trace.flags in SAMPLED and (segment.status != 401 or is_new)
-            why = reason(segment.failed, took_us, slow_us, sampled)
-            if why is None or not self._take(segment, why):
-                if not is_alone:
-                    self._remember(segment)
-            elif why == "error":
-                self._keep_earlier(segment.trace.id)
+            took_us = int((segment.ended - segment.began) * 1_000_000)
+            others = segment.others
+            vital.add(took_us, len(segment.spans) - others)
+            trace = segment.trace
+            if (
+                took_us >= slow_us or trace.flags in SAMPLED or segment.status >= 400
+                or segment.failed or others or trace.above
+            ):  # fmt: skip
+                self._look_at(segment, vital, took_us, slow_us)
+
+    def _look_at(self, segment: Segment, vital: Vital, took_us: int, slow_us: int) -> None:
+        """Count what did not end well, and keep a segment if there is a reason to, or may be."""
+        trace, status = segment.trace, segment.status
+        if segment.failed or status >= 500:
+            segment.failed = True
+            vital.failed += 1
+        elif status >= 400:
+            vital.refused += 1
+        # Who is not known has asked for nothing.
+        sampled = trace.flags in SAMPLED and (status != 401 or not trace.above)
+        why = reason(segment.failed, took_us, slow_us, sampled)
+        if why is None or not self._take(segment, why):
+            # What asked nobody and was asked by nobody has no other part that could still fail.
+            if segment.others or trace.above:
+                self._remember(segment)
+        elif why == "error":
+            self._keep_earlier(trace.id)
 
     def _vital(self, segment: Segment) -> Vital:
         """Return the counts of a name that is new; of too many, those of all others together."""
@@ -117,9 +122,9 @@ class Recorder:
         return vitals.setdefault(name, Vital())
 
     def _remember(self, segment: Segment) -> None:
-        segment.arguments = segment.answer = None
-        self._ring[self._at] = segment
-        self._at = (self._at + 1) & (RING - 1)
+        if self.payloads:
+            segment.arguments = segment.answer = None
+        self._ring.append(segment)
 
     def _take(self, segment: Segment, why: Reason) -> bool:
         """Hand a segment on to be kept, if the budget allows."""
@@ -134,10 +139,12 @@ class Recorder:
 
     def _keep_earlier(self, trace: str) -> None:
         """Keep what the ring has of a trace that has failed now."""
-        for place, earlier in enumerate(self._ring):
-            if earlier is not None and earlier.trace.id == trace:
-                self._ring[place] = None
-                self._take(earlier, "related")
+        related = [one for one in self._ring if one.trace.id == trace]
+        if related:
+            others = (one for one in self._ring if one.trace.id != trace)
+            self._ring = deque(others, maxlen=RING)
+        for one in related:
+            self._take(one, "related")
 
     # ---- the flow between services
 

@@ -63,8 +63,10 @@ class Segment(msgspec.Struct, gc=False):
     answer: Any = None
     returns: Any = None
     """The type that the answer was encoded from."""
-    spans: list[Noted | None] = msgspec.field(default_factory=list[Noted | None])
+    spans: list[Noted | None] = []  # msgspec gives each segment a list of its own
     """None stands for a span that has not ended."""
+    others: int = 0
+    """How many of the spans are no statements."""
 
     @property
     def took_us(self) -> int:
@@ -101,12 +103,14 @@ class Inside:
         if here is None:
             return self
         segment = here[0]
-        if len(segment.spans) >= SPANS_MAX:
+        spans = segment.spans
+        if len(spans) >= SPANS_MAX:
             segment.lost += 1
             self._place = None
             return self
-        segment.spans.append(None)
-        self._number = len(segment.spans)
+        spans.append(None)
+        segment.others += 1
+        self._number = len(spans)
         self._token = current.set((segment, self._number))
         self.began = machine.monotonic()
         return self

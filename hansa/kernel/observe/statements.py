@@ -3,10 +3,11 @@
 Of a statement the text is noted, the time and the number of rows; never its values.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from hansa.kernel import machine
-from hansa.kernel.observe.spans import SPANS_MAX, current, short
+from hansa.kernel.observe.spans import SPANS_MAX, Noted, current, short
 from hansa.kernel.observe.vitals import StatementVital
 
 TEXTS_MAX: Final = 5_000
@@ -28,29 +29,39 @@ class Statements:
         """Note a statement in the segment of the code that ran it, which counts it when it is done;
         outside of one, count it. The times are `machine.monotonic`'s."""
         here = current.get()
+        under = 0
         if here is not None:
-            segment = here[0]
-            if len(segment.spans) < SPANS_MAX:
-                segment.spans.append((here[1], "sql", sql, began, ended, rows, error))
+            segment, under = here
+            spans = segment.spans
+            if len(spans) < SPANS_MAX:
+                spans.append((under, "sql", sql, began, ended, rows, error))
                 return
             segment.lost += 1
-        self.add(sql, ended - began, rows, error)
+        self.count(((under, "sql", sql, began, ended, rows, error),))
 
     def failed(self, sql: str, began: float, error: BaseException) -> None:
         """Note one that failed just now, if anybody wants to know."""
         if self.noted:
             self.note(sql, began, machine.monotonic(), 0, short(error))
 
-    def add(self, sql: str, took_s: float, rows: int | str, error: str) -> None:
-        """Count one run of a statement."""
-        vital = self.by_text.get(sql)
-        if vital is None:
-            text = sql if len(self.by_text) < TEXTS_MAX else OTHER
-            vital = self.by_text.setdefault(text, StatementVital())
-        vital.count += 1
-        vital.total_s += took_s
-        vital.rows += int(rows)
-        if error:
-            vital.failed += 1
-        if took_s > vital.longest_s:
-            vital.longest_s = took_s
+    def count(self, spans: Iterable[Noted | None]) -> None:
+        """Count the statements among spans."""
+        vitals = self.by_text
+        for span in spans:
+            if span is None or span[1] != "sql":
+                continue
+            _, _, sql, began, ended, rows, error = span
+            vital = vitals.get(sql) or self._vital(sql)
+            took_s = ended - began
+            vital.count += 1
+            vital.total_s += took_s
+            vital.rows += int(rows)
+            if took_s > vital.longest_s:
+                vital.longest_s = took_s
+            if error:
+                vital.failed += 1
+
+    def _vital(self, sql: str) -> StatementVital:
+        """Return the counts of a text that is new; of too many, those of all others together."""
+        text = sql if len(self.by_text) < TEXTS_MAX else OTHER
+        return self.by_text.setdefault(text, StatementVital())

@@ -27,18 +27,27 @@ SAMPLED: Final = frozenset({"01", "03"})
 class Trace(Struct, gc=False):
     """A piece of work within its caller's trace, or within a new one."""
 
-    id: str
-    """The trace: 32 hexadecimal digits."""
-    span: str
-    """This piece of it: 16 hexadecimal digits."""
+    request_id: str
+    """What is answered as Hansa-Request-Id: the trace and the span."""
     above: str
     """The piece that asked for this one; "" in a new trace."""
     flags: str
     """Two hexadecimal digits; the lowest bit says that the trace is sampled."""
-    parent: str
-    """What is passed on as traceparent."""
-    request_id: str
-    """What is answered as Hansa-Request-Id: the trace and the span."""
+
+    @property
+    def id(self) -> str:
+        """The trace: 32 hexadecimal digits."""
+        return self.request_id[:32]
+
+    @property
+    def span(self) -> str:
+        """This piece of it: 16 hexadecimal digits."""
+        return self.request_id[33:]
+
+    @property
+    def parent(self) -> str:
+        """What is passed on as traceparent."""
+        return f"00-{self.request_id}-{self.flags}"
 
 
 class Tracer:
@@ -59,17 +68,13 @@ class Tracer:
             match = _read(traceparent)
             if match is not None:
                 # What is reserved is not passed on (section 3.2.2.5).
-                trace, span, flags = match[1], new_span(self._bits), _KNOWN[int(match[3], 16) & 3]
+                trace, flags = match[1], _KNOWN[int(match[3], 16) & 3]
                 if not believed:
                     flags = "01" if int(trace[18:], 16) >= self._rejected else "00"
-                name = f"{trace}-{span}"
-                return Trace(trace, span, match[2], flags, f"00-{name}-{flags}", name)
+                return Trace(f"{trace}-{new_span(self._bits)}", match[2], flags)
         noise = self._bits(192)
-        digits = noise.to_bytes(24, "big").hex()
-        flags = "01" if noise & _LOW >= self._rejected else "00"
-        span, trace = digits[:16], digits[16:]
-        name = f"{trace}-{span}"
-        return Trace(trace, span, "", flags, f"00-{name}-{flags}", name)
+        flags = "01" if noise >> 64 & _LOW >= self._rejected else "00"
+        return Trace(noise.to_bytes(24, "big").hex("-", -16), "", flags)
 
 
 def new_span(bits: Callable[[int], int] = Random().getrandbits) -> str:

@@ -4,7 +4,7 @@ Times fall into buckets of four an octave, so a quantile is right within a fifth
 costs the increment of a list's element.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Final
@@ -18,17 +18,18 @@ SLOW_LEAST_US: Final = 5_000
 """What takes less is never called slow."""
 
 
-def bucket(took_us: int) -> int:
-    """Return the number of the bucket that a time in microseconds falls into."""
-    if took_us < 4:
-        return max(0, took_us)
-    shift = took_us.bit_length() - 3
-    return min(BUCKETS - 1, (shift << 2) + (took_us >> shift))
-
-
 def begins_us(number: int) -> int:
     """Return the least time in microseconds that falls into a bucket."""
     return number if number < 4 else (4 + (number & 3)) << ((number >> 2) - 1)
+
+
+_BEGINS_US: Final = [begins_us(number) for number in range(1, BUCKETS)]
+"""Of all buckets but the first."""
+
+
+def bucket(took_us: int) -> int:
+    """Return the number of the bucket that a time in microseconds falls into."""
+    return bisect_right(_BEGINS_US, took_us)
 
 
 def quantile_us(counts: Sequence[int], quantile: float) -> int:

@@ -78,6 +78,32 @@ def test_a_refusal_is_no_failure() -> None:
     assert (cancelled.failed, cancelled.error) == (False, "CancelledError")
 
 
+def test_an_answer_that_tells_of_a_failure_is_one() -> None:
+    recorder, kept = recording()
+    for status in (404, 502):
+        with recorder.work("request", "a", "s", "site_1", "") as answered:
+            assert answered is not None
+            answered.status = status
+    recorder.settle()
+    assert [(one.status, one.failed, one.reason) for one in kept] == [(502, True, "error")]
+    vital = recorder.vitals["request"]["a"]
+    assert (vital.count, vital.refused, vital.failed) == (2, 1, 1)
+
+
+def test_statements_are_counted_with_the_work_that_ran_them() -> None:
+    recorder, _ = recording()
+    for _ in range(BATCH + 1):
+        with recorder.work("request", "a", "s", "site_1", ""), Inside("transaction", ""):
+            recorder.statements.note("SELECT 1", 1.0, 1.5, 3)
+            recorder.statements.note("SELECT 2", 1.0, 1.25, 0, "IOError: no")
+    recorder.settle()
+    vital = recorder.vitals["request"]["a"]
+    assert (vital.count, vital.statements) == (BATCH + 1, 2 * (BATCH + 1))
+    first, second = (recorder.statements.by_text[sql] for sql in ("SELECT 1", "SELECT 2"))
+    assert (first.count, first.rows, first.failed) == (BATCH + 1, 3 * (BATCH + 1), 0)
+    assert (first.longest_s, second.failed) == (0.5, BATCH + 1)
+
+
 def test_a_transaction_that_begins_again_has_not_failed() -> None:
     class Serialization(Exception):
         sqlstate = "40001"
@@ -154,7 +180,7 @@ def test_spans_have_a_bound() -> None:
 def test_statements_have_a_bound() -> None:
     counted = Statements()
     for number in range(TEXTS_MAX + 10):
-        counted.add(f"SELECT {number}", 0.001, 1, "")
+        counted.note(f"SELECT {number}", 0.0, 0.001, 1)
     assert len(counted.by_text) == TEXTS_MAX + 1
     assert counted.by_text[OTHER].count == 10
 
