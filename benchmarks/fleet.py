@@ -2,11 +2,11 @@
 
     python -m benchmarks.fleet [--services 3000] [--profile]
 
-Each of the 3,000 services is written out as a module with a table, two types, an event, a
-subscriber and four operations (12,000 in all), as a team would write it; the modules are put into
-a temporary folder. `hansa up` makes the cell, its site and their keys; then `hansa serve` is
-measured, which records what happens as it does by default. The CPU is of that process, from
-Python's own start to the answer of a first request; the memory is its resident set then.
+Each of the 3,000 services is written out as a package with a table and the revision that makes it,
+two types, an event, a subscriber and four operations (12,000 in all), as a team would write it, in
+a temporary folder. `hansa up` makes the cell with all tables, its site and their keys; then `hansa
+serve` is measured, which records what happens as it does by default. The CPU is of that process,
+from Python's own start to the answer of a first request; the memory is its resident set then.
 """
 
 import argparse
@@ -93,6 +93,29 @@ async def look(ctx: Context, event: ThingMade) -> None:
     await ctx.db.run(see, id=event.id)
 '''
 
+REVISION: Final = '''"""Things."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+phase = "expand"
+
+
+def upgrade() -> None:
+    """Things."""
+    op.create_table(
+        "{name}_things",
+        sa.Column("site", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("seen", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("site", "id", name="{name}_things_key"),
+        sa.UniqueConstraint("site", "title", name="{name}_things_title_unique"),
+    )
+'''
+
 HELLO: Final = '''"""Says hello, and never anything else."""
 
 from hansa.kernel.context import Context
@@ -110,10 +133,14 @@ async def greet(ctx: Context) -> str:
 
 
 def write_fleet(folder: Path, count: int) -> list[str]:
-    """Write the modules of `count` services; return their names."""
+    """Write the packages of `count` services; return their names."""
     names = [f"fleet{number:05d}" for number in range(count)]
     for number, name in enumerate(names):
-        (folder / f"{name}.py").write_text(SERVICE.format(name=name, number=number))
+        revisions = folder / name / "migrations"
+        revisions.mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(SERVICE.format(name=name, number=number))
+        (revisions / "__init__.py").touch()
+        (revisions / "0001_things.py").write_text(REVISION.format(name=name))
     return names
 
 

@@ -309,9 +309,15 @@ def _slim(table: Table) -> None:
     for one in (table, *table.c, *table.constraints, table.metadata):
         attributes = vars(one)
         attributes.pop("dispatch", None)
-        for name in ("foreign_keys", "constraints", "indexes"):
+        for name in _EMPTY:
             if not attributes.get(name, True):
                 attributes[name] = _NOTHING
+
+
+_EMPTY: Final = (
+    "foreign_keys", "constraints", "indexes", "_extra_dependencies", "_objects", "_schemas",
+)  # fmt: skip
+"""What tables, columns and constraints have sets for, and their collection."""
 
 
 def is_declared(table: Table) -> bool:

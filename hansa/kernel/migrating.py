@@ -7,6 +7,7 @@ uses, or a table on PostgreSQL without row security.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import Table
@@ -14,7 +15,7 @@ from sqlalchemy import Table
 from hansa.kernel import machine, row_security
 from hansa.kernel import tables as kernel_tables
 from hansa.kernel.clock import MachineClock
-from hansa.kernel.revisions import Migrated, Phase, Revision, RevisionsInvalid, chain_of
+from hansa.kernel.revisions import Migrated, Phase, Revision, RevisionsInvalid, chain_of, numbers_of
 from hansa.kernel.storage import PLATFORM, Dialect, Session, Storage
 
 READ_S: Final = 30.0
@@ -80,8 +81,8 @@ async def plan(
     Raises MigrationRefused when the database is newer than the code, and RevisionsInvalid.
     """
     every = _with_kernel(storage.dialect, services)
-    chains = {service.name: chain_of(service) for service in every}
     applied = await read_applied(storage)
+    chains = _chains(every, applied)
     return [step_of(revision) for revision in pending(chains, applied, until)]
 
 
@@ -98,33 +99,43 @@ async def migrate(
     MigrationRefused, RevisionsInvalid, and MigrationFailed for what the database refused.
     """
     every = _with_kernel(storage.dialect, services)
-    chains = {service.name: chain_of(service) for service in every}
+    chains = _chains(every, await read_applied(storage))
+    by_name = {service.name: service for service in every}
     done: list[Step] = []
-    while True:
-        todo = pending(chains, await read_applied(storage), until)
-        if not todo:
-            return done
-        service = next(service for service in every if service.name == todo[0].service)
-        batch = [revision for revision in todo if revision.service == service.name]
-        script = _script(storage.dialect, service, chains[service.name], batch, now_us())
-        try:
-            await storage.apply(script)
-        except Exception as error:
-            after = await read_applied(storage)
-            if batch[0].revision in after.get(service.name, {}):
-                continue  # another process was first
-            names = ", ".join(revision.revision for revision in batch)
-            raise MigrationFailed(f"{service.name} {names}: {error}") from error
-        done += [step_of(revision) for revision in batch]
+    while todo := pending(chains, await read_applied(storage), until):
+        for name, found in groupby(todo, lambda revision: revision.service):
+            batch = list(found)
+            script = _script(storage.dialect, by_name[name], chains[name], batch, now_us())
+            try:
+                await storage.apply(script)
+            except Exception as error:
+                after = await read_applied(storage)
+                if batch[0].revision in after.get(name, {}):
+                    break  # another process was first: see what is left
+                names = ", ".join(revision.revision for revision in batch)
+                raise MigrationFailed(f"{name} {names}: {error}") from error
+            done += [step_of(revision) for revision in batch]
+    return done
 
 
 def _with_kernel(dialect: Dialect, services: Sequence[Migrated]) -> list[Migrated]:
     every: list[Migrated] = [KernelSchema(dialect), *services]
-    names = [service.name for service in every]
-    for name in names:
-        if names.count(name) > 1:
-            raise RevisionsInvalid(f"two services are named {name}")
+    names: set[str] = set()
+    for service in every:
+        if service.name in names:
+            raise RevisionsInvalid(f"two services are named {service.name}")
+        names.add(service.name)
     return every
+
+
+def _chains(every: Sequence[Migrated], applied: Applied) -> dict[str, list[Revision]]:
+    """Return the revisions of each service but of those of which the database has all and no more:
+    thousands of files are not read to find that there is nothing to do."""
+    return {
+        service.name: chain_of(service)
+        for service in every
+        if numbers_of(service) != applied.get(service.name, {}).keys()
+    }
 
 
 # ---- what is there

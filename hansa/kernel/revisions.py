@@ -13,7 +13,7 @@ import ast
 import hashlib
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -87,18 +87,31 @@ def chain_of(service: Migrated) -> list[Revision]:
     return [] if folder is None else read_chain(service.name, folder)
 
 
+def numbers_of(service: Migrated) -> set[str]:
+    """Return the numbers of a service's revisions by the names of their files, which are not read:
+    a start with nothing to do must not pay for that. Raises RevisionsInvalid."""
+    folder = folder_of(service)
+    if folder is None:
+        return set()
+    return {number for _, number, _ in _files(service.name, folder)}
+
+
 def read_chain(service: str, folder: Path) -> list[Revision]:
     """Return the revisions in a folder in their one order. Raises RevisionsInvalid."""
-    found: list[Revision] = []
+    found = [_read(service, *one) for one in _files(service, folder)]
+    _check_chain(service, found)
+    return found
+
+
+def _files(service: str, folder: Path) -> Iterator[tuple[Path, str, str]]:
+    """Give each revision's file, number and name, in order."""
     for file in sorted(folder.glob("*.py")):
         if file.name.startswith("_"):
             continue
         match = _FILE.fullmatch(file.name)
         if match is None:
             raise RevisionsInvalid(f"{file.name} of {service}: name it NNNN_what_it_does.py")
-        found.append(_read(service, file, match[1], match[2]))
-    _check_chain(service, found)
-    return found
+        yield file, match[1], match[2]
 
 
 def _read(service: str, file: Path, number: str, name: str) -> Revision:

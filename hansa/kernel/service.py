@@ -238,7 +238,7 @@ class Service:
             match = _ROUTE.fullmatch(route)
             if match is None:
                 raise ValueError(f"{operation.id}: route {route!r} is not 'METHOD /path'")
-            operation.method, operation.path = match.groups()
+            operation.method, operation.path = sys.intern(match[1]), match[2]
             if not method_fits(operation.kind, operation.method):
                 raise ValueError(
                     f"{operation.id}: GET is for queries, POST for them too where what is asked"

@@ -216,6 +216,21 @@ def test_expand_first_then_contract(shop: Shop, storage: Storage) -> None:
     on(storage, body)
 
 
+def test_what_is_applied_is_not_read_again(shop: Shop, storage: Storage) -> None:
+    shop.revision("0001", FIRST)
+
+    async def body(storage: Storage) -> None:
+        assert len(await migrate(storage, [shop])) == len(KERNEL) + 1
+        file = chain_of(shop)[0].file
+        file.write_text("this is no Python\n")
+        assert await plan(storage, [shop]) == []
+        shop.revision("0002", SECOND)
+        with pytest.raises(RevisionsInvalid, match="line 1"):
+            await plan(storage, [shop])
+
+    on(storage, body)
+
+
 def test_a_failing_service_keeps_nothing_and_the_others_stay(shop: Shop, storage: Storage) -> None:
     shop.revision("0001", FIRST)
     shop.revision("0002", 'op.execute("INSERT INTO shop_nowhere VALUES (1)")')

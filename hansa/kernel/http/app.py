@@ -1,7 +1,7 @@
 """HttpApp: from a request to its response, for whichever server brings it."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from hansa.kernel.observe import prometheus
 from hansa.kernel.observe.recorder import PAYLOAD_BYTES_MAX, Recorder, failed
 from hansa.kernel.observe.spans import Segment, current
 from hansa.kernel.observe.traceparent import Trace, Tracer
-from hansa.kernel.operation import PUBLIC
+from hansa.kernel.operation import PUBLIC, Operation
 from hansa.kernel.problems import (
     Denied,
     Invalid,
@@ -64,8 +64,8 @@ class HttpApp:
         recorder: Recorder | None = None,
         load: Load | None = None,
     ) -> None:
-        """Prepare all endpoints; `proxies` are those in front, and `load` is what the backend knows
-        of its queues. Raises ValueError or TypeError for what cannot be served."""
+        """Look at all operations; `proxies` are those in front, `load` is what the backend knows of
+        its queues. Raises ValueError or TypeError for what cannot be served."""
         self.backend = backend
         self.limits = limits or Limits()
         self.gate = Gate(self.limits)
@@ -81,18 +81,46 @@ class HttpApp:
         self.inner: Inner | None = None
         self.metrics: Callable[[], Awaitable[bytes]] | None = None
         """What a scraper is answered who has the key for it; without it there is no such page."""
-        self.endpoints: list[Endpoint] = []
-        self.router: Router[Endpoint] = Router()
+        self.router: Router[Endpoint] = Router(self._make)
         self._patience = Patience(self.limits.body_wait_s)
         self._recorder = recorder
         self._payloads = recorder is not None and recorder.payloads
         self._tracer = Tracer() if recorder is None else recorder.tracer
         self._description = b""
+        self._made: dict[str, Endpoint] = {}
+        self._unmade: dict[str, list[Operation[..., Any]]] = {}
         for operation in backend.operations:
             if is_served(operation):
-                endpoint = Endpoint(operation, self.limits)
-                self.router.add(operation.method, endpoint.path, endpoint)
-                self.endpoints.append(endpoint)
+                self._unmade.setdefault(operation.service, []).append(operation)
+        for operations in self._unmade.values():
+            self._add(operations, Router())  # what cannot be served is refused now
+        self.first_parts = frozenset(
+            [*(page.split("/")[1] for page in (*PAGES, INNER)), *self._unmade]
+        )
+        """The first parts of the paths that are answered here."""
+
+    def _add(
+        self, operations: Sequence[Operation[..., Any]], router: Router[Endpoint]
+    ) -> list[Endpoint]:
+        endpoints = [Endpoint(operation, self.limits) for operation in operations]
+        for endpoint in endpoints:
+            router.add(endpoint.operation.method, endpoint.path, endpoint)
+        return endpoints
+
+    def _make(self, service: str) -> bool:
+        """Make a service's endpoints, if there are any that nobody has asked for so far: of
+        thousands of services a process is asked for some."""
+        operations = self._unmade.pop(service, ())
+        made = self._add(operations, self.router)
+        self._made |= {endpoint.operation.id: endpoint for endpoint in made}
+        return bool(made)
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """All endpoints, in the order of the operations."""
+        for service in list(self._unmade):
+            self._make(service)
+        return [self._made[one.id] for one in self.backend.operations if one.id in self._made]
 
     def drain(self) -> None:
         """Say that this process is about to stop: `/readyz` does, and other processes are told."""
@@ -104,12 +132,6 @@ class HttpApp:
     def outside(self) -> int:
         """How many requests are under way that do not come from another process."""
         return self.gate.inside - self._calls
-
-    @property
-    def first_parts(self) -> frozenset[str]:
-        """The first parts of the paths that are answered here."""
-        paths = [*PAGES, INNER, *(endpoint.path for endpoint in self.endpoints)]
-        return frozenset(path.split("/")[1] for path in paths)
 
     async def respond(self, request: Request) -> Response:
         """Return the response to a request. Never raises for what a client can send."""

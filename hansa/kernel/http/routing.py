@@ -7,7 +7,7 @@ A path is one resource, whatever the method: one that its template lacks is not 
 templates that fit less well (OpenAPI 3.1.1, section 4.8.8.2, matches paths in the same way).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
@@ -39,7 +39,10 @@ class _Node(Generic[E]):
 class Router(Generic[E]):
     """Endpoints by method and path template, such as ``/products/{handle}``."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: Callable[[str], bool] = lambda _: False) -> None:
+        """`more` is asked when a path leads nowhere: it adds what begins with a part, and tells
+        whether there was anything."""
+        self._more = more
         self._static: dict[str, dict[str, E]] = {}
         self._last: dict[str, dict[str, E]] = {}
         """By what stands before the last part, where that alone is a parameter."""
@@ -102,6 +105,9 @@ class Router(Generic[E]):
             methods = self._walk(self._root, parts, 1, values)
             if methods:
                 return methods
+            if len(parts) > 1 and self._more(parts[1]):
+                values.clear()
+                return self._resource(parts, values)
         raise NotFound("No resource has this path.", slug="no-such-path")
 
     def _straight(self, parts: list[str], values: list[str]) -> dict[str, E] | None:

@@ -57,7 +57,7 @@ class Reader:
 
 
 class Readers:
-    """The readers of one cell: `warm` of them stay open, up to `most` are opened under load.
+    """The readers of one cell: up to `warm` of them stay open, `most` are opened under load.
 
     There are more than the warm ones because a query may hold its reader while it awaits another
     query; above `most` it waits its turn until its deadline.
@@ -88,9 +88,10 @@ class Readers:
         self._empty: asyncio.Future[None] | None = None
 
     def warm_up(self) -> None:
-        """Open the connections that stay open; may be called in a thread before the first read."""
-        while self._open < self._warm:
-            self._idle.append(self._new())
+        """Open the first connection; may be called in a thread before the first read. The others
+        that stay open are made when they are wanted: each reads the whole schema, which is 30 ms
+        and 6 MB with thousands of tables."""
+        self._idle.append(self._new())
 
     def _new(self) -> Reader:
         reader = Reader(self._connect(), self._workers(self._loop, "hansa-sqlite-reader"))

@@ -8,6 +8,7 @@ import pytest
 
 from hansa.kernel.caller import Caller
 from hansa.kernel.http.app import HttpApp
+from hansa.kernel.http.endpoint import is_served
 from hansa.kernel.http.limits import Limits
 from hansa.kernel.problems import NotFound
 from hansa.kernel.structs import RawBody
@@ -409,6 +410,22 @@ def test_a_body_must_arrive_in_time() -> None:
         assert b"body-timeout" in sent[1]["body"]
         assert app.gate.inside == 0
         assert (await client.send("POST", "/shop/baskets", b'{"lines":[]}', JSON)).status == 201
+
+    asyncio.run(run())
+
+
+def test_endpoints_are_made_when_their_service_is_asked_for() -> None:
+    backend = EchoBackend()
+    app = HttpApp(backend)
+    client = AsgiClient(app)
+
+    async def run() -> None:
+        with pytest.raises(NotFound):
+            app.router.find("GET", "/nobody/is/here")
+        assert (await client.send("GET", "/nobody/is/here")).status == 404
+        assert app.router.find("GET", "/shop/products/mug")[1] == ["mug"]
+        served = [one.id for one in backend.operations if is_served(one)]
+        assert [one.operation.id for one in app.endpoints] == served
 
     asyncio.run(run())
 

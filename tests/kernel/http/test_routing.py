@@ -72,3 +72,22 @@ def test_a_route_is_taken_once() -> None:
     router.add("GET", "/a/{b}", "first")
     with pytest.raises(ValueError, match="taken"):
         router.add("GET", "/a/{c}", "second")
+
+
+def test_what_is_added_when_it_is_asked_for() -> None:
+    asked: list[str] = []
+
+    def more(part: str) -> bool:
+        asked.append(part)
+        if part == "a" and asked.count("a") == 1:
+            router.add("GET", "/a/{b}", "one")
+            router.add("GET", "/a/b/c", "two")
+        return part == "a" and asked.count("a") == 1
+
+    router: Router[str] = Router(more)
+    assert router.find("GET", "/a/b/c") == ("two", [])
+    assert router.find("GET", "/a/x") == ("one", ["x"])
+    for path in ("/a/x/y", "/b", "", "/"):
+        with pytest.raises(NotFound):
+            router.find("GET", path)
+    assert asked == ["a", "a", "b", ""]
