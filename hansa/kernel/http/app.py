@@ -148,7 +148,7 @@ class HttpApp:
                 response = await self._inside(self.inner, request)
             else:
                 if recorder is not None:
-                    segment = recorder.begin("request", UNROUTED, "", "", trace)
+                    segment = Segment("request", UNROUTED, "", "", trace, machine.monotonic())
                     token = current.set((segment, 0))
                 response = await self._operate(request, trace, segment, told)
         except Problem as problem:

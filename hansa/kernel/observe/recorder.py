@@ -25,7 +25,7 @@ logger = logging.getLogger("hansa.observe")
 
 RING: Final = 1_024
 """Segments that were not kept, but may be still."""
-BATCH: Final = 512
+BATCH: Final = 256
 """Segments that are counted at once; the observer sees to the rest after a moment."""
 OTHERS: Final = "(others)"
 EDGES_MAX: Final = 10_000

@@ -29,15 +29,13 @@ class Statements:
         """Note a statement in the segment of the code that ran it, which counts it when it is done;
         outside of one, count it. The times are `machine.monotonic`'s."""
         here = current.get()
-        under = 0
         if here is not None:
-            segment, under = here
-            spans = segment.spans
+            spans = here[0].spans
             if len(spans) < SPANS_MAX:
-                spans.append((under, "sql", sql, began, ended, rows, error))
+                spans.append((here[1], "sql", sql, began, ended, rows, error))
                 return
-            segment.lost += 1
-        self.count(((under, "sql", sql, began, ended, rows, error),))
+            here[0].lost += 1
+        self.count(((0, "sql", sql, began, ended, rows, error),))
 
     def failed(self, sql: str, began: float, error: BaseException) -> None:
         """Note one that failed just now, if anybody wants to know."""
