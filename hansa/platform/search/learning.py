@@ -37,9 +37,9 @@ STEP: Final = 0.25
 
 
 class Visit(Struct):
-    """What a visitor was shown for a query, with the places from 1, what of it was clicked, and what
-    was then bought, or whatever else counts. `query` is as searches are compared: words, in order.
-    `visitor` is any text that is one person's, such as a hash that changes daily."""
+    """What a visitor was shown for a query, with the places from 1, what of it was clicked, and
+    what was then bought. `query` is as searches are compared: words, in order. `visitor` is any
+    text that is one person's, such as a hash that changes daily."""
 
     visitor: str
     query: str
