@@ -120,6 +120,14 @@ def test_a_document_is_found_by_its_id() -> None:
     assert ids(index, filters.Exists("id")) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("more", [matching.LOOKED_UP - 3, matching.LOOKED_UP])
+def test_one_of_many_values_is_one_of_few(more: int) -> None:
+    index = index_of([{"price": 1, "attributes": {"n": 1}}, {"price": 2, "attributes": {"n": 2.5}}])
+    values = (1, *range(100, 100 + more), 3)
+    assert ids(index, filters.OneOf("price", values)) == {0}
+    assert ids(index, filters.OneOf("attributes.n", (*values[1:], 2.5, "1", True))) == {1}
+
+
 def test_a_filter_changes_no_score() -> None:
     index = index_of([{"brand": "HP"}, {"brand": "HP"}, {"brand": "LG"}] * 3)
     words = tantivy.Query.term_query(index.schema, "words", "some")

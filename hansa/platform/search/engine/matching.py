@@ -8,6 +8,7 @@ for json. All are indexed and columns. ``id`` is a raw text.
 
 import math
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, assert_never
 
@@ -35,6 +36,8 @@ from hansa.platform.search.schema import ID_FIELD, Field, Schema
 _COLUMNS: Final = {
     "int": FieldType.Integer, "date": FieldType.Integer, "float": FieldType.Float,
 }  # fmt: skip
+LOOKED_UP: Final = 256
+
 _SIGN: Final = re.compile(r"[^A-Za-z0-9_.]")
 
 
@@ -47,6 +50,19 @@ def query_of(filter: Filter, schema: Schema, index: Index) -> Query:
 def engine_field(path: str) -> str:
     """Return the name of the engine's field that has what a path says."""
     return path if path == ID_FIELD.name else f"f_{path}"
+
+
+def any_of(engine: EngineSchema, name: str, values: Sequence[Value]) -> Query:
+    """Return what finds any of some values in a field of the engine. A set of terms goes through
+    all terms of the field, which takes 0.3 ms of 20,000; so few are looked up one by one, in 2
+    microseconds each."""
+    if len(values) > LOOKED_UP:
+        return Query.term_set_query(engine, name, values)
+    return Query.boolean_query([(Occur.Should, _is(engine, name, value)) for value in values])
+
+
+def _is(engine: EngineSchema, name: str, value: Value) -> Query:
+    return Query.term_query(engine, name, value, "basic")
 
 
 class _Matching:
@@ -83,10 +99,9 @@ class _Matching:
         name = engine_field(one.path)
         match one:
             case Equals():
-                return Query.term_query(self.engine, name, _term(field, one.value), "basic")
+                return _is(self.engine, name, _term(field, one.value))
             case OneOf():
-                terms = [_term(field, value) for value in one.values]
-                return Query.term_set_query(self.engine, name, terms)
+                return any_of(self.engine, name, [_term(field, value) for value in one.values])
             case Exists():
                 if field is ID_FIELD:
                     return Query.all_query()
