@@ -1,0 +1,235 @@
+"""Vocabulary: which words a collection has: for typos, for beginnings of words, for suggestions.
+
+Whether a word is known, and in how many documents it is, is asked of the index itself, which is
+never behind. What looks for similar words has a lexicon in memory: the `WORDS_MAX` most frequent,
+as of a commit not long ago. Words beyond those are found as ever, but no typo leads to them.
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from math import log
+from typing import Final, Protocol, TypeVar
+
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
+from hansa.kernel import machine
+from hansa.kernel.structs import Struct
+from hansa.platform.search.analysis import fold
+
+WORDS_MAX: Final = 100_000
+"""How many words are kept to compare with: some 8 MB."""
+TYPO_LETTERS_MIN: Final = 4
+"""Shorter words have too many neighbours to guess (Algolia's rule; Meilisearch's is 5)."""
+TWO_TYPOS_LETTERS_MIN: Final = 8
+SIMILAR_MAX: Final = 5
+COMPLETIONS_MAX: Final = 20
+ANSWERS_MAX: Final = 2_048
+"""How many answers are kept for searches to come."""
+REST: Final = 20
+"""A lexicon is read again only after so many times as long as reading it took: at most 5 % of a
+core, however often the index commits."""
+
+Answer = TypeVar("Answer")
+
+
+class Terms(Protocol):
+    """What an index tells of its words, as they are written. Any thread may ask."""
+
+    def frequency(self, word: str) -> int:
+        """Return in how many documents a word is."""
+        ...
+
+    def beginning(self, prefix: str, limit: int) -> Sequence[tuple[str, int]]:
+        """Return the words that begin so, the most frequent first, each with how many documents it
+        is in."""
+        ...
+
+
+class Similar(Struct):
+    """A word that may be meant, and how much it counts against one that is known, up to 1."""
+
+    word: str
+    weight: float
+
+
+class Lexicon:
+    """Words to compare with, by how many letters they have without accents."""
+
+    __slots__ = ("_accented", "_by_letters", "_spellings")
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._by_letters: dict[int, list[str]] = {}
+        self._spellings: dict[str, list[str]] = {}
+        for word in words:
+            folded = word
+            if not word.isascii() and (folded := fold(word)) != word:
+                self._spellings.setdefault(folded, []).append(word)
+                if len(self._spellings[folded]) > 1:
+                    continue
+            if not folded.isdigit():
+                self._by_letters.setdefault(len(folded), []).append(folded)
+        self._accented = sorted(self._spellings)
+
+    def spellings(self, word: str) -> Sequence[str]:
+        """Return how a word is written with accents; nothing where it has none."""
+        return self._spellings.get(fold(word), ())
+
+    def accented(self, beginning: str) -> Iterable[str]:
+        """Return the words with accents that begin so without them."""
+        for at in range(bisect_left(self._accented, beginning), len(self._accented)):
+            if not self._accented[at].startswith(beginning):
+                break
+            yield from self._spellings[self._accented[at]]
+
+    def within(self, edits: int, word: str) -> dict[str, int]:
+        """Return the words at most so many edits away: letters that are missing, too many, wrong,
+        or exchanged with the next (the optimal string alignment of Damerau and Levenshtein)."""
+        found: dict[str, int] = {}
+        for letters in range(len(word) - edits, len(word) + edits + 1):
+            for other, distance, _ in process.extract(
+                word,
+                self._by_letters.get(letters, ()),
+                scorer=OSA.distance,
+                score_cutoff=edits,
+                limit=None,
+            ):
+                found[other] = int(distance)
+        return found
+
+
+class Vocabulary:
+    """The words of an index as of a commit. Any thread may ask it."""
+
+    __slots__ = ("_completions", "_lexicon", "_parts", "_similar", "_terms")
+
+    def __init__(self, terms: Terms, lexicon: Callable[[], Lexicon]) -> None:
+        self._terms = terms
+        self._lexicon = lexicon
+        self._similar: dict[str, tuple[Similar, ...]] = {}
+        self._completions: dict[str, tuple[str, ...]] = {}
+        self._parts: dict[str, tuple[str, str] | None] = {}
+
+    def frequency(self, word: str) -> int:
+        """Return in how many documents a word is as it is written."""
+        return self._terms.frequency(word)
+
+    def spellings(self, word: str) -> Sequence[str]:
+        """Return how an unknown word is written with accents."""
+        return self._lexicon().spellings(word)
+
+    def similar(self, word: str) -> tuple[Similar, ...]:
+        """Return the words that an unknown one may stand for, the likeliest first: those one edit
+        away or, from `TWO_TYPOS_LETTERS_MIN` letters and where there is none, two. A number stands
+        for none: the next number is another thing."""
+        return _kept(self._similar, word, self._similar_to)
+
+    def _similar_to(self, typed: str) -> tuple[Similar, ...]:
+        word = fold(typed)
+        if len(word) < TYPO_LETTERS_MIN or word.isdigit():
+            return ()
+        lexicon = self._lexicon()
+        found = lexicon.within(1, word)
+        if not found and len(word) >= TWO_TYPOS_LETTERS_MIN:
+            found = lexicon.within(2, word)
+        likely: list[tuple[float, str, Similar]] = []
+        for other, edits in found.items():
+            # Few people miss the first letter.
+            weight = 0.5**edits * (1.0 if other[0] == word[0] else 0.5)
+            for written in (other, *lexicon.spellings(other)):
+                if frequency := self._terms.frequency(written):
+                    score = weight * log(1 + frequency)
+                    likely.append((-score, written, Similar(written, weight)))
+        likely.sort(key=lambda one: one[:2])
+        return tuple(similar for _, _, similar in likely[:SIMILAR_MAX])
+
+    def completions(self, beginning: str) -> tuple[str, ...]:
+        """Return the most frequent words that begin so, `COMPLETIONS_MAX` at most; accents need
+        not be typed."""
+        return _kept(self._completions, beginning, self._completions_of)
+
+    def _completions_of(self, beginning: str) -> tuple[str, ...]:
+        found = dict(self._terms.beginning(beginning, COMPLETIONS_MAX))
+        for word in self._lexicon().accented(beginning):
+            found[word] = self._terms.frequency(word)
+        best = sorted(found, key=lambda word: (-found[word], word))
+        return tuple(best[:COMPLETIONS_MAX])
+
+    def parts(self, word: str) -> tuple[str, str] | None:
+        """Return the two known words that an unknown one is made of, as where a space was left
+        out: of all cuts the one whose rarer word is the most frequent."""
+        return _kept(self._parts, word, self._parts_of)
+
+    def _parts_of(self, word: str) -> tuple[str, str] | None:
+        best, most = None, 0
+        for at in range(1, len(word)):
+            left, right = word[:at], word[at:]
+            # A single letter is a word only beside a number.
+            if min(at, len(right)) < 2 and left[-1].isdigit() == right[0].isdigit():
+                continue
+            rarer = min(self._terms.frequency(left), self._terms.frequency(right))
+            if rarer > most:
+                best, most = (left, right), rarer
+        return best
+
+
+def _kept(answers: dict[str, Answer], word: str, answer: Callable[[str], Answer]) -> Answer:
+    try:
+        return answers[word]
+    except KeyError:
+        if len(answers) >= ANSWERS_MAX:
+            answers.clear()
+        answers[word] = found = answer(word)
+        return found
+
+
+class Lexicons:
+    """The lexicon of an index that goes on changing. After a commit it is read anew on a thread as
+    soon as somebody asks, and the one before serves meanwhile. The very first is read by who asks
+    for it: `ready` tells beforehand whether that would take its time."""
+
+    __slots__ = ("_generation", "_lexicon", "_lock", "_not_before", "_reading")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lexicon: Lexicon | None = None
+        self._generation = -1
+        self._not_before = 0.0
+        self._reading: threading.Thread | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is one already."""
+        return self._lexicon is not None
+
+    def of(self, terms: Terms, generation: int) -> Lexicon:
+        """Return the lexicon of an index, which holds `terms` since its commit `generation`."""
+        lexicon = self._lexicon
+        if lexicon is None:
+            with self._lock:
+                return self._lexicon or self._read(terms, generation)
+        if generation > self._generation and machine.monotonic() >= self._not_before:
+            self._refresh(terms, generation)
+        return lexicon
+
+    def _refresh(self, terms: Terms, generation: int) -> None:
+        with self._lock:
+            if self._reading is None or not self._reading.is_alive():
+                self._reading = threading.Thread(
+                    target=self._read, args=(terms, generation), name="lexicon", daemon=True
+                )
+                self._reading.start()
+
+    def _read(self, terms: Terms, generation: int) -> Lexicon:
+        began = machine.monotonic()
+        lexicon = Lexicon(word for word, _ in terms.beginning("", WORDS_MAX))
+        ended = machine.monotonic()
+        self._not_before = ended + REST * (ended - began)
+        self._lexicon, self._generation = lexicon, generation
+        return lexicon
+
+    def settle(self) -> None:
+        """Wait until nothing is being read."""
+        if (reading := self._reading) is not None:
+            reading.join()
