@@ -7,7 +7,7 @@ word may be the beginning of.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from hansa.kernel.structs import Struct
@@ -20,7 +20,7 @@ SYNONYM: Final = 0.7
 JOINED: Final = 0.8
 PARTED: Final = 0.8
 GUESSED_PARTS: Final = 0.5
-COMPLETED: Final = 0.5
+UNFINISHED: Final = 0.5
 """How much alternatives count against what was typed; how the weights were found is told in
 `docs/search.md`."""
 
@@ -153,34 +153,36 @@ class _Planning:
         return 0, None
 
     def _one(self, word: str, term: str, *, unfinished: bool) -> Slot:
-        found: dict[tuple[str, ...], Alternative] = {(term,): Alternative((term,))}
+        typed = Alternative((term,))
+        others: dict[tuple[str, ...], Alternative] = {}
 
         def add(terms: tuple[str, ...], weight: float, together: bool = False) -> None:
-            if terms not in found or found[terms].weight < weight:
-                found[terms] = Alternative(terms, weight, together)
+            if terms not in others or others[terms].weight < weight:
+                others[terms] = Alternative(terms, weight, together)
 
         known = self.vocabulary.frequency(word) > 0
         if (quantity := _QUANTITY.fullmatch(word)) is not None:
             parts = tuple(part for part in quantity.groups() if part)
             if all(map(self.vocabulary.frequency, parts)):
                 add(parts, PARTED, True)
-        if unfinished:
-            completions = self.vocabulary.completions(word)
-            known = known or bool(completions)
+        if unfinished and (completions := self.vocabulary.completions(word)):
+            known = True
             for other in completions:
-                add((self.term(other),), COMPLETED)
+                add((self.term(other.word),), other.weight)
+            typed = Alternative((term,), UNFINISHED)
         if not known:
             spellings = self.vocabulary.spellings(word)
             for other in spellings:
                 add((self.term(other),), 1.0)
             if not spellings and self.typo:
                 self._guess(word, add)
-        return Slot(tuple(found.values()))
+        same = others.pop(typed.terms, typed)
+        return Slot((max(typed, same, key=lambda one: one.weight), *others.values()))
 
-    def _guess(self, word: str, add: "_Add") -> None:
+    def _guess(self, word: str, add: Callable[[tuple[str, ...], float, bool], None]) -> None:
         meant: list[str] = []
         for similar in self.vocabulary.similar(word):
-            add((self.term(similar.word),), similar.weight)
+            add((self.term(similar.word),), similar.weight, False)
             meant.append(similar.word)
         if (parts := self.vocabulary.parts(word)) is not None:
             add(parts, GUESSED_PARTS, True)

@@ -7,8 +7,8 @@ as of a commit not long ago. Words beyond those are found as ever, but no typo l
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
-from math import log
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import sqrt
 from typing import Final, Protocol, TypeVar
 
 from rapidfuzz import process
@@ -25,6 +25,8 @@ TYPO_LETTERS_MIN: Final = 4
 TWO_TYPOS_LETTERS_MIN: Final = 8
 SIMILAR_MAX: Final = 5
 COMPLETIONS_MAX: Final = 20
+COMPLETIONS_SEEN: Final = 200
+"""How many of the words that begin so are looked at, by how frequent they are."""
 ANSWERS_MAX: Final = 2_048
 """How many answers are kept for searches to come."""
 REST: Final = 20
@@ -41,14 +43,18 @@ class Terms(Protocol):
         """Return in how many documents a word is."""
         ...
 
+    def naming(self, word: str) -> int:
+        """Return in how many titles a word is, in whichever of its forms."""
+        ...
+
     def beginning(self, prefix: str, limit: int) -> Sequence[tuple[str, int]]:
         """Return the words that begin so, the most frequent first, each with how many documents it
         is in."""
         ...
 
 
-class Similar(Struct):
-    """A word that may be meant, and how much it counts against one that is known, up to 1."""
+class Meant(Struct):
+    """A word that may be meant, and how much it counts against one that was typed, up to 1."""
 
     word: str
     weight: float
@@ -107,8 +113,8 @@ class Vocabulary:
     def __init__(self, terms: Terms, lexicon: Callable[[], Lexicon]) -> None:
         self._terms = terms
         self._lexicon = lexicon
-        self._similar: dict[str, tuple[Similar, ...]] = {}
-        self._completions: dict[str, tuple[str, ...]] = {}
+        self._similar: dict[str, tuple[Meant, ...]] = {}
+        self._completions: dict[str, tuple[Meant, ...]] = {}
         self._parts: dict[str, tuple[str, str] | None] = {}
 
     def frequency(self, word: str) -> int:
@@ -119,42 +125,39 @@ class Vocabulary:
         """Return how an unknown word is written with accents."""
         return self._lexicon().spellings(word)
 
-    def similar(self, word: str) -> tuple[Similar, ...]:
+    def similar(self, word: str) -> tuple[Meant, ...]:
         """Return the words that an unknown one may stand for, the likeliest first: those one edit
         away or, from `TWO_TYPOS_LETTERS_MIN` letters and where there is none, two. A number stands
         for none: the next number is another thing."""
         return _kept(self._similar, word, self._similar_to)
 
-    def _similar_to(self, typed: str) -> tuple[Similar, ...]:
+    def _similar_to(self, typed: str) -> tuple[Meant, ...]:
         word = fold(typed)
-        if len(word) < TYPO_LETTERS_MIN or word.isdigit():
+        if len(word) < TYPO_LETTERS_MIN - 1 or word.isdigit():
             return ()
         lexicon = self._lexicon()
         found = lexicon.within(1, word)
         if not found and len(word) >= TWO_TYPOS_LETTERS_MIN:
             found = lexicon.within(2, word)
-        likely: list[tuple[float, str, Similar]] = []
-        for other, edits in found.items():
-            # Few people miss the first letter.
-            weight = 0.5**edits * (1.0 if other[0] == word[0] else 0.5)
-            for written in (other, *lexicon.spellings(other)):
-                if frequency := self._terms.frequency(written):
-                    score = weight * log(1 + frequency)
-                    likely.append((-score, written, Similar(written, weight)))
-        likely.sort(key=lambda one: one[:2])
-        return tuple(similar for _, _, similar in likely[:SIMILAR_MAX])
+        close: dict[str, float] = {}
+        for other in found:
+            if len(other) >= TYPO_LETTERS_MIN:
+                for written in (other, *lexicon.spellings(other)):
+                    # Few people miss the first letter.
+                    close[written] = 1.0 if other[0] == word[0] else 0.5
+        frequent = {one: count for one in close if (count := self._terms.frequency(one))}
+        return likeliest(self._terms, frequent, close)[:SIMILAR_MAX]
 
-    def completions(self, beginning: str) -> tuple[str, ...]:
-        """Return the most frequent words that begin so, `COMPLETIONS_MAX` at most; accents need
-        not be typed."""
+    def completions(self, beginning: str) -> tuple[Meant, ...]:
+        """Return the words that begin so and are the likeliest to be searched for: those that name
+        documents, and among them the frequent ones. Accents need not be typed."""
         return _kept(self._completions, beginning, self._completions_of)
 
-    def _completions_of(self, beginning: str) -> tuple[str, ...]:
-        found = dict(self._terms.beginning(beginning, COMPLETIONS_MAX))
+    def _completions_of(self, beginning: str) -> tuple[Meant, ...]:
+        frequent = dict(self._terms.beginning(beginning, COMPLETIONS_SEEN))
         for word in self._lexicon().accented(beginning):
-            found[word] = self._terms.frequency(word)
-        best = sorted(found, key=lambda word: (-found[word], word))
-        return tuple(best[:COMPLETIONS_MAX])
+            frequent[word] = self._terms.frequency(word)
+        return likeliest(self._terms, frequent)[:COMPLETIONS_MAX]
 
     def parts(self, word: str) -> tuple[str, str] | None:
         """Return the two known words that an unknown one is made of, as where a space was left
@@ -172,6 +175,21 @@ class Vocabulary:
             if rarer > most:
                 best, most = (left, right), rarer
         return best
+
+
+def likeliest(
+    terms: Terms, frequent: Mapping[str, int], close: Mapping[str, float] | None = None
+) -> tuple[Meant, ...]:
+    """Return words by how likely they are searched for, given in how many documents each is, which
+    counts a tenth of in how many titles, and how close to what was typed. The weights are roots of
+    the shares of the first: a word a hundred times rarer counts a tenth."""
+    shares = {
+        word: (min(terms.naming(word), count) + count / 10) * (close[word] ** 2 if close else 1.0)
+        for word, count in frequent.items()
+    }
+    most = max(shares.values(), default=1.0)
+    ordered = sorted(shares, key=lambda word: (-shares[word], word))
+    return tuple(Meant(word, sqrt(shares[word] / most)) for word in ordered)
 
 
 def _kept(answers: dict[str, Answer], word: str, answer: Callable[[str], Answer]) -> Answer:
