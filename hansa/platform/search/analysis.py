@@ -44,22 +44,23 @@ STEMMERS: Final = {
 }
 """Languages by ISO 639-1 whose endings are known: Snowball's stemmers."""
 
-UNSTEMMED: Final = frozenset(
-    "aa ab ae af ak am an as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy dv"
-    " dz ee eo et eu fa ff fj fo fy ga gd gl gn gu gv ha he hi ho hr ht hy hz ia id ie ig ii ik io"
-    " is iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi"
-    " mk ml mn mr ms mt my na nd ne ng nr nv ny oc oj om or os pa pi pl ps qu rm rn rw sa sc sd se"
-    " sg si sk sl sm sn so sq sr ss st su sw te tg th ti tk tl tn to ts tt tw ty ug uk ur uz ve vi"
-    " vo wa wo xh yi yo za zh zu".split()
-)
+_OTHERS: Final = """
+aa ab ae af ak am an as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy dv dz ee
+eo et eu fa ff fj fo fy ga gd gl gn gu gv ha he hi ho hr ht hy hz ia id ie ig ii ik io is iu ja jv
+ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt
+my na nd ne ng nr nv ny oc oj om or os pa pi pl ps qu rm rn rw sa sc sd se sg si sk sl sm sn so sq
+sr ss st su sw te tg th ti tk tl tn to ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+"""
+UNSTEMMED: Final = frozenset(_OTHERS.split())
 """The other languages of ISO 639-1: their words are found as they are written."""
 
-# Letters with marks that stand by themselves, such as the vowels of Devanagari, are one word only
-# for the slower tokenizer.
-_MARKED: Final = frozenset(
-    "ar as bn bo dv fa gu he hi km kn ks ku lo ml mr my ne or pa ps sa sd si ta te th ug ur yi".split()
-)
-_SIGNS: Final = dict.fromkeys(map(ord, "™℠®©"), " ")
+# Letters with marks that stand by themselves, such as the vowels of Devanagari, are in one word
+# only for the slower tokenizer.
+_SET_WITH_MARKS: Final = """
+ar as bn bo dv fa gu he hi km kn ks ku lo ml mr my ne or pa ps sa sd si ta te th ug ur yi
+"""
+_MARKED: Final = frozenset(_SET_WITH_MARKS.split())
+_SIGNS: Final = {**dict.fromkeys(map(ord, "™℠®©"), " "), ord("İ"): "I"}
 _UNSPACED: Final = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
     "\u3005\u3040-\u30ff\u31f0-\u31ff"  # Japanese
@@ -75,19 +76,18 @@ class UnknownLocale(ValueError):
 
 class Analyzer:
     """What makes words of texts in a language: `plain` as they are written, `stemmed` as they are
-    compared, both for texts that went through `text`. `stops` are words that say little."""
+    compared, both for texts that went through `text`; `stem` is for single words. `stops` are words
+    that say little."""
 
-    __slots__ = ("_words", "language", "plain", "stemmed", "stops")
+    __slots__ = ("_words", "language", "plain", "stem", "stemmed", "stops")
 
     def __init__(self, language: str) -> None:
         self.language = language
-        self.plain = _builder(language).build()
+        self.plain = _words_of(language).build()
         # One for searches alone: an analyzer is handed to an index and used by its writer.
-        self._words = _builder(language).build()
-        stemmed = _builder(language)
-        if language in STEMMERS:
-            stemmed = stemmed.filter(Filter.stemmer(STEMMERS[language]))
-        self.stemmed = stemmed.filter(Filter.ascii_fold()).build()
+        self._words = _words_of(language).build()
+        self.stemmed = _with_stems(_words_of(language), language)
+        self.stem = _with_stems(TextAnalyzerBuilder(Tokenizer.raw()), language)
         self.stops = STOP_WORDS.get(language, frozenset())
 
     def text(self, text: str) -> str:
@@ -99,8 +99,8 @@ class Analyzer:
         return self._words.analyze(text if text.isascii() else _normal(text, singles=False))
 
     def term(self, word: str) -> str:
-        """Return what a word is compared by."""
-        return _term(self.language, word)
+        """Return what a word, of `words`, is compared by."""
+        return _term(self, word)
 
 
 @lru_cache(maxsize=64)
@@ -128,10 +128,10 @@ def language_of(locale: str) -> str:
 
 def fold(word: str) -> str:
     """Return a word without accents, as terms are."""
-    return word if word.isascii() else " ".join(_FOLDING.analyze(word))
+    return word if word.isascii() else "".join(_FOLDING.analyze(word))
 
 
-def _builder(language: str) -> TextAnalyzerBuilder:
+def _words_of(language: str) -> TextAnalyzerBuilder:
     marked = language in _MARKED
     tokenizer = Tokenizer.regex(r"[\p{L}\p{N}\p{M}]+") if marked else Tokenizer.simple()
     return (
@@ -146,10 +146,15 @@ _FOLDING: Final[TextAnalyzer] = (
 )
 
 
+def _with_stems(builder: TextAnalyzerBuilder, language: str) -> TextAnalyzer:
+    if language in STEMMERS:
+        builder = builder.filter(Filter.stemmer(STEMMERS[language]))
+    return builder.filter(Filter.ascii_fold()).build()
+
+
 @lru_cache(maxsize=1 << 14)
-def _term(language: str, word: str) -> str:
-    terms = _analyzer(language).stemmed.analyze(word)
-    return terms[0] if terms else word
+def _term(analyzer: Analyzer, word: str) -> str:
+    return "".join(analyzer.stem.analyze(word))
 
 
 def _normal(text: str, *, singles: bool) -> str:

@@ -59,7 +59,9 @@ def evaluate(search: Search, judgements: Judgements, *, k: int = 10) -> Report:
     return Report(means(relevant), tuple(answered))
 
 
-def compared(before: Report, after: Report, judgements: Judgements, *, k: int = 10) -> list[Changed]:
+def compared(
+    before: Report, after: Report, judgements: Judgements, *, k: int = 10
+) -> list[Changed]:
     """Return the searches that find other documents than before, the worst loss first."""
     return changed(before.rankings, after.rankings, judgements, k)
 

@@ -1,7 +1,7 @@
 """Plan: what a search looks for: slots of alternatives, made of its words. Pure.
 
-A slot stands for a word that was typed, or for several that mean one thing. Its first alternative is
-what was typed; the others are synonyms, the same in one word or in two (``flat screen``,
+A slot stands for a word that was typed, or for several that mean one thing. Its first alternative
+is what was typed; the others are synonyms, the same in one word or in two (``flat screen``,
 ``flatscreen``; ``8gb``, ``8 gb``), what a word that is not known may stand for, and what the last
 word may be the beginning of.
 """
@@ -21,8 +21,7 @@ JOINED: Final = 0.8
 PARTED: Final = 0.8
 GUESSED_PARTS: Final = 0.5
 UNFINISHED: Final = 0.5
-"""How much alternatives count against what was typed; how the weights were found is told in
-`docs/search.md`."""
+"""How much alternatives count against what was typed."""
 
 _QUOTES: Final = str.maketrans("“”„«»", '"""""')
 # A quote opens at the beginning of a word only: 17" is inches.
@@ -167,13 +166,13 @@ class _Planning:
                 add(parts, PARTED, True)
         if unfinished and (completions := self.vocabulary.completions(word)):
             known = True
-            for other in completions:
-                add((self.term(other.word),), other.weight)
+            for meant in completions:
+                add((self.term(meant.word),), meant.weight)
             typed = Alternative((term,), UNFINISHED)
         if not known:
             spellings = self.vocabulary.spellings(word)
-            for other in spellings:
-                add((self.term(other),), 1.0)
+            for spelling in spellings:
+                add((self.term(spelling),), 1.0)
             if not spellings and self.typo:
                 self._guess(word, add)
         same = others.pop(typed.terms, typed)

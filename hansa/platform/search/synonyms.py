@@ -1,4 +1,4 @@
-"""Synonyms: words and phrases that a site says mean the same, and words it says mean little. Pure."""
+"""Synonyms: what a site says of words: which mean the same, which mean little. Pure."""
 
 from collections.abc import Sequence
 from typing import Final

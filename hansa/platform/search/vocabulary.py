@@ -24,7 +24,9 @@ TYPO_LETTERS_MIN: Final = 4
 """Shorter words have too many neighbours to guess (Algolia's rule; Meilisearch's is 5)."""
 TWO_TYPOS_LETTERS_MIN: Final = 8
 SIMILAR_MAX: Final = 5
-COMPLETIONS_MAX: Final = 20
+WEIGHT_MIN: Final = 0.1
+"""A word that counts less than this against another is not what is meant."""
+COMPLETIONS_MAX: Final = 40
 COMPLETIONS_SEEN: Final = 200
 """How many of the words that begin so are looked at, by how frequent they are."""
 ANSWERS_MAX: Final = 2_048
@@ -146,7 +148,7 @@ class Vocabulary:
                     # Few people miss the first letter.
                     close[written] = 1.0 if other[0] == word[0] else 0.5
         frequent = {one: count for one in close if (count := self._terms.frequency(one))}
-        return likeliest(self._terms, frequent, close)[:SIMILAR_MAX]
+        return self.likeliest(frequent, close)[:SIMILAR_MAX]
 
     def completions(self, beginning: str) -> tuple[Meant, ...]:
         """Return the words that begin so and are the likeliest to be searched for: those that name
@@ -157,7 +159,23 @@ class Vocabulary:
         frequent = dict(self._terms.beginning(beginning, COMPLETIONS_SEEN))
         for word in self._lexicon().accented(beginning):
             frequent[word] = self._terms.frequency(word)
-        return likeliest(self._terms, frequent)[:COMPLETIONS_MAX]
+        return self.likeliest(frequent)[:COMPLETIONS_MAX]
+
+    def likeliest(
+        self, frequent: Mapping[str, int], close: Mapping[str, float] | None = None
+    ) -> tuple[Meant, ...]:
+        """Return words by how likely they are searched for, given in how many documents each is,
+        which counts a tenth of in how many titles, and how close to what was typed. The weights are
+        roots of the shares of the first: a word a hundred times rarer counts a tenth, and one that
+        is rarer still is left out."""
+        shares: dict[str, float] = {}
+        for word, count in frequent.items():
+            share = min(self._terms.naming(word), count) + count / 10
+            shares[word] = share * close[word] ** 2 if close else share
+        most = max(shares.values(), default=1.0)
+        likely = [word for word, share in shares.items() if share >= WEIGHT_MIN**2 * most]
+        likely.sort(key=lambda word: (-shares[word], word))
+        return tuple(Meant(word, sqrt(shares[word] / most)) for word in likely)
 
     def parts(self, word: str) -> tuple[str, str] | None:
         """Return the two known words that an unknown one is made of, as where a space was left
@@ -175,21 +193,6 @@ class Vocabulary:
             if rarer > most:
                 best, most = (left, right), rarer
         return best
-
-
-def likeliest(
-    terms: Terms, frequent: Mapping[str, int], close: Mapping[str, float] | None = None
-) -> tuple[Meant, ...]:
-    """Return words by how likely they are searched for, given in how many documents each is, which
-    counts a tenth of in how many titles, and how close to what was typed. The weights are roots of
-    the shares of the first: a word a hundred times rarer counts a tenth."""
-    shares = {
-        word: (min(terms.naming(word), count) + count / 10) * (close[word] ** 2 if close else 1.0)
-        for word, count in frequent.items()
-    }
-    most = max(shares.values(), default=1.0)
-    ordered = sorted(shares, key=lambda word: (-shares[word], word))
-    return tuple(Meant(word, sqrt(shares[word] / most)) for word in ordered)
 
 
 def _kept(answers: dict[str, Answer], word: str, answer: Callable[[str], Answer]) -> Answer:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-
-from hansa.platform.search.curation import Curation
 from hansa.platform.search.engine.index import Index
 from hansa.platform.search.engine.layout import Change
+
+from hansa.platform.search.curation import Curation
 from hansa.platform.search.evaluation import (
     Baseline,
     Judgements,
@@ -48,6 +48,8 @@ PRODUCTS: Final = Schema(
 """The weights that a shop's products have."""
 ABSTRACTS: Final = Schema((Field("title", "text"), Field("text", "text")), title="title")
 """Prose, with the weights that fields have when nobody says any."""
+
+NOBODY: Final = Curation()
 
 
 def products(folder: Path) -> Iterator[dict[str, Any]]:
@@ -112,9 +114,8 @@ def indexed(folder: Path, schema: Schema, documents: Iterable[dict[str, Any]]) -
 _id_of: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
-def search_of(index: Index, **options: Any) -> Search:
+def search_of(index: Index, curation: Curation = NOBODY, **options: Any) -> Search:
     """What searches in an index, as its visitors do."""
-    curation = Curation()
 
     def search(q: str, limit: int) -> list[str]:
         request = SearchRequest(q=q, per_page=limit, fields=("id",), **options)
