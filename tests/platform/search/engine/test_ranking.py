@@ -68,7 +68,7 @@ def test_one_word_finds_two_and_two_find_one(index: Index) -> None:
 def test_a_phrase_is_found_word_by_word(index: Index) -> None:
     assert found(index, '"flat screen"') == ["flat"]
     assert found(index, '"screen flat"') == ["screen first"]
-    assert found(index, '"laptop" light') == ["laptop", "notebook"]
+    assert found(index, '"laptop" light') == ["laptop", "notebook", "case"]
     assert found(index, '"light red"') == []
 
 
