@@ -7,6 +7,7 @@ as of a commit not long ago. Words beyond those are found as ever, but no typo l
 
 import threading
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import sqrt
 from typing import Final, Protocol, TypeVar
@@ -19,7 +20,9 @@ from hansa.kernel.structs import Struct
 from hansa.platform.search.analysis import fold
 
 WORDS_MAX: Final = 100_000
-"""How many words are kept to compare with: some 8 MB."""
+"""How many words are kept to compare with: some 12 MB."""
+INITIALS_MAX: Final = 64
+"""How many letters, the most frequent, may stand for a wrong first one."""
 TYPO_LETTERS_MIN: Final = 4
 """Shorter words have too many neighbours to guess (Algolia's rule; Meilisearch's is 5)."""
 TWO_TYPOS_LETTERS_MIN: Final = 8
@@ -63,22 +66,27 @@ class Meant(Struct):
 
 
 class Lexicon:
-    """Words to compare with, by how many letters they have without accents."""
+    """Words to compare with, without accents."""
 
-    __slots__ = ("_accented", "_by_letters", "_spellings")
+    __slots__ = ("_accented", "_alike", "_initials", "_spellings", "_words")
 
     def __init__(self, words: Iterable[str]) -> None:
-        self._by_letters: dict[int, list[str]] = {}
+        self._words: set[str] = set()
+        self._alike: dict[tuple[str, int], list[str]] = {}
+        """By the first letter and how many there are."""
         self._spellings: dict[str, list[str]] = {}
         for word in words:
             folded = word
             if not word.isascii() and (folded := fold(word)) != word:
                 self._spellings.setdefault(folded, []).append(word)
-                if len(self._spellings[folded]) > 1:
-                    continue
-            if not folded.isdigit():
-                self._by_letters.setdefault(len(folded), []).append(folded)
+            if folded and folded not in self._words and not folded.isdigit():
+                self._words.add(folded)
+                self._alike.setdefault((folded[0], len(folded)), []).append(folded)
         self._accented = sorted(self._spellings)
+        initials = Counter({first: 0 for first, _ in self._alike})
+        for (first, _), alike in self._alike.items():
+            initials[first] += len(alike)
+        self._initials = [first for first, _ in initials.most_common(INITIALS_MAX)]
 
     def spellings(self, word: str) -> Sequence[str]:
         """Return how a word is written with accents; nothing where it has none."""
@@ -91,20 +99,32 @@ class Lexicon:
                 break
             yield from self._spellings[self._accented[at]]
 
-    def within(self, edits: int, word: str) -> dict[str, int]:
-        """Return the words at most so many edits away: letters that are missing, too many, wrong,
+    def one_edit_from(self, word: str) -> set[str]:
+        """Return the words that one edit makes of one: a letter that is missing, too many, wrong,
         or exchanged with the next (the optimal string alignment of Damerau and Levenshtein)."""
-        found: dict[str, int] = {}
-        for letters in range(len(word) - edits, len(word) + edits + 1):
-            for other, distance, _ in process.extract(
+        rest = word[1:]
+        others = {rest, word[1:2] + word[:1] + word[2:]}
+        for initial in self._initials:
+            others |= {initial + rest, initial + word}
+        return self._words & others | self._within(1, word)
+
+    def two_edits_from(self, word: str) -> set[str]:
+        """Return the words that two edits make of one, neither of its first letter."""
+        return self._within(2, word)
+
+    def _within(self, edits: int, word: str) -> set[str]:
+        """The words at most so many edits away that begin with the same letter."""
+        return {
+            other
+            for letters in range(len(word) - edits, len(word) + edits + 1)
+            for other, _, _ in process.extract(
                 word,
-                self._by_letters.get(letters, ()),
+                self._alike.get((word[0], letters), ()),
                 scorer=OSA.distance,
                 score_cutoff=edits,
                 limit=None,
-            ):
-                found[other] = int(distance)
-        return found
+            )
+        }
 
 
 class Vocabulary:
@@ -129,8 +149,8 @@ class Vocabulary:
 
     def similar(self, word: str) -> tuple[Meant, ...]:
         """Return the words that an unknown one may stand for, the likeliest first: those one edit
-        away or, from `TWO_TYPOS_LETTERS_MIN` letters and where there is none, two. A number stands
-        for none: the next number is another thing."""
+        away or, from `TWO_TYPOS_LETTERS_MIN` letters and where there is none, two that leave the
+        first letter. A number stands for none: the next number is another thing."""
         return _kept(self._similar, word, self._similar_to)
 
     def _similar_to(self, typed: str) -> tuple[Meant, ...]:
@@ -138,9 +158,9 @@ class Vocabulary:
         if len(word) < TYPO_LETTERS_MIN - 1 or word.isdigit():
             return ()
         lexicon = self._lexicon()
-        found = lexicon.within(1, word)
+        found = lexicon.one_edit_from(word)
         if not found and len(word) >= TWO_TYPOS_LETTERS_MIN:
-            found = lexicon.within(2, word)
+            found = lexicon.two_edits_from(word)
         close: dict[str, float] = {}
         for other in found:
             if len(other) >= TYPO_LETTERS_MIN:

@@ -107,7 +107,7 @@ def test_every_word_one_edit_away_is_found(words: set[str], data: st.DataObject)
             ]
         )
     )
-    assert word in Lexicon(words).within(1, typed)
+    assert word in Lexicon({*words, letter}).one_edit_from(typed)
 
 
 # ---- following an index
@@ -121,12 +121,12 @@ def test_the_first_lexicon_is_read_at_once_and_later_ones_beside(
     assert not lexicons.ready
     first = lexicons.of(Known({"laptop": 1}), 1)
     assert lexicons.ready
-    assert first.within(1, "labtop")
+    assert first.one_edit_from("labtop")
     assert lexicons.of(Known({"laptop": 1}), 1) is first
     # The one before serves whoever asks first after a commit.
     assert lexicons.of(Known({"mouse": 1}), 2) is first
     lexicons.settle()
-    assert lexicons.of(Known({"mouse": 1}), 2).within(1, "moose")
+    assert lexicons.of(Known({"mouse": 1}), 2).one_edit_from("moose")
 
 
 def test_an_index_that_commits_often_is_not_read_as_often() -> None:

@@ -63,4 +63,10 @@ def test_several_values_are_several_texts() -> None:
 
 def test_texts_are_as_the_analyzers_want_them() -> None:
     schema = Schema((Field("text", "text"),), locale="ja")
-    assert Wordings(schema).of({"text": "東京都"}).bag[0].split() == ["東京", "京都", "東", "京", "都"]
+    assert Wordings(schema).of({"text": "東京都"}).bag[0].split() == [
+        "東京",
+        "京都",
+        "東",
+        "京",
+        "都",
+    ]
