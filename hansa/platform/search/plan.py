@@ -26,7 +26,6 @@ UNFINISHED: Final = 0.5
 _QUOTES: Final = str.maketrans("“”„«»", '"""""')
 # A quote opens at the beginning of a word only: 17" is inches.
 _MARKED: Final = re.compile(r'(?<!\S)(-?)"([^"]+)"(?!\w)|(?<!\S)-(?=[^\W_])(\S+)')
-_QUANTITY: Final = re.compile(r"(\d+)([^\W\d_]+)|([^\W\d_]+)(\d+)")
 
 
 class Alternative(Struct):
@@ -159,11 +158,9 @@ class _Planning:
             if terms not in others or others[terms].weight < weight:
                 others[terms] = Alternative(terms, weight, together)
 
-        known = self.vocabulary.frequency(word) > 0
-        if (quantity := _QUANTITY.fullmatch(word)) is not None:
-            parts = tuple(part for part in quantity.groups() if part)
-            if all(map(self.vocabulary.frequency, parts)):
-                add(parts, PARTED, True)
+        known = self.vocabulary.known(word)
+        if known and (parts := self.vocabulary.parts(word)) is not None:
+            add(parts, PARTED, True)
         if unfinished and (completions := self.vocabulary.completions(word)):
             known = True
             for meant in completions:

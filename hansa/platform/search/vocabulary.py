@@ -29,6 +29,7 @@ TWO_TYPOS_LETTERS_MIN: Final = 8
 SIMILAR_MAX: Final = 5
 WEIGHT_MIN: Final = 0.1
 """A word that counts less than this against another is not what is meant."""
+PARTS_RATIO: Final = 4
 COMPLETIONS_MAX: Final = 40
 COMPLETIONS_SEEN: Final = 200
 """How many of the words that begin so are looked at, by how frequent they are."""
@@ -143,6 +144,10 @@ class Vocabulary:
         """Return in how many documents a word is as it is written."""
         return self._terms.frequency(word)
 
+    def known(self, word: str) -> bool:
+        """Tell whether documents have a word, or titles a form of it."""
+        return self._terms.frequency(word) > 0 or self._terms.naming(word) > 0
+
     def spellings(self, word: str) -> Sequence[str]:
         """Return how an unknown word is written with accents."""
         return self._lexicon().spellings(word)
@@ -150,7 +155,7 @@ class Vocabulary:
     def similar(self, word: str) -> tuple[Meant, ...]:
         """Return the words that an unknown one may stand for, the likeliest first: those one edit
         away or, from `TWO_TYPOS_LETTERS_MIN` letters and where there is none, two that leave the
-        first letter. A number stands for none: the next number is another thing."""
+        first letter. Digits are as they were typed: the next number is another thing."""
         return _kept(self._similar, word, self._similar_to)
 
     def _similar_to(self, typed: str) -> tuple[Meant, ...]:
@@ -162,8 +167,9 @@ class Vocabulary:
         if not found and len(word) >= TWO_TYPOS_LETTERS_MIN:
             found = lexicon.two_edits_from(word)
         close: dict[str, float] = {}
+        digits = _digits(word)
         for other in found:
-            if len(other) >= TYPO_LETTERS_MIN:
+            if len(other) >= TYPO_LETTERS_MIN and _digits(other) == digits:
                 for written in (other, *lexicon.spellings(other)):
                     # Few people miss the first letter.
                     close[written] = 1.0 if other[0] == word[0] else 0.5
@@ -198,12 +204,13 @@ class Vocabulary:
         return tuple(Meant(word, sqrt(shares[word] / most)) for word in likely)
 
     def parts(self, word: str) -> tuple[str, str] | None:
-        """Return the two known words that an unknown one is made of, as where a space was left
-        out: of all cuts the one whose rarer word is the most frequent."""
+        """Return the two words that one is made of, as where a space was left out: of all cuts the
+        one whose rarer word is the most frequent. Where the whole is a word, too, those are
+        more than `PARTS_RATIO` times as frequent: ``wifi`` is ``wi fi``."""
         return _kept(self._parts, word, self._parts_of)
 
     def _parts_of(self, word: str) -> tuple[str, str] | None:
-        best, most = None, 0
+        best, most = None, self._terms.frequency(word) * PARTS_RATIO
         for at in range(1, len(word)):
             left, right = word[:at], word[at:]
             # A single letter is a word only beside a number.
@@ -213,6 +220,10 @@ class Vocabulary:
             if rarer > most:
                 best, most = (left, right), rarer
         return best
+
+
+def _digits(word: str) -> str:
+    return "" if word.isalpha() else "".join(filter(str.isdigit, word))
 
 
 def _kept(answers: dict[str, Answer], word: str, answer: Callable[[str], Answer]) -> Answer:

@@ -75,10 +75,11 @@ def test_an_unknown_word_that_is_two() -> None:
     assert made.corrected == {"laptopcase": ("laptop case",)}
 
 
-def test_a_quantity_with_or_without_a_space() -> None:
-    assert shown(planned("8gb", vocabulary("8gb 8 gb"))) == [["8gb", f'"8 gb"*{PARTED}']]
-    assert shown(planned("8 gb", vocabulary("8gb 8 gb"))) == [["8+gb", f"8gb*{JOINED}"]]
-    assert shown(planned("8gb", vocabulary("8gb"))) == [["8gb"]]
+def test_a_word_that_is_mostly_written_as_two() -> None:
+    words = vocabulary({"8gb": 10, "8": 90, "gb": 41, "1tb": 10, "1": 90, "tb": 40})
+    assert shown(planned("8gb", words)) == [["8gb", f'"8 gb"*{PARTED}']]
+    assert shown(planned("1tb", words)) == [["1tb"]]
+    assert shown(planned("8 gb", words)) == [["8+gb", f"8gb*{JOINED}"]]
 
 
 # ---- typos
@@ -94,6 +95,11 @@ def test_known_words_are_not_corrected_and_nothing_is_where_typos_are_off() -> N
     assert planned("case").corrected == {}
     assert shown(planned("labtop", typo=False)) == [["labtop"]]
     assert planned("labtop", typo=False).corrected == {}
+
+
+def test_a_form_of_a_word_that_titles_have_is_no_typo() -> None:
+    words = vocabulary({"lens": 9}, {"mens": 3})
+    assert shown(planned("mens", words)) == [["men"]]
 
 
 def test_missing_accents_are_no_typo() -> None:
