@@ -171,17 +171,24 @@ class _Planning:
             for spelling in spellings:
                 add((self.term(spelling),), 1.0)
             if not spellings and self.typo:
-                self._guess(word, add)
+                self._guess(word, add, unfinished=unfinished)
         same = others.pop(typed.terms, typed)
         return Slot((max(typed, same, key=lambda one: one.weight), *others.values()))
 
-    def _guess(self, word: str, add: Callable[[tuple[str, ...], float, bool], None]) -> None:
-        meant: list[str] = []
-        for similar in self.vocabulary.similar(word):
-            add((self.term(similar.word),), similar.weight, False)
-            meant.append(similar.word)
+    def _guess(
+        self,
+        word: str,
+        add: Callable[[tuple[str, ...], float, bool], None],
+        *,
+        unfinished: bool,
+    ) -> None:
+        meant = self.vocabulary.similar_beginnings(word) if unfinished else ()
+        meant = meant or self.vocabulary.similar(word)
+        for one in meant:
+            add((self.term(one.word),), one.weight, False)
+        corrected = [one.word for one in meant]
         if (parts := self.vocabulary.parts(word)) is not None:
             add(parts, GUESSED_PARTS, True)
-            meant.append(" ".join(parts))
-        if meant:
-            self.corrected[word] = tuple(meant)
+            corrected.append(" ".join(parts))
+        if corrected:
+            self.corrected[word] = tuple(corrected)

@@ -113,6 +113,23 @@ class Lexicon:
         """Return the words that two edits make of one, neither of its first letter."""
         return self._within(2, word)
 
+    def one_edit_from_beginning(self, word: str) -> set[str]:
+        """Return the words of which one edit, not of the first letter, makes a beginning of one."""
+        longer = [
+            other
+            for (first, letters), alike in self._alike.items()
+            if first == word[0] and letters >= len(word) - 1
+            for other in alike
+        ]
+        found: set[str] = set()
+        for letters in range(len(word) - 1, len(word) + 2):
+            beginnings = [other[:letters] for other in longer]
+            for _, _, place in process.extract(
+                word, beginnings, scorer=OSA.distance, score_cutoff=1, limit=None
+            ):
+                found.add(longer[place])
+        return found
+
     def _within(self, edits: int, word: str) -> set[str]:
         """The words at most so many edits away that begin with the same letter."""
         return {
@@ -131,12 +148,13 @@ class Lexicon:
 class Vocabulary:
     """The words of an index as of a commit. Any thread may ask it."""
 
-    __slots__ = ("_completions", "_lexicon", "_parts", "_similar", "_terms")
+    __slots__ = ("_begun", "_completions", "_lexicon", "_parts", "_similar", "_terms")
 
     def __init__(self, terms: Terms, lexicon: Callable[[], Lexicon]) -> None:
         self._terms = terms
         self._lexicon = lexicon
         self._similar: dict[str, tuple[Meant, ...]] = {}
+        self._begun: dict[str, tuple[Meant, ...]] = {}
         self._completions: dict[str, tuple[Meant, ...]] = {}
         self._parts: dict[str, tuple[str, str] | None] = {}
 
@@ -166,6 +184,22 @@ class Vocabulary:
         found = lexicon.one_edit_from(word)
         if not found and len(word) >= TWO_TYPOS_LETTERS_MIN:
             found = lexicon.two_edits_from(word)
+        return self._likeliest_of(found, word)[:SIMILAR_MAX]
+
+    def similar_beginnings(self, word: str) -> tuple[Meant, ...]:
+        """Return the words that an unfinished one may be the beginning of when nothing begins so:
+        those that begin with what one edit makes of it."""
+        return _kept(self._begun, word, self._begun_by)
+
+    def _begun_by(self, typed: str) -> tuple[Meant, ...]:
+        word = fold(typed)
+        if len(word) < TYPO_LETTERS_MIN or word.isdigit():
+            return ()
+        found = self._lexicon().one_edit_from_beginning(word)
+        return self._likeliest_of(found, word)[:SIMILAR_MAX]
+
+    def _likeliest_of(self, found: Iterable[str], word: str) -> tuple[Meant, ...]:
+        lexicon = self._lexicon()
         close: dict[str, float] = {}
         digits = _digits(word)
         for other in found:
@@ -174,7 +208,7 @@ class Vocabulary:
                     # Few people miss the first letter.
                     close[written] = 1.0 if other[0] == word[0] else 0.5
         frequent = {one: count for one in close if (count := self._terms.frequency(one))}
-        return self.likeliest(frequent, close)[:SIMILAR_MAX]
+        return self.likeliest(frequent, close)
 
     def completions(self, beginning: str) -> tuple[Meant, ...]:
         """Return the words that begin so and are the likeliest to be searched for: those that name

@@ -132,8 +132,11 @@ def test_a_word_with_something_after_it_is_whole(q: str) -> None:
     assert shown(planned(q, vocabulary("lap laptop"), prefix=True)) == [["lap"]]
 
 
-def test_a_typo_in_a_beginning_that_nothing_has() -> None:
-    assert shown(planned("labtop", prefix=True)) == [["labtop", "laptop"]]
+@pytest.mark.parametrize("q", ["labtop", "labt", "alpto", "lapptop"])
+def test_a_typo_in_a_beginning_that_nothing_has(q: str) -> None:
+    made = planned(q, vocabulary("laptop case"), prefix=True)
+    assert shown(made)[0][1:] == ([] if q == "alpto" else ["laptop"])
+    assert bool(made.corrected) == (q != "alpto")
 
 
 def test_the_last_word_is_no_stop_word_while_it_is_typed() -> None:

@@ -111,6 +111,20 @@ def test_every_word_one_edit_away_is_found(words: set[str], data: st.DataObject)
     assert word in Lexicon({*words, letter}).one_edit_from(typed)
 
 
+@given(st.sets(WORDS, min_size=1, max_size=30), st.data())
+def test_every_word_with_a_beginning_one_edit_away_is_found(
+    words: set[str], data: st.DataObject
+) -> None:
+    word = data.draw(st.sampled_from(sorted(words)))
+    typed = word[: data.draw(st.integers(4, len(word)))]
+    at = data.draw(st.integers(1, len(typed) - 1))
+    letter = data.draw(st.sampled_from(string.ascii_lowercase))
+    wrong = data.draw(
+        st.sampled_from([typed[:at] + letter + typed[at + 1 :], typed[:at] + typed[at + 1 :]])
+    )
+    assert word in Lexicon(words).one_edit_from_beginning(wrong)
+
+
 # ---- following an index
 
 
