@@ -1,0 +1,387 @@
+"""Searching: one request in one snapshot, from its words to its hits.
+
+Documents that have all words come first, then, where those are fewer than `FILL`, the ones that
+have any. Sorted, all that is found are the documents with all words, or with any where there are
+none: a shop's cheapest notebook is not the cable that is in its description. Rules then pin and
+hide; pins keep their places in a ranking, not in a sorted list.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any, Final
+
+import msgspec
+import tantivy
+from tantivy import Occur, Query
+
+from hansa.kernel import machine
+from hansa.platform.search import filters
+from hansa.platform.search.curation import Curation, Pin
+from hansa.platform.search.engine.asking import Kind, kind_of
+from hansa.platform.search.engine.counting import facet_counts
+from hansa.platform.search.engine.layout import ID, ORDER, N, number_of, popularity_of
+from hansa.platform.search.engine.marking import Marker
+from hansa.platform.search.engine.presenting import highlights, reader_of, selected
+from hansa.platform.search.engine.retrieval import (
+    Scored,
+    by_keys,
+    by_order,
+    by_score,
+    count,
+    first_of_each,
+    restricted,
+)
+from hansa.platform.search.engine.snapshot import Snapshot
+from hansa.platform.search.filters import Filter
+from hansa.platform.search.learning import PLACES_MAX, reranked
+from hansa.platform.search.plan import Alternative, Plan, Slot, plan
+from hansa.platform.search.request import Found, Hit, SearchRequest
+from hansa.platform.search.rules import Applied, arranged
+
+FILL: Final = 10
+"""Where fewer documents have all words, those with any of them follow."""
+
+_parsed: Final = lru_cache(maxsize=1024)(filters.parse)
+
+
+def search(
+    snapshot: Snapshot,
+    request: SearchRequest,
+    always: Filter | None,
+    curation: Curation,
+    learned: Mapping[str, float],
+) -> Found:
+    """Return what a request finds; see `Index.search`."""
+    began = machine.monotonic()
+    kind = kind_of(request, snapshot.schema)
+    asked = _parsed(request.filter)
+    filters.check(asked, snapshot.schema)
+    curated = snapshot.words.curated(curation)
+    applied = curated.rules.applied(request.q) if request.rules else Applied(request.q)
+    planned = plan(
+        applied.q,
+        snapshot.words.analyzer,
+        snapshot.vocabulary,
+        curated.thesaurus,
+        typo=request.typo,
+        prefix=request.prefix,
+    )
+    found = _Search(snapshot, kind, planned, applied, filters.both(always, applied.filter))
+    begin = (request.page - 1) * request.per_page
+    page = found.page(asked, begin, begin + request.per_page, learned)
+    return Found(
+        page.found,
+        request.page,
+        found.shown(page, explain=request.explain),
+        facet_counts(snapshot.searcher, kind.counters, asked, found.finds),
+        corrected=planned.corrected,
+        took_us=round((machine.monotonic() - began) * 1e6),
+    )
+
+
+class _Page:
+    """The hits of a page in their order, and what is known of them beside their scores: how many
+    have all words, which are pinned, and which were moved by what was learned."""
+
+    __slots__ = ("found", "full", "hits", "moved", "pinned")
+
+    def __init__(self, found: int, hits: list[Scored], full: int | None = None) -> None:
+        self.found = found
+        self.hits = hits
+        self.full = len(hits) if full is None else full
+        self.pinned = frozenset[int]()
+        self.moved: dict[int, int] = {}
+
+
+class _Search:
+    """A search under way: what it looks for, within what."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        kind: Kind,
+        planned: Plan,
+        applied: Applied,
+        always: Filter | None,
+    ) -> None:
+        self.snapshot = snapshot
+        self.searcher = snapshot.searcher
+        self.kind = kind
+        self.planned = planned
+        self.applied = applied
+        self.always = always
+        if planned.slots or planned.phrases or planned.without:
+            self.all_words, self.any_word = snapshot.ranking.queries(planned)
+        else:
+            self.all_words = self.any_word = Query.all_query()
+        self.wanted = self.all_words
+        """What is looked for: all words, until there turns out to be too little with all."""
+        self.must: list[Query] = []
+        self.must_not = [self._ids(applied.hidden)] if applied.hidden else []
+
+    # ---- what is found
+
+    def _ids(self, ids: Iterable[str]) -> Query:
+        return Query.const_score_query(
+            Query.term_set_query(self.snapshot.engine, ID, sorted(ids)), 0.0
+        )
+
+    def _within(self, asked: Filter | None) -> list[Query]:
+        filter = filters.both(self.always, asked)
+        return [] if filter is None else [self.snapshot.matching(filter)]
+
+    def finds(self, asked: Filter | None) -> Query:
+        """Return what finds the documents to count, had no more than this been asked for."""
+        wanted = self.wanted
+        if self.applied.pins and not self.kind.keys:
+            pins = self._ids(pin.id for pin in self.applied.pins)
+            wanted = Query.boolean_query([(Occur.Should, wanted), (Occur.Should, pins)])
+        return restricted(wanted, self._within(asked), self.must_not)
+
+    def page(
+        self, asked: Filter | None, begin: int, end: int, learned: Mapping[str, float]
+    ) -> _Page:
+        """Return the hits from a place, counted from 0, and before another."""
+        self.must = self._within(asked)
+        if self.kind.keys:
+            return self._distinct(begin, end, {})
+        pinned = self._pinned() if self.applied.pins else {}
+        if not pinned:
+            return self._distinct(begin, end, learned)
+        must_not = self.must_not
+        self.must_not = [*must_not, self._ids(pinned)]
+        first = max(begin - len(pinned), 0)
+        page = self._distinct(first, end, learned)
+        self.must_not = must_not
+        return self._arranged(page, pinned, first, begin, end)
+
+    def _pinned(self) -> dict[str, tantivy.DocAddress]:
+        """Where the pinned documents are that the filters let through."""
+        ids = [pin.id for pin in self.applied.pins]
+        query = restricted(self._ids(ids), self.must, self.must_not)
+        hits: list[Scored] = self.searcher.search(query, len(ids)).hits
+        return {self.searcher.doc(address).get_first(ID) or "": address for _, address in hits}
+
+    def _arranged(
+        self,
+        page: _Page,
+        pinned: Mapping[str, tantivy.DocAddress],
+        first: int,
+        begin: int,
+        end: int,
+    ) -> _Page:
+        """Put the pinned ones to their places among the others, which are those from `first` on."""
+        places = arranged(self.applied.pins, pinned.keys(), page.found, begin, end)
+        hits: list[Scored] = []
+        pins: set[int] = set()
+        full, moved = 0, dict[int, int]()
+        for place, one in enumerate(places):
+            if isinstance(one, Pin):
+                pins.add(place)
+                hits.append((0.0, pinned[one.id]))
+                continue
+            rank = one - first
+            hits.append(page.hits[rank])
+            full = place + 1 if rank < page.full else full
+            if rank in page.moved:
+                moved[place] = page.moved[rank]
+        arranged_page = _Page(page.found + len(pinned), hits, full)
+        arranged_page.pinned, arranged_page.moved = frozenset(pins), moved
+        return arranged_page
+
+    def _distinct(self, begin: int, end: int, learned: Mapping[str, float]) -> _Page:
+        if not self.kind.distinct:
+            return self._ranked(begin, end, learned)
+        pages: list[_Page] = []
+
+        def best(want: int) -> tuple[int, list[Scored]]:
+            pages.append(self._ranked(0, want, learned))
+            return pages[-1].found, pages[-1].hits
+
+        found, hits = first_of_each(best, self._value, begin, end)
+        taken = [(address.segment_ord, address.doc) for _, address in hits]
+        full = {(a.segment_ord, a.doc) for _, a in pages[-1].hits[: pages[-1].full]}
+        return _Page(found, hits, sum(one in full for one in taken))
+
+    def _value(self, address: tantivy.DocAddress) -> Any:
+        """The value of which there is one document."""
+        values = reader_of((self.kind.distinct,))(self.snapshot.body(address))
+        return next((next(found, None) for _, found in values), None)
+
+    def _ranked(self, begin: int, end: int, learned: Mapping[str, float]) -> _Page:
+        if self.kind.keys or not self.planned.slots:
+            return self._sorted(begin, end)
+        page = self._tiers(end + PLACES_MAX if learned else end)
+        if learned:
+            self._rerank(page, learned)
+        full = max(page.full - begin, 0)
+        moved = {place - begin: by for place, by in page.moved.items() if place >= begin}
+        page.hits = page.hits[begin:end]
+        page.full, page.moved = min(full, len(page.hits)), moved
+        return page
+
+    def _sorted(self, begin: int, end: int) -> _Page:
+        if self.applied.boosts and not self.kind.keys:
+            return _Page(*self._by_boosts(begin, end))
+        scores = bool(self.planned.slots)
+        for wanted in (self.all_words, self.any_word):
+            self.wanted = wanted
+            query = restricted(wanted, self.must, self.must_not)
+            found, hits = by_keys(self.searcher, query, self.kind.keys, begin, end, scores=scores)
+            if found or not scores:
+                break
+        return _Page(found, hits, None if self.wanted is self.all_words else 0)
+
+    def _tiers(self, end: int) -> _Page:
+        """Documents with all words; where those are few, then those with any."""
+        end = max(end, FILL)
+        found, best = by_score(self.searcher, self._boosted(self.all_words), end)
+        full = len(best)
+        if found >= FILL:
+            return _Page(found, best)
+        self.wanted = self.any_word
+        taken = {(address.segment_ord, address.doc) for _, address in best}
+        found, more = by_score(self.searcher, self._boosted(self.any_word), end + full)
+        best += [hit for hit in more if (hit[1].segment_ord, hit[1].doc) not in taken]
+        return _Page(found, best, full)
+
+    def _rerank(self, page: _Page, learned: Mapping[str, float]) -> None:
+        """Move hits by what was learned of the search."""
+        ids = {number_of(id): id for id in learned}
+        numbers = self.searcher.fast_field_values(N, [address for _, address in page.hits])
+        ranking = [ids.get(int(number or 0), "") for number in numbers]
+        order = reranked(ranking, learned)
+        page.moved = {place: rank - place for place, rank in enumerate(order) if rank != place}
+        page.hits = [page.hits[rank] for rank in order]
+
+    # ---- boosts
+
+    def _boosted(self, query: Query) -> Query:
+        """Return the query within the filters, what a rule's boost lets through counting more."""
+        for filter, by in self.applied.boosts:
+            boosted = self.snapshot.matching(filter)
+            query = Query.boolean_query(
+                [
+                    (Occur.Should, Query.boost_query(restricted(query, [boosted]), by)),
+                    (Occur.Should, restricted(query, [], [boosted])),
+                ]
+            )
+        return restricted(query, self.must, self.must_not)
+
+    def _by_boosts(self, begin: int, end: int) -> tuple[int, list[Scored]]:
+        """Where nothing has a score, documents come by what boosts them, then by popularity."""
+        filters = [(self.snapshot.matching(filter), by) for filter, by in self.applied.boosts]
+        groups = sorted(
+            product((True, False), repeat=len(filters)),
+            key=lambda group: prod(by for (_, by), on in zip(filters, group, strict=True) if on),
+            reverse=True,
+        )
+        found, hits = 0, list[Scored]()
+        for group in groups:
+            must = [one for (one, _), on in zip(filters, group, strict=True) if on]
+            must_not = [one for (one, _), on in zip(filters, group, strict=True) if not on]
+            query = restricted(self.wanted, [*self.must, *must], [*self.must_not, *must_not])
+            more, here = by_order(self.searcher, query, max(begin - found, 0), max(end - found, 0))
+            found += more
+            hits += here
+        return found, hits
+
+    # ---- what is shown
+
+    def shown(self, page: _Page, *, explain: bool) -> tuple[Hit, ...]:
+        """Return the hits of a page with their documents."""
+        kind = self.kind
+        bodies = [self.snapshot.body(address) for _, address in page.hits]
+        marks: list[dict[str, str]] = [{}] * len(bodies)
+        if kind.highlight and self.planned.slots:
+            marker, reader = self._marker(), reader_of(kind.highlight)
+            marks = [highlights(body, reader, marker) for body in bodies]
+        return tuple(
+            Hit(
+                selected(body, kind.fields),
+                page.hits[place][0],
+                marks[place],
+                place in page.pinned,
+                self._why(page, place) if explain else None,
+            )
+            for place, body in enumerate(bodies)
+        )
+
+    def _marker(self) -> Marker:
+        term = self.snapshot.words.analyzer.term
+        words = {
+            term(word) if alternative.together else word
+            for slot in self.planned.slots
+            for alternative in slot.alternatives
+            for word in alternative.terms
+        }
+        return Marker(words, term)
+
+    def _why(self, page: _Page, place: int) -> dict[str, object]:
+        """Why a hit is where it is."""
+        score, address = page.hits[place]
+        orders = self.searcher.fast_field_values(ORDER, [address])
+        why: dict[str, object] = {
+            "tier": self._tier(page, place),
+            "score": score,
+            "words": {
+                " ".join(slot.alternatives[0].terms): part
+                for slot in self.planned.slots
+                if (part := self._part(slot, address))
+            },
+            "popularity": popularity_of(int(orders[0] or 0)),
+        }
+        if place in page.moved:
+            why["learned"] = page.moved[place]
+        if self.applied.rules:
+            why["rules"] = list(self.applied.rules)
+        return why
+
+    def _tier(self, page: _Page, place: int) -> str:
+        if place in page.pinned:
+            return "pinned"
+        if self.kind.keys:
+            return "sorted"
+        if not self.planned.slots:
+            return "everything"
+        return "all words" if place < page.full else "any word"
+
+    def _part(self, slot: Slot, address: tantivy.DocAddress) -> float:
+        """What a word gives to a document's score."""
+        query = self.snapshot.ranking.queries(Plan((slot,)))[0]
+        try:
+            explained = query.explain(self.searcher, address).to_json()
+        except ValueError:
+            # It does not have the word.
+            return 0.0
+        return _explained(explained).value
+
+
+class _Explained(msgspec.Struct):
+    value: float
+
+
+_explained: Final = msgspec.json.Decoder(_Explained).decode
+
+
+def suggestions(snapshot: Snapshot, q: str, limit: int) -> list[str]:
+    """Return searches that begin as `q` does and find something, the likeliest first."""
+    words = snapshot.words.analyzer.words(q)
+    if not words or not q[-1].isalnum():
+        return []
+    *before, last = words
+    found: list[str] = []
+    for meant in snapshot.vocabulary.completions(last):
+        suggestion = " ".join((*before, meant.word))
+        slots = tuple(
+            Slot((Alternative((snapshot.words.analyzer.term(word),)),))
+            for word in (*before, meant.word)
+        )
+        all_words, _ = snapshot.ranking.queries(Plan(slots))
+        if count(snapshot.searcher, all_words):
+            found.append(suggestion)
+        if len(found) == limit:
+            break
+    return found
