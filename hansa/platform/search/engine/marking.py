@@ -17,6 +17,9 @@ OPEN: Final = "<mark>"
 CLOSE: Final = "</mark>"
 GAP: Final = "…"
 
+_BEGIN: Final = "\x02"
+_END: Final = "\x03"
+
 _WORD: Final = re.compile(r"[^\W_]+")
 _UNSPACED: Final = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
@@ -44,8 +47,14 @@ class Marker:
     def marked(self, text: str) -> tuple[int, str] | None:
         """Return how many different words a text has, and the piece of it with the most of them,
         marked and all else escaped; None where it has none."""
-        text = _plain(text)
-        spans = self._spans(text)
+        if len(text) > TEXT_LETTERS_MAX:
+            text = text[:TEXT_LETTERS_MAX]
+        if text.isascii():
+            small = folded = text.lower()
+        else:
+            text = unicodedata.normalize("NFC", text)
+            small, folded = _folded(text)
+        spans = self._spans(small, folded)
         if not spans:
             return None
         begin, end = (0, len(text)) if len(text) <= FRAGMENT_LETTERS else _window(text, spans)
@@ -53,35 +62,41 @@ class Marker:
         at = begin
         for first, last, _ in spans:
             if first >= at and last <= end:
-                parts += (escape(text[at:first]), OPEN, escape(text[first:last]), CLOSE)
+                parts += (_plain(text[at:first]), _BEGIN, _plain(text[first:last]), _END)
                 at = last
-        parts.append(escape(text[at:end]))
+        parts.append(_plain(text[at:end]))
         if end < len(text):
             parts.append(GAP)
-        return len({word for _, _, word in spans}), "".join(parts)
+        piece = escape("".join(parts)).replace(_BEGIN, OPEN).replace(_END, CLOSE)
+        return len({word for _, _, word in spans}), piece
 
-    def _spans(self, text: str) -> list[Span]:
-        small, folded = _folded(text)
+    def _spans(self, small: str, folded: str) -> list[Span]:
+        """Where the words are in a text, given in small letters and without accents."""
         found: list[Span] = []
         for begin in self._begins:
             at = folded.find(begin)
             while at >= 0:
                 end = at + len(begin)
-                if at == 0 or not folded[at - 1].isalnum():
-                    match = _WORD.match(small, at)
-                    if match is not None:
-                        end = max(end, match.end())
-                        word = self._term(match[0])
-                        if word in self._words:
-                            found.append((at, match.end(), word))
+                if (at == 0 or not folded[at - 1].isalnum()) and (match := _WORD.match(small, at)):
+                    end = max(end, match.end())
+                    if (word := self._term(match[0])) in self._words:
+                        found.append((at, match.end(), word))
                 at = folded.find(begin, end)
         for pair in self._pairs:
             at = folded.find(pair)
             while at >= 0:
                 found.append((at, at + len(pair), pair))
                 at = folded.find(pair, at + 1)
-        found.sort()
+        if len(found) > 1:
+            found.sort()
         return _joined(found) if self._pairs else found
+
+
+def _plain(text: str) -> str:
+    """A text without the signs that stand for marks until all else is escaped."""
+    if _BEGIN in text or _END in text:
+        return text.replace(_BEGIN, " ").replace(_END, " ")
+    return text
 
 
 def _begin(word: str) -> str:
@@ -94,16 +109,9 @@ def _begin(word: str) -> str:
     return word[: max(1, min(most, double.start()) if double else most)]
 
 
-def _plain(text: str) -> str:
-    text = text[:TEXT_LETTERS_MAX]
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
 def _folded(text: str) -> tuple[str, str]:
     """Return a text in small letters, and that without accents, each as long as the text."""
     small = text.lower()
-    if text.isascii():
-        return small, small
     if len(small) != len(text):
         small = "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
     return small, small.translate(_FOLDING)

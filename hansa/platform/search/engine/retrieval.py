@@ -56,20 +56,28 @@ def by_score(searcher: tantivy.Searcher, query: Query, need: int) -> tuple[int, 
         result = searcher.search(query, limit)
         hits: list[Scored] = result.hits
         if len(hits) < limit or limit >= TIED_MAX or _level(hits[need - 1]) != _level(hits[-1]):
-            return found_by(result), in_order(searcher, hits)[:need]
+            return found_by(result), in_order(searcher, hits, need)[:need]
         limit = min(limit * 8, TIED_MAX)
 
 
-def in_order(searcher: tantivy.Searcher, hits: list[Scored]) -> list[Scored]:
-    """Return hits by score, and of one score by what decides between documents."""
+def in_order(searcher: tantivy.Searcher, hits: list[Scored], need: int) -> list[Scored]:
+    """Return hits by score, the first `need` of them so that those of one score come by what
+    decides between documents."""
     levels = [int(score * LEVELS) for score, _ in hits]
-    if all(one > next for one, next in pairwise(levels)):
+    tied = [
+        place
+        for place, (one, after) in enumerate(pairwise(levels))
+        if one == after and levels[place] >= levels[min(need, len(levels)) - 1]
+    ]
+    if not tied:
         return hits
-    orders = searcher.fast_field_values(ORDER, [address for _, address in hits])
+    first, last = tied[0], tied[-1] + 2
+    some = hits[first:last]
+    orders = searcher.fast_field_values(ORDER, [address for _, address in some])
     places = sorted(
-        range(len(hits)), key=lambda place: (levels[place], orders[place] or 0), reverse=True
+        range(len(some)), key=lambda at: (levels[first + at], orders[at] or 0), reverse=True
     )
-    return [hits[place] for place in places]
+    return [*hits[:first], *(some[place] for place in places), *hits[last:]]
 
 
 def _level(hit: Scored) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import tantivy
@@ -21,6 +21,7 @@ from hansa.platform.search import filters
 from hansa.platform.search.curation import Curation, Pin
 from hansa.platform.search.engine.asking import Kind, kind_of
 from hansa.platform.search.engine.counting import facet_counts
+from hansa.platform.search.engine.keeping import Kept
 from hansa.platform.search.engine.layout import ID, ORDER, N, number_of, popularity_of
 from hansa.platform.search.engine.marking import Marker
 from hansa.platform.search.engine.presenting import highlights, reader_of, selected
@@ -33,7 +34,7 @@ from hansa.platform.search.engine.retrieval import (
     first_of_each,
     restricted,
 )
-from hansa.platform.search.engine.snapshot import Snapshot
+from hansa.platform.search.engine.snapshot import Curated, Snapshot
 from hansa.platform.search.filters import Filter
 from hansa.platform.search.learning import PLACES_MAX, reranked
 from hansa.platform.search.plan import Alternative, Plan, Slot, plan
@@ -42,6 +43,14 @@ from hansa.platform.search.rules import Applied, arranged
 
 FILL: Final = 10
 """Where fewer documents have all words, those with any of them follow."""
+
+ANSWERS_BYTES: Final = 32_000_000
+PLANS_MAX: Final = 4_096
+
+answers: Final[Kept[Found]] = Kept(ANSWERS_BYTES)
+"""The last answers of all indexes."""
+plans: Final["Kept[_Sought]"] = Kept(PLANS_MAX)
+"""What the last searches were looking for."""
 
 _parsed: Final = lru_cache(maxsize=1024)(filters.parse)
 
@@ -53,32 +62,77 @@ def search(
     curation: Curation,
     learned: Mapping[str, float],
 ) -> Found:
-    """Return what a request finds; see `Index.search`."""
+    """Return what a request finds; see `Index.search`. A request that was answered from the same
+    snapshot has the same answer, which is kept for a while."""
     began = machine.monotonic()
+    curated = snapshot.words.curated(curation)
+    key = (snapshot.serial, request, always, curated, frozenset(learned.items()))
+    found = answers.get(key)
+    if found is None:
+        found = _answer(snapshot, request, always, curated, learned)
+        answers.put(key, found, _weight(found))
+    return msgspec.structs.replace(found, took_us=round((machine.monotonic() - began) * 1e6))
+
+
+def _weight(found: Found) -> int:
+    """About how many bytes an answer takes."""
+    values = sum(len(facet.values) for facet in found.facets)
+    hits = sum(len(memoryview(hit.document)) + 400 * len(hit.highlights) for hit in found.hits)
+    return 2_000 + hits + 300 * len(found.hits) + 100 * values
+
+
+def _answer(
+    snapshot: Snapshot,
+    request: SearchRequest,
+    always: Filter | None,
+    curated: Curated,
+    learned: Mapping[str, float],
+) -> Found:
     kind = kind_of(request, snapshot.schema)
     asked = _parsed(request.filter)
     filters.check(asked, snapshot.schema)
-    curated = snapshot.words.curated(curation)
     applied = curated.rules.applied(request.q) if request.rules else Applied(request.q)
-    planned = plan(
-        applied.q,
-        snapshot.words.analyzer,
-        snapshot.vocabulary,
-        curated.thesaurus,
-        typo=request.typo,
-        prefix=request.prefix,
-    )
-    found = _Search(snapshot, kind, planned, applied, filters.both(always, applied.filter))
+    sought = _sought(snapshot, curated, applied.q, request)
+    search = _Search(snapshot, kind, sought, applied, filters.both(always, applied.filter))
     begin = (request.page - 1) * request.per_page
-    page = found.page(asked, begin, begin + request.per_page, learned)
+    page = search.page(asked, begin, begin + request.per_page, learned)
     return Found(
         page.found,
         request.page,
-        found.shown(page, explain=request.explain),
-        facet_counts(snapshot.searcher, kind.counters, asked, found.finds),
-        corrected=planned.corrected,
-        took_us=round((machine.monotonic() - began) * 1e6),
+        search.shown(page, explain=request.explain),
+        facet_counts(snapshot.searcher, kind.counters, asked, search.finds),
+        corrected=sought.plan.corrected,
     )
+
+
+class _Sought(NamedTuple):
+    """The words of a search, as the engine is asked for them."""
+
+    plan: Plan
+    all_words: Query
+    any_word: Query
+
+
+def _sought(snapshot: Snapshot, curated: Curated, q: str, request: SearchRequest) -> _Sought:
+    """Return what words look for: with other filters, facets and pages they are the same."""
+    key = (snapshot.serial, curated, q, request.typo, request.prefix)
+    sought = plans.get(key)
+    if sought is None:
+        words = snapshot.words
+        planned = plan(
+            q,
+            words.analyzer,
+            snapshot.vocabulary,
+            curated.thesaurus,
+            typo=request.typo,
+            prefix=request.prefix,
+        )
+        if planned.slots or planned.phrases or planned.without:
+            sought = _Sought(planned, *snapshot.ranking.queries(planned))
+        else:
+            sought = _Sought(planned, Query.all_query(), Query.all_query())
+        plans.put(key, sought)
+    return sought
 
 
 class _Page:
@@ -102,20 +156,16 @@ class _Search:
         self,
         snapshot: Snapshot,
         kind: Kind,
-        planned: Plan,
+        sought: _Sought,
         applied: Applied,
         always: Filter | None,
     ) -> None:
         self.snapshot = snapshot
         self.searcher = snapshot.searcher
         self.kind = kind
-        self.planned = planned
+        self.planned, self.all_words, self.any_word = sought
         self.applied = applied
         self.always = always
-        if planned.slots or planned.phrases or planned.without:
-            self.all_words, self.any_word = snapshot.ranking.queries(planned)
-        else:
-            self.all_words = self.any_word = Query.all_query()
         self.wanted = self.all_words
         """What is looked for: all words, until there turns out to be too little with all."""
         self.must: list[Query] = []

@@ -1,6 +1,7 @@
 """Snapshot: what one commit made visible, and what is known about it."""
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Final
 
 import tantivy
@@ -19,6 +20,8 @@ from hansa.platform.search.synonyms import NO_CURATION, Thesaurus
 from hansa.platform.search.vocabulary import Lexicons, Vocabulary
 
 READ_AT_ONCE: Final = 1_000
+
+_serials = count(1)
 
 
 class Curated:
@@ -59,14 +62,15 @@ class Words:
 class Snapshot:
     """The documents of an index as of a commit. Any thread may read them."""
 
-    def __init__(self, words: Words, index: tantivy.Index, generation: int) -> None:
+    def __init__(self, words: Words, index: tantivy.Index) -> None:
         self.schema = words.schema
         self.words = words
-        self.generation = generation
+        self.serial = next(_serials)
+        """Its number among all of the process."""
         self.engine = index.schema
         self.searcher = index.searcher()
         self.ranking = Ranking(words.schema, index.schema)
-        self.vocabulary = Vocabulary(self, lambda: words.lexicons.of(self, generation))
+        self.vocabulary = Vocabulary(self, lambda: words.lexicons.of(self, self.serial))
         self._index = index
 
     @property
