@@ -33,7 +33,7 @@ from hansa.platform.search.engine.layout import (
     fingerprint,
     order_of,
 )
-from hansa.platform.search.engine.searching import search, suggestions
+from hansa.platform.search.engine.searching import search, suggest
 from hansa.platform.search.engine.snapshot import Snapshot, Words
 from hansa.platform.search.filters import Filter
 from hansa.platform.search.request import Found, SearchRequest
@@ -261,7 +261,7 @@ class Index:
 
     def suggest(self, q: str, limit: int) -> list[str]:
         """Return searches that begin as `q` does and find something, the likeliest first."""
-        return suggestions(self._snapshot, q, limit)
+        return suggest(self._snapshot, q, limit)
 
     def close(self) -> None:
         """Close it; what was written since the last commit is lost."""

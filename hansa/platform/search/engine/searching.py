@@ -30,16 +30,18 @@ from hansa.platform.search.engine.retrieval import (
     by_keys,
     by_order,
     by_score,
-    count,
     first_of_each,
     restricted,
 )
 from hansa.platform.search.engine.snapshot import Curated, Snapshot
+from hansa.platform.search.engine.wording import VOCAB
 from hansa.platform.search.filters import Filter
 from hansa.platform.search.learning import PLACES_MAX, reranked
 from hansa.platform.search.plan import Alternative, Plan, Slot, plan
-from hansa.platform.search.request import Found, Hit, SearchRequest
+from hansa.platform.search.request import WORDS_MAX, Found, Hit, SearchRequest
 from hansa.platform.search.rules import Applied, arranged
+from hansa.platform.search.suggesting import suggestions
+from hansa.platform.search.vocabulary import COMPLETIONS_SEEN
 
 FILL: Final = 10
 """Where fewer documents have all words, those with any of them follow."""
@@ -416,22 +418,14 @@ class _Explained(msgspec.Struct):
 _explained: Final = msgspec.json.Decoder(_Explained).decode
 
 
-def suggestions(snapshot: Snapshot, q: str, limit: int) -> list[str]:
+def suggest(snapshot: Snapshot, q: str, limit: int) -> list[str]:
     """Return searches that begin as `q` does and find something, the likeliest first."""
-    words = snapshot.words.analyzer.words(q)
-    if not words or not q[-1].isalnum():
-        return []
-    *before, last = words
-    found: list[str] = []
-    for meant in snapshot.vocabulary.completions(last):
-        suggestion = " ".join((*before, meant.word))
-        slots = tuple(
-            Slot((Alternative((snapshot.words.analyzer.term(word),)),))
-            for word in (*before, meant.word)
-        )
+    words = snapshot.words
+
+    def beside(text: str, beginning: str) -> list[tuple[str, int]]:
+        alternatives = (Alternative((term,)) for term in words.terms(text)[:WORDS_MAX])
+        slots = tuple(Slot((alternative,)) for alternative in alternatives)
         all_words, _ = snapshot.ranking.queries(Plan(slots))
-        if count(snapshot.searcher, all_words):
-            found.append(suggestion)
-        if len(found) == limit:
-            break
-    return found
+        return snapshot.searcher.terms_with_prefix(VOCAB, beginning, all_words, COMPLETIONS_SEEN)
+
+    return suggestions(q, limit, words.analyzer, snapshot.vocabulary, beside)
