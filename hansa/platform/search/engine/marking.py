@@ -6,8 +6,10 @@ what stands there is stemmed. For a title and a description that is a twentieth 
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from itertools import accumulate
 from typing import Final
 
 FRAGMENT_LETTERS: Final = 200
@@ -17,8 +19,8 @@ OPEN: Final = "<mark>"
 CLOSE: Final = "</mark>"
 GAP: Final = "…"
 
-_BEGIN: Final = "\x02"
-_END: Final = "\x03"
+_BEGIN, _END, _GAP = "\x02", "\x03", "\x00"
+_SIGNS: Final = re.compile("[\x00\x02\x03]")
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _UNSPACED: Final = re.compile(
@@ -44,59 +46,64 @@ class Marker:
         self._pairs = sorted(word for word in self._words if _UNSPACED.search(word))
         self._begins = sorted({_begin(word) for word in self._words.difference(self._pairs)})
 
-    def marked(self, text: str) -> tuple[int, str] | None:
-        """Return how many different words a text has, and the piece of it with the most of them,
-        marked and all else escaped; None where it has none."""
-        if len(text) > TEXT_LETTERS_MAX:
-            text = text[:TEXT_LETTERS_MAX]
-        if text.isascii():
-            small = folded = text.lower()
-        else:
-            text = unicodedata.normalize("NFC", text)
-            small, folded = _folded(text)
-        spans = self._spans(small, folded)
-        if not spans:
-            return None
-        begin, end = (0, len(text)) if len(text) <= FRAGMENT_LETTERS else _window(text, spans)
-        parts = [GAP] if begin else []
-        at = begin
-        for first, last, _ in spans:
-            if first >= at and last <= end:
-                parts += (_plain(text[at:first]), _BEGIN, _plain(text[first:last]), _END)
-                at = last
-        parts.append(_plain(text[at:end]))
-        if end < len(text):
-            parts.append(GAP)
-        piece = escape("".join(parts)).replace(_BEGIN, OPEN).replace(_END, CLOSE)
-        return len({word for _, _, word in spans}), piece
+    def marked(self, texts: Sequence[str]) -> list[tuple[int, str] | None]:
+        """Return, for each text, how many different words it has, and the piece of it with the most
+        of them, marked and all else escaped; None for one that has none."""
+        shown = [_composed(text[:TEXT_LETTERS_MAX]) for text in texts]
+        if _SIGNS.search("\n".join(shown)):
+            shown = [_SIGNS.sub(" ", text) for text in shown]
+        # All at once: what costs is to begin looking, not to look. So with what follows.
+        small = [text.lower() if text.isascii() else _small(text) for text in shown]
+        folded = [text if text.isascii() else _folded(text) for text in small]
+        begins = list(accumulate((len(text) + 1 for text in shown), initial=0))
+        spans: dict[int, list[Span]] = {}
+        for first, last, word in self._spans("\n".join(small), "\n".join(folded)):
+            place = bisect_right(begins, first) - 1
+            at = begins[place]
+            spans.setdefault(place, []).append((first - at, last - at, word))
+        html = escape(_GAP.join(_piece(shown[place], found) for place, found in spans.items()))
+        pieces = html.replace(_BEGIN, OPEN).replace(_END, CLOSE).split(_GAP)
+        marked: list[tuple[int, str] | None] = [None] * len(texts)
+        for (place, found), piece in zip(spans.items(), pieces, strict=False):
+            marked[place] = len({word for _, _, word in found}), piece
+        return marked
 
     def _spans(self, small: str, folded: str) -> list[Span]:
-        """Where the words are in a text, given in small letters and without accents."""
+        """Where the words are in a text, given in small letters and without accents, in order."""
         found: list[Span] = []
+        terms, words = self._term, self._words
         for begin in self._begins:
+            letters = len(begin)
             at = folded.find(begin)
             while at >= 0:
-                end = at + len(begin)
-                if (at == 0 or not folded[at - 1].isalnum()) and (match := _WORD.match(small, at)):
+                end = at + letters
+                if not (at and folded[at - 1].isalnum()) and (match := _WORD.match(small, at)):
                     end = max(end, match.end())
-                    if (word := self._term(match[0])) in self._words:
-                        found.append((at, match.end(), word))
+                    if (word := terms(match[0])) in words:
+                        found.append((at, end, word))
                 at = folded.find(begin, end)
         for pair in self._pairs:
             at = folded.find(pair)
             while at >= 0:
                 found.append((at, at + len(pair), pair))
                 at = folded.find(pair, at + 1)
-        if len(found) > 1:
-            found.sort()
+        found.sort()
         return _joined(found) if self._pairs else found
 
 
-def _plain(text: str) -> str:
-    """A text without the signs that stand for marks until all else is escaped."""
-    if _BEGIN in text or _END in text:
-        return text.replace(_BEGIN, " ").replace(_END, " ")
-    return text
+def _piece(text: str, spans: list[Span]) -> str:
+    """The piece of a text that has the most of the words, with signs for where marks go."""
+    begin, end = (0, len(text)) if len(text) <= FRAGMENT_LETTERS else _window(text, spans)
+    parts = [GAP] if begin else []
+    at = begin
+    for first, last, _ in spans:
+        if first >= at and last <= end:
+            parts += (text[at:first], _BEGIN, text[first:last], _END)
+            at = last
+    parts.append(text[at:end])
+    if end < len(text):
+        parts.append(GAP)
+    return "".join(parts)
 
 
 def _begin(word: str) -> str:
@@ -109,25 +116,34 @@ def _begin(word: str) -> str:
     return word[: max(1, min(most, double.start()) if double else most)]
 
 
-def _folded(text: str) -> tuple[str, str]:
-    """Return a text in small letters, and that without accents, each as long as the text."""
+def _composed(text: str) -> str:
+    """Return a text with one sign for each letter, however it was typed."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _small(text: str) -> str:
+    """Return a text in small letters, as long as it is."""
     small = text.lower()
-    if len(small) != len(text):
-        small = "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
-    return small, small.translate(_FOLDING)
+    if len(small) == len(text):
+        return small
+    return "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
 
 
-class _Folding(dict[int, int]):
-    """Letters to the ones that they are without accents, as far as that is one."""
-
-    def __missing__(self, letter: int) -> int:
-        parts = unicodedata.normalize("NFKD", chr(letter))
-        bare = "".join(one for one in parts if not unicodedata.combining(one)).lower()
-        self[letter] = folded = ord(bare) if len(bare) == 1 else letter
-        return folded
+def _bare(letter: str) -> str:
+    """A letter as terms have it, whose accents are taken off where an ASCII letter is left."""
+    parts = unicodedata.normalize("NFKD", letter)
+    bare = "".join(one for one in parts if not unicodedata.combining(one)).lower()
+    return bare if len(bare) == 1 and bare.isascii() and bare.isalnum() else letter
 
 
-_FOLDING: Final = _Folding()
+_LATIN: Final = (*range(0xAA, 0x250), *range(0x1E00, 0x1F00), *range(0xFF10, 0xFF5B))
+_BARE: Final = {chr(one): bare for one in _LATIN if (bare := _bare(chr(one))) != chr(one)}
+_ACCENTED: Final = re.compile(f"[{''.join(_BARE)}]")
+
+
+def _folded(text: str) -> str:
+    """Return a text in small letters without accents, as long as it is."""
+    return _ACCENTED.sub(lambda found: _BARE[found[0]], text)
 
 
 def _joined(spans: list[Span]) -> list[Span]:

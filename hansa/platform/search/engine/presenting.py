@@ -82,25 +82,34 @@ class Reader:
             (path, attributes[path.partition(".")[0]], path.partition(".")[2]) for path in paths
         ]
 
-    def __call__(self, body: bytes) -> Iterator[tuple[str, Iterator[Any]]]:
-        """Return each path with its values."""
+    def __call__(self, body: bytes) -> list[tuple[str, Any]]:
+        """Return the paths that lead to something, each with its value or list of values."""
         values = self._decode(body)
-        for path, attribute, rest in self._paths:
-            value = getattr(values, attribute)
-            if value is not None:
-                yield path, values_at(value, rest)
+        found = [(path, getattr(values, name), rest) for path, name, rest in self._paths]
+        return [
+            (path, list(values_at(value, rest)) if rest else value)
+            for path, value, rest in found
+            if value is not None
+        ]
 
 
 reader_of: Final = lru_cache(maxsize=512)(Reader)
 
 
-def highlights(body: bytes, reader: Reader, marker: Marker) -> dict[str, str]:
-    """Return, for each field that has any of the words, the piece of it with the most of them."""
-    found: dict[str, str] = {}
-    for path, values in reader(body):
-        best = 0
-        for value in values:
-            marked = marker.marked(value) if isinstance(value, str) else None
-            if marked is not None and marked[0] > best:
-                best, found[path] = marked
+def highlights(bodies: Sequence[bytes], reader: Reader, marker: Marker) -> list[dict[str, str]]:
+    """Return, for each document, the fields that have any of the words, with the piece of each that
+    has the most of them."""
+    places: list[tuple[int, str]] = []
+    texts: list[str] = []
+    for place, body in enumerate(bodies):
+        for path, value in reader(body):
+            for text in (value,) if isinstance(value, str) else values_at(value, ""):
+                if isinstance(text, str):
+                    places.append((place, path))
+                    texts.append(text)
+    found: list[dict[str, str]] = [{} for _ in bodies]
+    most: dict[tuple[int, str], int] = {}
+    for where, marked in zip(places, marker.marked(texts), strict=True):
+        if marked is not None and marked[0] > most.get(where, 0):
+            most[where], found[where[0]][where[1]] = marked
     return found

@@ -259,8 +259,9 @@ class _Search:
 
     def _value(self, address: tantivy.DocAddress) -> Any:
         """The value of which there is one document."""
-        values = reader_of((self.kind.distinct,))(self.snapshot.body(address))
-        return next((next(found, None) for _, found in values), None)
+        for _, value in reader_of((self.kind.distinct,))(self.snapshot.body(address)):
+            return next(iter(value), None) if isinstance(value, list) else value
+        return None
 
     def _ranked(self, begin: int, end: int, learned: Mapping[str, float]) -> _Page:
         if self.kind.keys or not self.planned.slots:
@@ -348,8 +349,7 @@ class _Search:
         bodies = [self.snapshot.body(address) for _, address in page.hits]
         marks: list[dict[str, str]] = [{}] * len(bodies)
         if kind.highlight and self.planned.slots:
-            marker, reader = self._marker(), reader_of(kind.highlight)
-            marks = [highlights(body, reader, marker) for body in bodies]
+            marks = highlights(bodies, reader_of(kind.highlight), self._marker())
         return tuple(
             Hit(
                 selected(body, kind.fields),
