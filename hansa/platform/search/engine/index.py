@@ -29,8 +29,8 @@ from hansa.platform.search.engine.layout import (
     RELEASE,
     STEMMED,
     Change,
-    Layout,
     fingerprint,
+    layout_of,
     order_of,
 )
 from hansa.platform.search.engine.searching import search, suggest
@@ -118,7 +118,7 @@ class Index:
         self.checkpoint = state.checkpoint
         self._engine = engine
         self._state = state
-        self._layout = Layout(schema)
+        self._layout = layout_of(schema)
         self._writing = threading.Lock()
         self._writer_bytes = writer_bytes
         self._writer: tantivy.IndexWriter | None = None
@@ -139,7 +139,7 @@ class Index:
         try:
             kept = _read_state(folder)
             if kept is None:
-                _make(folder, Layout(schema).engine, wanted)
+                _make(folder, layout_of(schema).engine, wanted)
                 kept = wanted
             if (kept.layout, kept.engine) != (wanted.layout, wanted.engine):
                 raise IndexUnusable("it was made by another release")
@@ -224,7 +224,7 @@ class Index:
     def compact(self) -> None:
         """Write all documents anew, in one commit, and close the writer: scores depend on the
         documents alone then, and searches go through few segments. Takes some 0.2 s for each 1,000
-        documents; searches go on meanwhile."""
+        documents, in which searches go on and writes wait."""
         with self._writing, self._lost_on_failure():
             self._commit()
             self._close_writer()

@@ -190,6 +190,10 @@ class Layout:
         return document
 
 
+layout_of: Final = lru_cache(maxsize=256)(Layout)
+"""Returns the layout of a schema, one for all collections that have the same."""
+
+
 def _distinct(values: list[Any]) -> list[Any]:
     if any(isinstance(value, dict) for value in values):
         return values
