@@ -21,7 +21,7 @@ TIED_MAX: Final = 20_000
 until the index is at rest."""
 DISTINCT_MAX: Final = 4_000
 """How many hits are gone through for the first of each value."""
-LEVELS: Final = 4096.0
+LEVELS: Final = 65536.0
 """Scores that are the same in these parts of one are the same: sums of the same parts in another
 order, as another segment has them, differ in their last bits."""
 

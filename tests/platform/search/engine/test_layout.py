@@ -13,7 +13,7 @@ from hansa.platform.search.engine.layout import (
 from hansa.platform.search.schema import Field, Schema
 from tests.platform.search.engine.shelf import MUGS
 
-popularities = st.floats(0, 1e30, width=32)
+popularities = st.floats(0, 2.0**100, width=32)
 
 
 @given(st.text(max_size=20), st.text(max_size=20), popularities, popularities)
