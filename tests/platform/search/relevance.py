@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from hansa.platform.search.engine.index import Index
-from hansa.platform.search.engine.layout import Change
 
 from hansa.platform.search.curation import Curation
+from hansa.platform.search.engine.index import Index
+from hansa.platform.search.engine.layout import Change
 from hansa.platform.search.evaluation import (
     Baseline,
     Judgements,

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hansa.platform.search.engine.index import Index
-from hansa.platform.search.metrics import mean, ndcg
 
+from hansa.platform.search.engine.index import Index
 from hansa.platform.search.evaluation import Judgements, Report, evaluate, losses
+from hansa.platform.search.metrics import mean, ndcg
 from tests.platform.search.relevance import (
     ABSTRACTS,
     PRODUCTS,

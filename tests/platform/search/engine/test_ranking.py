@@ -1,7 +1,6 @@
 """Which documents a plan finds, and in which order."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
