@@ -148,11 +148,12 @@ class Lexicon:
 class Vocabulary:
     """The words of an index as of a commit. Any thread may ask it."""
 
-    __slots__ = ("_begun", "_completions", "_lexicon", "_parts", "_similar", "_terms")
+    __slots__ = ("_begun", "_completions", "_lexicon", "_now", "_parts", "_similar", "_terms")
 
     def __init__(self, terms: Terms, lexicon: Callable[[], Lexicon]) -> None:
         self._terms = terms
-        self._lexicon = lexicon
+        self._now = lexicon
+        self._lexicon: Lexicon | None = None
         self._similar: dict[str, tuple[Meant, ...]] = {}
         self._begun: dict[str, tuple[Meant, ...]] = {}
         self._completions: dict[str, tuple[Meant, ...]] = {}
@@ -166,21 +167,30 @@ class Vocabulary:
         """Tell whether documents have a word, or titles a form of it."""
         return self._terms.frequency(word) > 0 or self._terms.naming(word) > 0
 
+    def _compared(self) -> Lexicon:
+        """The lexicon of now. What was answered from another one is forgotten."""
+        lexicon = self._now()
+        if lexicon is not self._lexicon:
+            self._lexicon = lexicon
+            self._similar, self._begun, self._completions = {}, {}, {}
+        return lexicon
+
     def spellings(self, word: str) -> Sequence[str]:
         """Return how an unknown word is written with accents."""
-        return self._lexicon().spellings(word)
+        return self._compared().spellings(word)
 
     def similar(self, word: str) -> tuple[Meant, ...]:
         """Return the words that an unknown one may stand for, the likeliest first: those one edit
         away or, from `TWO_TYPOS_LETTERS_MIN` letters and where there is none, two that leave the
         first letter. Digits are as they were typed: the next number is another thing."""
+        self._compared()
         return _kept(self._similar, word, self._similar_to)
 
     def _similar_to(self, typed: str) -> tuple[Meant, ...]:
         word = fold(typed)
         if len(word) < TYPO_LETTERS_MIN - 1 or word.isdigit():
             return ()
-        lexicon = self._lexicon()
+        lexicon = self._compared()
         found = lexicon.one_edit_from(word)
         if not found and len(word) >= TWO_TYPOS_LETTERS_MIN:
             found = lexicon.two_edits_from(word)
@@ -189,17 +199,18 @@ class Vocabulary:
     def similar_beginnings(self, word: str) -> tuple[Meant, ...]:
         """Return the words that an unfinished one may be the beginning of when nothing begins so:
         those that begin with what one edit makes of it."""
+        self._compared()
         return _kept(self._begun, word, self._begun_by)
 
     def _begun_by(self, typed: str) -> tuple[Meant, ...]:
         word = fold(typed)
         if len(word) < TYPO_LETTERS_MIN or word.isdigit():
             return ()
-        found = self._lexicon().one_edit_from_beginning(word)
+        found = self._compared().one_edit_from_beginning(word)
         return self._likeliest_of(found, word)[:SIMILAR_MAX]
 
     def _likeliest_of(self, found: Iterable[str], word: str) -> tuple[Meant, ...]:
-        lexicon = self._lexicon()
+        lexicon = self._compared()
         close: dict[str, float] = {}
         digits = _digits(word)
         for other in found:
@@ -213,11 +224,12 @@ class Vocabulary:
     def completions(self, beginning: str) -> tuple[Meant, ...]:
         """Return the words that begin so and are the likeliest to be searched for: those that name
         documents, and among them the frequent ones. Accents need not be typed."""
+        self._compared()
         return _kept(self._completions, beginning, self._completions_of)
 
     def _completions_of(self, beginning: str) -> tuple[Meant, ...]:
         frequent = dict(self._terms.beginning(beginning, COMPLETIONS_SEEN))
-        for word in self._lexicon().accented(beginning):
+        for word in self._compared().accented(beginning):
             frequent[word] = self._terms.frequency(word)
         return self.likeliest(frequent)[:COMPLETIONS_MAX]
 
@@ -275,19 +287,27 @@ class Lexicons:
     soon as somebody asks, and the one before serves meanwhile. The very first is read by who asks
     for it: `ready` tells beforehand whether that would take its time."""
 
-    __slots__ = ("_generation", "_lexicon", "_lock", "_not_before", "_reading")
+    __slots__ = ("_editions", "_generation", "_lexicon", "_lock", "_not_before", "_reading")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lexicon: Lexicon | None = None
         self._generation = -1
         self._not_before = 0.0
+        self._editions = 0
         self._reading: threading.Thread | None = None
 
     @property
     def ready(self) -> bool:
         """Whether there is one already."""
         return self._lexicon is not None
+
+    def edition(self, terms: Terms, generation: int) -> int:
+        """Return which lexicon answers are from, 0 where there is none yet. One that is behind is
+        read anew, as by `of`: so answers may be kept by their edition."""
+        if self._lexicon is not None:
+            self.of(terms, generation)
+        return self._editions
 
     def of(self, terms: Terms, generation: int) -> Lexicon:
         """Return the lexicon of an index, which holds `terms` since its commit `generation`."""
@@ -313,6 +333,7 @@ class Lexicons:
         ended = machine.monotonic()
         self._not_before = ended + REST * (ended - began)
         self._lexicon, self._generation = lexicon, generation
+        self._editions += 1
         return lexicon
 
     def settle(self) -> None:

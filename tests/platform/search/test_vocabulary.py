@@ -1,6 +1,7 @@
 """What words there are: similar ones, completions, parts; and how the lexicon follows an index."""
 
 import string
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from hansa.kernel import machine
 from hansa.platform.search import vocabulary as module
-from hansa.platform.search.vocabulary import ANSWERS_MAX, Lexicon, Lexicons, Meant
+from hansa.platform.search.vocabulary import ANSWERS_MAX, Lexicon, Lexicons, Meant, Vocabulary
 from tests.platform.search.words import Known, vocabulary
 
 WORDS = st.text(string.ascii_lowercase, min_size=4, max_size=12)
@@ -142,6 +143,28 @@ def test_the_first_lexicon_is_read_at_once_and_later_ones_beside(
     assert lexicons.of(Known({"mouse": 1}), 2) is first
     lexicons.settle()
     assert lexicons.of(Known({"mouse": 1}), 2).one_edit_from("moose")
+
+
+def test_what_was_answered_from_an_old_lexicon_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REST", 0)
+    lexicons = Lexicons()
+    go = threading.Event()
+
+    class Slow(Known):
+        def beginning(self, prefix: str, limit: int) -> Sequence[tuple[str, int]]:
+            assert go.wait(10)
+            return super().beginning(prefix, limit)
+
+    before, after = Known({"desk": 1}), Slow({"desk": 1, "laptop": 1})
+    assert lexicons.edition(before, 1) == 0
+    lexicons.of(before, 1)
+    assert lexicons.edition(before, 1) == 1
+    words = Vocabulary(after, lambda: lexicons.of(after, 2))
+    assert words.similar("labtop") == ()
+    go.set()
+    lexicons.settle()
+    assert lexicons.edition(after, 2) == 2
+    assert meant(words.similar("labtop")) == ["laptop"]
 
 
 def test_an_index_that_commits_often_is_not_read_as_often() -> None:

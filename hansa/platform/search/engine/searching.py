@@ -68,7 +68,7 @@ def search(
     snapshot has the same answer, which is kept for a while."""
     began = machine.monotonic()
     curated = snapshot.words.curated(curation)
-    key = (snapshot.serial, request, always, curated, frozenset(learned.items()))
+    key = (snapshot.edition, request, always, curated, frozenset(learned.items()))
     found = answers.get(key)
     if found is None:
         found = _answer(snapshot, request, always, curated, learned)
@@ -117,7 +117,7 @@ class _Sought(NamedTuple):
 
 def _sought(snapshot: Snapshot, curated: Curated, q: str, request: SearchRequest) -> _Sought:
     """Return what words look for: with other filters, facets and pages they are the same."""
-    key = (snapshot.serial, curated, q, request.typo, request.prefix)
+    key = (snapshot.edition, curated, q, request.typo, request.prefix)
     sought = plans.get(key)
     if sought is None:
         words = snapshot.words

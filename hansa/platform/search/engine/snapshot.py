@@ -74,6 +74,11 @@ class Snapshot:
         self._index = index
 
     @property
+    def edition(self) -> tuple[int, int]:
+        """What answers may be kept by: they depend on the words that are compared with, too."""
+        return self.serial, self.words.lexicons.edition(self, self.serial)
+
+    @property
     def documents(self) -> int:
         """How many there are."""
         return self.searcher.num_docs

@@ -1,12 +1,16 @@
 """Which documents a plan finds, and in which order."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from hansa.platform.search import vocabulary
 from hansa.platform.search.curation import Curation, Synonym
 from hansa.platform.search.engine.index import Index
+from hansa.platform.search.engine.layout import Change
 from hansa.platform.search.schema import Field, Schema
 from tests.platform.search.relevance import indexed, search_of
 
@@ -92,3 +96,19 @@ def test_typos_and_accents_and_beginnings(index: Index) -> None:
     assert found(index, "cafetiere") == ["café"]
     assert found(index, "note", prefix=True) == ["notebook"]
     assert found(index, "note") == []
+
+
+def test_a_word_that_is_new_is_guessed_as_soon_as_the_words_have_been_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary, "REST", 0)
+    index = indexed(tmp_path / "index", SCHEMA, [{"id": "1", "title": "Desk"}])
+    search = search_of(index)
+    assert search("dexk", 10) == ["1"]
+    index.write([Change("2", 2, msgspec.json.encode({"id": "2", "title": "Laptop"}))], 2)
+    index.commit()
+    # This one may still be compared with the words of before. What it finds is not kept.
+    search("labtop", 10)
+    index._snapshot.words.lexicons.settle()
+    assert search("labtop", 10) == ["2"]
+    index.close()
