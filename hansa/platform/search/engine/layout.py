@@ -18,7 +18,7 @@ import tantivy
 from hansa.kernel.structs import Struct
 from hansa.platform.search import instant
 from hansa.platform.search.engine import members
-from hansa.platform.search.engine.wording import BAG, TITLE, TRAITS, VOCAB, Wordings
+from hansa.platform.search.engine.wording import BAG, TITLE, TRAITS, VOCAB, WORDS, Wordings
 from hansa.platform.search.schema import Field, Schema
 
 LAYOUT: Final = 1
@@ -91,6 +91,7 @@ def engine_schema(schema: Schema) -> tantivy.Schema:
     builder.add_text_field(BAG, tokenizer_name=STEMMED, index_option="freq")
     builder.add_text_field(TITLE, tokenizer_name=STEMMED, index_option="freq")
     builder.add_text_field(TRAITS, tokenizer_name=STEMMED, index_option="basic")
+    builder.add_text_field(WORDS, tokenizer_name=STEMMED, index_option="basic")
     builder.add_text_field(VOCAB, tokenizer_name=PLAIN, index_option="position")
     for field in filter(has_column, schema.fields):
         _add_column(builder, column(field.name), field)
@@ -175,6 +176,7 @@ class Layout:
             (BAG, words.bag),
             (TITLE, words.title),
             (TRAITS, words.traits),
+            (WORDS, words.vocab),
             (VOCAB, words.vocab),
         ):
             for text in texts:

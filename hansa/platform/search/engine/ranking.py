@@ -27,7 +27,7 @@ from typing import Final
 import tantivy
 from tantivy import Occur, Query
 
-from hansa.platform.search.engine.wording import BAG, TITLE, TRAITS, VOCAB
+from hansa.platform.search.engine.wording import BAG, TITLE, TRAITS, VOCAB, WORDS
 from hansa.platform.search.plan import Alternative, Plan
 from hansa.platform.search.schema import Schema
 
@@ -61,9 +61,36 @@ class Ranking:
         ]
         return self._limited(plan, all_words), self._limited(plan, any_word)
 
+    def finding(self, plan: Plan) -> tuple[Query, Query]:
+        """Return what finds the same as `queries`, for where scores do not matter: each word is
+        sought in one field that has all, which takes half the time."""
+        all_words = [
+            (Occur.Must, _any([self._has(one) for one in slot.alternatives])) for slot in plan.slots
+        ]
+        any_word = [
+            (Occur.Should, query)
+            for slot in plan.slots
+            for query in (
+                *(self._word(term) for term in slot.alternatives[0].terms),
+                *(self._has(one) for one in slot.alternatives[1:]),
+            )
+        ]
+        return self._limited(plan, all_words), self._limited(plan, any_word)
+
+    def _has(self, alternative: Alternative) -> Query:
+        if alternative.together:
+            return self._phrase(alternative.terms)
+        words = [self._word(term) for term in alternative.terms]
+        if len(words) == 1:
+            return words[0]
+        return Query.boolean_query([(Occur.Must, word) for word in words])
+
+    def _word(self, term: str) -> Query:
+        return Query.term_query(self._engine, WORDS, term, "basic")
+
     def _limited(self, plan: Plan, words: list[tuple[Occur, Query]]) -> Query:
         phrases = [Query.const_score_query(self._phrase(one), 0.0) for one in plan.phrases]
-        without = [_any(list(self._alternative(one))) for one in plan.without]
+        without = [self._has(one) for one in plan.without]
         if len(words) > 1:
             found = Query.boolean_query(words)
         else:

@@ -117,22 +117,22 @@ class Key:
 def by_keys(
     searcher: tantivy.Searcher,
     query: Query,
+    scored: Query | None,
     keys: Sequence[Key],
     begin: int,
     end: int,
-    *,
-    scores: bool,
 ) -> tuple[int, list[Scored]]:
     """Return how many documents a query finds, and those from place `begin` and before `end` when
-    they are sorted by keys; a document without a value comes last, either way.
+    they are sorted by keys, and then by what `scored` gives them, which finds the same; a document
+    without a value comes last, either way.
 
     The engine sorts by one column. Where documents of one value reach into the page, those are
-    asked for by themselves and sorted by the next key, the last of which is the relevance.
+    asked for by themselves and sorted by the next key.
     """
-    if not keys and not scores:
+    if not keys and scored is None:
         return by_order(searcher, query, begin, end)
-    if not keys:
-        found, hits = by_score(searcher, query, end)
+    if not keys and scored is not None:
+        found, hits = by_score(searcher, scored, end)
         return found, hits[begin:]
     key = keys[0]
     result = searcher.search(query, end + 1, order_by_field=key.column, order=key.order)
@@ -145,9 +145,11 @@ def by_keys(
         if len(addresses) == 1 and (last < len(result.hits) or last == found):
             page.append((0.0, addresses[0]))
             continue
-        same = restricted(query, *key.having(value))
+        having = key.having(value)
+        same = restricted(query, *having)
+        best = None if scored is None else restricted(scored, *having)
         places = max(begin - first, 0), end - first
-        page.extend(by_keys(searcher, same, keys[1:], *places, scores=scores)[1])
+        page.extend(by_keys(searcher, same, best, keys[1:], *places)[1])
     return found, page[: end - begin]
 
 

@@ -6,8 +6,8 @@ none: a shop's cheapest notebook is not the cable that is in its description. Ru
 hide; pins keep their places in a ranking, not in a sorted list.
 """
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
 from typing import Any, Final, NamedTuple
@@ -25,6 +25,7 @@ from hansa.platform.search.engine.keeping import Kept
 from hansa.platform.search.engine.layout import ID, ORDER, N, number_of, popularity_of
 from hansa.platform.search.engine.marking import Marker
 from hansa.platform.search.engine.presenting import highlights, reader_of, selected
+from hansa.platform.search.engine.ranking import Ranking
 from hansa.platform.search.engine.retrieval import (
     Scored,
     by_keys,
@@ -38,7 +39,7 @@ from hansa.platform.search.engine.wording import VOCAB
 from hansa.platform.search.filters import Filter
 from hansa.platform.search.learning import PLACES_MAX, reranked
 from hansa.platform.search.plan import Alternative, Plan, Slot, plan
-from hansa.platform.search.request import WORDS_MAX, Found, Hit, SearchRequest
+from hansa.platform.search.request import WORDS_MAX, FacetCounts, Found, Hit, SearchRequest
 from hansa.platform.search.rules import Applied, arranged
 from hansa.platform.search.suggesting import suggestions
 from hansa.platform.search.vocabulary import COMPLETIONS_SEEN
@@ -47,10 +48,13 @@ FILL: Final = 10
 """Where fewer documents have all words, those with any of them follow."""
 
 ANSWERS_BYTES: Final = 32_000_000
+COUNTS_MAX: Final = 50_000
 PLANS_MAX: Final = 4_096
 
 answers: Final[Kept[Found]] = Kept(ANSWERS_BYTES)
 """The last answers of all indexes."""
+counted: Final["Kept[tuple[FacetCounts, ...]]"] = Kept(COUNTS_MAX)
+"""The last counts of facets."""
 plans: Final["Kept[_Sought]"] = Kept(PLANS_MAX)
 """What the last searches were looking for."""
 
@@ -102,9 +106,28 @@ def _answer(
         page.found,
         request.page,
         search.shown(page, explain=request.explain),
-        facet_counts(snapshot.searcher, kind.counters, asked, search.finds),
+        _counted(snapshot, request, always, curated, lambda: search.counts(asked)),
         corrected=sought.plan.corrected,
     )
+
+
+def _counted(
+    snapshot: Snapshot,
+    request: SearchRequest,
+    always: Filter | None,
+    curated: Curated,
+    count: Callable[[], tuple[FacetCounts, ...]],
+) -> tuple[FacetCounts, ...]:
+    """Return the counts of a request's facets, which the next page has, too."""
+    if not request.facets:
+        return ()
+    found = (request.q, request.typo, request.prefix, request.rules, bool(request.sort))
+    key = (snapshot.serial, curated, always, request.filter, request.facets, *found)
+    counts = counted.get(key)
+    if counts is None:
+        counts = count()
+        counted.put(key, counts, 1 + sum(len(one.values) for one in counts))
+    return counts
 
 
 class _Sought(NamedTuple):
@@ -113,6 +136,13 @@ class _Sought(NamedTuple):
     plan: Plan
     all_words: Query
     any_word: Query
+    """Both score."""
+
+    def finding(self, ranking: Ranking) -> tuple[Query, Query]:
+        """Return what finds the documents with all words, and with any, without a score."""
+        if self.all_words is self.any_word:
+            return self.all_words, self.any_word
+        return ranking.finding(self.plan)
 
 
 def _sought(snapshot: Snapshot, curated: Curated, q: str, request: SearchRequest) -> _Sought:
@@ -165,15 +195,21 @@ class _Search:
         self.snapshot = snapshot
         self.searcher = snapshot.searcher
         self.kind = kind
-        self.planned, self.all_words, self.any_word = sought
+        self.sought = sought
+        self.planned = sought.plan
         self.applied = applied
         self.always = always
-        self.wanted = self.all_words
-        """What is looked for: all words, until there turns out to be too little with all."""
+        self.is_full = True
+        """Whether documents with all words are enough."""
         self.must: list[Query] = []
         self.must_not = [self._ids(applied.hidden)] if applied.hidden else []
 
     # ---- what is found
+
+    @cached_property
+    def finding(self) -> tuple[Query, Query]:
+        """What finds the documents with all words, and with any, without a score."""
+        return self.sought.finding(self.snapshot.ranking)
 
     def _ids(self, ids: Iterable[str]) -> Query:
         return Query.const_score_query(
@@ -184,9 +220,14 @@ class _Search:
         filter = filters.both(self.always, asked)
         return [] if filter is None else [self.snapshot.matching(filter)]
 
+    def counts(self, asked: Filter | None) -> tuple[FacetCounts, ...]:
+        """Return the counts of all facets; after `page`, which decides what is found."""
+        return facet_counts(self.searcher, self.kind.counters, asked, self.finds)
+
     def finds(self, asked: Filter | None) -> Query:
         """Return what finds the documents to count, had no more than this been asked for."""
-        wanted = self.wanted
+        all_words, any_word = self.finding
+        wanted = all_words if self.is_full else any_word
         if self.applied.pins and not self.kind.keys:
             pins = self._ids(pin.id for pin in self.applied.pins)
             wanted = Query.boolean_query([(Occur.Should, wanted), (Occur.Should, pins)])
@@ -278,25 +319,31 @@ class _Search:
     def _sorted(self, begin: int, end: int) -> _Page:
         if self.applied.boosts and not self.kind.keys:
             return _Page(*self._by_boosts(begin, end))
-        scores = bool(self.planned.slots)
-        for wanted in (self.all_words, self.any_word):
-            self.wanted = wanted
-            query = restricted(wanted, self.must, self.must_not)
-            found, hits = by_keys(self.searcher, query, self.kind.keys, begin, end, scores=scores)
-            if found or not scores:
-                break
-        return _Page(found, hits, None if self.wanted is self.all_words else 0)
+        found, hits = self._by_keys(begin, end, self.finding[0], self.sought.all_words)
+        if not found and self.planned.slots:
+            self.is_full = False
+            found, hits = self._by_keys(begin, end, self.finding[1], self.sought.any_word)
+        return _Page(found, hits, None if self.is_full else 0)
+
+    def _by_keys(
+        self, begin: int, end: int, finding: Query, scoring: Query
+    ) -> tuple[int, list[Scored]]:
+        finding = restricted(finding, self.must, self.must_not)
+        scored = None
+        if self.planned.slots:
+            scored = restricted(scoring, self.must, self.must_not)
+        return by_keys(self.searcher, finding, scored, self.kind.keys, begin, end)
 
     def _tiers(self, end: int) -> _Page:
         """Documents with all words; where those are few, then those with any."""
         end = max(end, FILL)
-        found, best = by_score(self.searcher, self._boosted(self.all_words), end)
+        found, best = by_score(self.searcher, self._boosted(self.sought.all_words), end)
         full = len(best)
         if found >= FILL:
             return _Page(found, best)
-        self.wanted = self.any_word
+        self.is_full = False
         taken = {(address.segment_ord, address.doc) for _, address in best}
-        found, more = by_score(self.searcher, self._boosted(self.any_word), end + full)
+        found, more = by_score(self.searcher, self._boosted(self.sought.any_word), end + full)
         best += [hit for hit in more if (hit[1].segment_ord, hit[1].doc) not in taken]
         return _Page(found, best, full)
 
@@ -335,7 +382,7 @@ class _Search:
         for group in groups:
             must = [one for (one, _), on in zip(filters, group, strict=True) if on]
             must_not = [one for (one, _), on in zip(filters, group, strict=True) if not on]
-            query = restricted(self.wanted, [*self.must, *must], [*self.must_not, *must_not])
+            query = restricted(self.finding[0], [*self.must, *must], [*self.must_not, *must_not])
             more, here = by_order(self.searcher, query, max(begin - found, 0), max(end - found, 0))
             found += more
             hits += here
@@ -425,7 +472,7 @@ def suggest(snapshot: Snapshot, q: str, limit: int) -> list[str]:
     def beside(text: str, beginning: str) -> list[tuple[str, int]]:
         alternatives = (Alternative((term,)) for term in words.terms(text)[:WORDS_MAX])
         slots = tuple(Slot((alternative,)) for alternative in alternatives)
-        all_words, _ = snapshot.ranking.queries(Plan(slots))
+        all_words, _ = snapshot.ranking.finding(Plan(slots))
         return snapshot.searcher.terms_with_prefix(VOCAB, beginning, all_words, COMPLETIONS_SEEN)
 
     return suggestions(q, limit, words.analyzer, snapshot.vocabulary, beside)

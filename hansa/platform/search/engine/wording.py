@@ -6,7 +6,8 @@
 - `traits` has what json and number fields say, as words: they tell what a document has, so they
   decide whether it is found, and hardly how high. In the bag, the many traits of a well described
   product would count as length against it.
-- `vocab` has all of them once, as they are written: for typos, for beginnings of words, for
+- `words` has all of them once: documents are found by it where no score is asked for.
+- `vocab` has the same as they are written: for typos, for beginnings of words, for
   phrases.
 """
 
@@ -20,6 +21,7 @@ from hansa.platform.search.schema import Schema
 BAG: Final = "bag"
 TITLE: Final = "title"
 TRAITS: Final = "traits"
+WORDS: Final = "words"
 VOCAB: Final = "vocab"
 
 
@@ -35,7 +37,7 @@ class Wording(Struct):
 class Wordings:
     """Makes the texts of the documents of a schema."""
 
-    __slots__ = ("_analyzer", "_fields", "_title")
+    __slots__ = ("_analyzer", "_fields", "_is_title_within", "_title")
 
     def __init__(self, schema: Schema) -> None:
         self._analyzer: Analyzer = analyzer(schema.locale)
@@ -45,6 +47,7 @@ class Wordings:
             for field in schema.fields
             if field.words and field.type != "stored"
         ]
+        self._is_title_within = schema.title in (name for name, _, _ in self._fields)
 
     def of(self, document: dict[str, Any]) -> Wording:
         """Return the texts of a document."""
@@ -63,6 +66,8 @@ class Wordings:
         title = [
             self._analyzer.text(text) for text in _texts(self._title, document.get(self._title))
         ]
+        if not self._is_title_within:
+            vocab += title
         return Wording(tuple(bag), tuple(title), tuple(traits), tuple(vocab))
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hansa.kernel.problems import Unprocessable
 from hansa.platform.search.curation import Boost, Curation, Pin, Rule, Synonym
 from hansa.platform.search.engine.index import Index
+from hansa.platform.search.plan import plan
 from hansa.platform.search.request import Facet, Range
 from tests.platform.search.engine.shelf import MUGS, change, documents, filled, ids, search
 
@@ -337,3 +338,24 @@ def test_suggestions_begin_as_typed_and_find_something(shelf: Index) -> None:
     assert shelf.suggest("st", 3) == ["stoneware"]
     assert shelf.suggest("blue gre", 3) == []
     assert shelf.suggest("", 3) == shelf.suggest("red ", 3) == []
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+@pytest.mark.parametrize(
+    "q",
+    ["mug", "red mug", "stonewear mug", "redmug", '"red mug" cup', "mug -red", "-red", "b1 s2",
+     "beaker", "red unicorn", "dri", "blue stoneware drink"],
+)  # fmt: skip
+def test_what_finds_without_scores_finds_the_same(shelf: Index, q: str, prefix: bool) -> None:
+    """Facets are counted by queries that score nothing: they are to count what is found."""
+    snapshot = shelf._snapshot
+    curation = Curation(synonyms=(Synonym("s", ("beaker", "mug", "drinking cup")),))
+    thesaurus = snapshot.words.curated(curation).thesaurus
+    planned = plan(q, snapshot.words.analyzer, snapshot.vocabulary, thesaurus, prefix=prefix)
+    scoring, finding = snapshot.ranking.queries(planned), snapshot.ranking.finding(planned)
+    for scored, found in zip(scoring, finding, strict=True):
+        hits = [
+            {(at.segment_ord, at.doc) for _, at in snapshot.searcher.search(query, 100).hits}
+            for query in (scored, found)
+        ]
+        assert hits[0] == hits[1]
