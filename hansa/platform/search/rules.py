@@ -22,6 +22,10 @@ from hansa.platform.search.curation import Pin, Rule
 from hansa.platform.search.filters import Filter, InvalidFilter
 from hansa.platform.search.schema import ID_FIELD, Schema
 
+BOOSTS_MAX: Final = 8
+"""How many boosts count in one search, of all rules that apply the first: the groups of documents
+that they tell apart double with each."""
+
 Words = Callable[[str], Sequence[str]]
 """What makes of a text its words, as they are compared."""
 
@@ -119,7 +123,7 @@ def _together(q: str, effects: Sequence[_Effect]) -> Applied:
         rules=tuple(rule.id for rule in rules),
         pins=_placed([pin for rule in rules for pin in rule.pin if pin.id not in hidden]),
         hidden=hidden,
-        boosts=tuple(boost for effect in effects for boost in effect.boosts),
+        boosts=tuple(boost for effect in effects for boost in effect.boosts)[:BOOSTS_MAX],
         filter=must,
     )
 

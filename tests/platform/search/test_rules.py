@@ -102,6 +102,18 @@ def test_a_pin_whose_place_is_taken_gets_the_next_free_one() -> None:
     assert applied("", rule, again).pins == (Pin("a", 2), Pin("b", 3), Pin("c", 4))
 
 
+def test_boosts_of_many_rules_have_a_limit_together() -> None:
+    some = [
+        Rule(str(n), match="always", boost=tuple(Boost(f"price = {n}{m}", 2) for m in range(3)))
+        for n in range(1, 5)
+    ]
+    found = applied("", *some)
+    assert len(found.rules) == 4
+    assert [filters.text_of(each) for each, _ in found.boosts] == [
+        f"price = {n}" for n in (10, 11, 12, 20, 21, 22, 30, 31)
+    ]
+
+
 def test_without_rules_a_search_is_what_it_was() -> None:
     assert applied("usb hub") == Applied("usb hub")
     assert Applied("q").others(()) is None
