@@ -148,11 +148,26 @@ class Lexicon:
 class Vocabulary:
     """The words of an index as of a commit. Any thread may ask it."""
 
-    __slots__ = ("_begun", "_completions", "_lexicon", "_now", "_parts", "_similar", "_terms")
+    __slots__ = (
+        "_at_hand",
+        "_begun",
+        "_completions",
+        "_lexicon",
+        "_now",
+        "_parts",
+        "_similar",
+        "_terms",
+    )
 
-    def __init__(self, terms: Terms, lexicon: Callable[[], Lexicon]) -> None:
+    def __init__(
+        self,
+        terms: Terms,
+        lexicon: Callable[[], Lexicon],
+        at_hand: Callable[[], Lexicon | None] | None = None,
+    ) -> None:
         self._terms = terms
         self._now = lexicon
+        self._at_hand = at_hand or lexicon
         self._lexicon: Lexicon | None = None
         self._similar: dict[str, tuple[Meant, ...]] = {}
         self._begun: dict[str, tuple[Meant, ...]] = {}
@@ -223,14 +238,18 @@ class Vocabulary:
 
     def completions(self, beginning: str) -> tuple[Meant, ...]:
         """Return the words that begin so and are the likeliest to be searched for: those that name
-        documents, and among them the frequent ones. Accents need not be typed."""
+        documents, and among them the frequent ones. Accents need not be typed, as soon as there is
+        a lexicon: somebody who is typing does not wait for one."""
+        if self._at_hand() is None:
+            return self._completions_of(beginning)
         self._compared()
         return _kept(self._completions, beginning, self._completions_of)
 
     def _completions_of(self, beginning: str) -> tuple[Meant, ...]:
         frequent = dict(self._terms.beginning(beginning, COMPLETIONS_SEEN))
-        for word in self._compared().accented(beginning):
-            frequent[word] = self._terms.frequency(word)
+        if (lexicon := self._at_hand()) is not None:
+            for word in lexicon.accented(beginning):
+                frequent[word] = self._terms.frequency(word)
         return self.likeliest(frequent)[:COMPLETIONS_MAX]
 
     def likeliest(
@@ -284,8 +303,8 @@ def _kept(answers: dict[str, Answer], word: str, answer: Callable[[str], Answer]
 
 class Lexicons:
     """The lexicon of an index that goes on changing. After a commit it is read anew on a thread as
-    soon as somebody asks, and the one before serves meanwhile. The very first is read by who asks
-    for it: `ready` tells beforehand whether that would take its time."""
+    soon as somebody asks, and the one before serves meanwhile. The very first is read by who needs
+    it: `ready` tells beforehand whether that would take its time."""
 
     __slots__ = ("_editions", "_generation", "_lexicon", "_lock", "_not_before", "_reading")
 
@@ -308,6 +327,13 @@ class Lexicons:
         if self._lexicon is not None:
             self.of(terms, generation)
         return self._editions
+
+    def at_hand(self, terms: Terms, generation: int) -> Lexicon | None:
+        """Return the lexicon, as `of` does; have it read and return None where there is none."""
+        if self._lexicon is None:
+            self._refresh(terms, generation)
+            return None
+        return self.of(terms, generation)
 
     def of(self, terms: Terms, generation: int) -> Lexicon:
         """Return the lexicon of an index, which holds `terms` since its commit `generation`."""

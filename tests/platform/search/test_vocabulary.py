@@ -145,6 +145,16 @@ def test_the_first_lexicon_is_read_at_once_and_later_ones_beside(
     assert lexicons.of(Known({"mouse": 1}), 2).one_edit_from("moose")
 
 
+def test_who_is_typing_does_not_wait_for_the_first_lexicon() -> None:
+    lexicons = Lexicons()
+    known = Known({"cafetière": 2, "cafe": 1})
+    words = Vocabulary(known, lambda: lexicons.of(known, 1), lambda: lexicons.at_hand(known, 1))
+    assert meant(words.completions("caf"))[-1] == "cafe"
+    lexicons.settle()
+    assert lexicons.ready
+    assert meant(words.completions("cafe")) == ["cafetière", "cafe"]
+
+
 def test_what_was_answered_from_an_old_lexicon_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REST", 0)
     lexicons = Lexicons()

@@ -70,7 +70,11 @@ class Snapshot:
         self.engine = index.schema
         self.searcher = index.searcher()
         self.ranking = Ranking(words.schema, index.schema)
-        self.vocabulary = Vocabulary(self, lambda: words.lexicons.of(self, self.serial))
+        self.vocabulary = Vocabulary(
+            self,
+            lambda: words.lexicons.of(self, self.serial),
+            lambda: words.lexicons.at_hand(self, self.serial),
+        )
         self._index = index
 
     @property
