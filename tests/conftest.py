@@ -109,3 +109,12 @@ def electronics() -> Path:
     if not (folder / "products.ndjson.gz").exists():
         pytest.skip("the real products are not here: ../shared/data/electronics")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cranfield() -> Path:
+    """The folder with 1,400 abstracts and 225 judged queries, beside the project."""
+    folder = ROOT.parent / "shared" / "data" / "cranfield"
+    if not (folder / "cran.all.1400.xml").exists():
+        pytest.skip("the abstracts are not here: ../shared/data/cranfield")
+    return folder

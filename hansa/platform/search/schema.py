@@ -1,8 +1,10 @@
 """Schema: which fields the documents of a collection have, and what each is for."""
 
+from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
+from rapidfuzz.distance import OSA
 
 from hansa.kernel.structs import Struct
 
@@ -40,6 +42,10 @@ class Field(Struct):
         return self.weight if self.weight is not None else int(self.type == "text")
 
 
+ID_FIELD: Final = Field("id", "keyword")
+"""What every document has, and may be filtered by, without its being declared."""
+
+
 class Schema(Struct):
     """The fields, which of them names a document (`title`: its words count once more), and the
     language of the words, as the first part of a locale: ``en``."""
@@ -52,3 +58,19 @@ class Schema(Struct):
         """Return the field that a name or a dotted path begins with, None if there is none."""
         first = name.partition(".")[0]
         return next((one for one in self.fields if one.name == first), None)
+
+    def hint(self, name: str) -> str:
+        """Return what to tell somebody who named a field that there is not."""
+        return did_you_mean(name, (one.name for one in self.fields))
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a question for the nearest of some names, or else the names themselves."""
+    known = list(names)
+    far = max(1, len(name) // 3)
+    near = [(OSA.distance(name.lower(), one, score_cutoff=far), one) for one in known]
+    distance, nearest = min(near, default=(far + 1, ""))
+    if distance <= far:
+        return f"; did you mean {nearest}?"
+    more = "" if len(known) <= 10 else f" and {len(known) - 10} more"
+    return f"; there are {', '.join(known[:10])}{more}" if known else ""

@@ -1,0 +1,123 @@
+"""Snapshot: what one commit made visible, and what is known about it."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Final
+
+import tantivy
+from tantivy import Query
+
+from hansa.platform.search.analysis import analyzer
+from hansa.platform.search.curation import Curation
+from hansa.platform.search.engine.layout import BODY, ID, ORDER
+from hansa.platform.search.engine.matching import query_of
+from hansa.platform.search.engine.ranking import Ranking
+from hansa.platform.search.engine.wording import TITLE, VOCAB
+from hansa.platform.search.filters import Filter
+from hansa.platform.search.rules import Rulebook
+from hansa.platform.search.schema import Schema
+from hansa.platform.search.synonyms import NO_CURATION, Thesaurus
+from hansa.platform.search.vocabulary import Lexicons, Vocabulary
+
+READ_AT_ONCE: Final = 1_000
+
+_serials = count(1)
+
+
+class Curated:
+    """A curation as it is used: laid out by words."""
+
+    __slots__ = ("curation", "rules", "thesaurus")
+
+    def __init__(self, curation: Curation, words: "Words") -> None:
+        self.curation = curation
+        self.thesaurus = Thesaurus(curation, words.analyzer)
+        self.rules = Rulebook(curation.rules, words.terms)
+
+
+class Words:
+    """What an index knows of words, whatever it was committed with: how they are compared, which
+    are like others, and what its site says of them."""
+
+    __slots__ = ("_curated", "analyzer", "lexicons", "schema")
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.analyzer = analyzer(schema.locale)
+        self.lexicons = Lexicons()
+        self._curated = Curated(NO_CURATION, self)
+
+    def terms(self, text: str) -> list[str]:
+        """Return the words of a text as they are compared."""
+        return [self.analyzer.term(word) for word in self.analyzer.words(text)]
+
+    def curated(self, curation: Curation) -> Curated:
+        """Return a curation as it is used. Nearly all searches have that of the one before."""
+        curated = self._curated
+        if curation is not curated.curation and curation != curated.curation:
+            self._curated = curated = Curated(curation, self)
+        return curated
+
+
+class Snapshot:
+    """The documents of an index as of a commit. Any thread may read them."""
+
+    def __init__(self, words: Words, index: tantivy.Index) -> None:
+        self.schema = words.schema
+        self.words = words
+        self.serial = next(_serials)
+        """Its number among all of the process."""
+        self.engine = index.schema
+        self.searcher = index.searcher()
+        self.ranking = Ranking(words.schema, index.schema)
+        self.vocabulary = Vocabulary(
+            self,
+            lambda: words.lexicons.of(self, self.serial),
+            lambda: words.lexicons.at_hand(self, self.serial),
+        )
+        self._index = index
+
+    @property
+    def edition(self) -> tuple[int, int]:
+        """What answers may be kept by: they depend on the words that are compared with, too."""
+        return self.serial, self.words.lexicons.edition(self, self.serial)
+
+    @property
+    def documents(self) -> int:
+        """How many there are."""
+        return self.searcher.num_docs
+
+    def matching(self, filter: Filter) -> Query:
+        """Return the query of a checked filter, which scores nothing."""
+        return query_of(filter, self.schema, self._index)
+
+    def frequency(self, word: str) -> int:
+        """Return in how many documents a word is, as it is written."""
+        return self.searcher.doc_freq(VOCAB, word)
+
+    def naming(self, word: str) -> int:
+        """Return in how many titles a word is, in whichever of its forms."""
+        return self.searcher.doc_freq(TITLE, self.words.analyzer.term(word))
+
+    def beginning(self, prefix: str, limit: int) -> list[tuple[str, int]]:
+        """Return the words that begin so, the most frequent first, and in how many documents each
+        is."""
+        return self.searcher.terms_with_prefix(VOCAB, prefix, limit=limit)
+
+    def body(self, address: tantivy.DocAddress) -> bytes:
+        """Return the JSON of a document."""
+        body: bytes | None = self.searcher.doc(address).get_first(BODY)
+        assert body is not None, "every document has a body"
+        return body
+
+    def everything(self) -> Iterator[tuple[str, int, bytes]]:
+        """Return all documents, in the order that decides between those of one score: the id, the
+        number that says so, and the body of each."""
+        for begin in range(0, self.documents, READ_AT_ONCE):
+            hits = self.searcher.search(
+                Query.all_query(), READ_AT_ONCE, False, ORDER, begin, tantivy.Order.Desc
+            ).hits
+            for order, address in hits:
+                document = self.searcher.doc(address)
+                id: str = document.get_first(ID) or ""
+                yield id, order, document.get_first(BODY) or b""
