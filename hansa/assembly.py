@@ -52,11 +52,13 @@ if TYPE_CHECKING:
     from hansa.kernel.remote.passport import Seal
     from hansa.kernel.remote.placement import Placement
     from hansa.platform.mail.api import Mailer, Smtp
+    from hansa.platform.search.indexes import Indexes
     from hansa.platform.webhooks.api import Poster
 
 logger = logging.getLogger("hansa")
 
 SHOP: Final = "commerce"
+SEARCH: Final = "search"
 OUTWARD_ENV: Final = "HANSA_OUTWARD_NETWORKS"
 """Networks inside that sites may have webhooks sent to, as 127.0.0.0/8,10.2.0.0/16; none unless it
 is set."""
@@ -64,6 +66,8 @@ SMTP_ENV: Final = "HANSA_SMTP"
 """The server that takes the mail of sites that have none of their own (`mail.parse_server`)."""
 BLOBS_ENV: Final = "HANSA_BLOBS"
 """Where blobs are (`blobs.parse_store`); without it in the folder of the cell."""
+SEARCH_ENV: Final = "HANSA_SEARCH"
+"""The folder that indexes are made in; without it in the folder of the cell."""
 BYTES_TABLES: Final = ("blobs_blobs", "blobs_loose")
 """The tables whose rows stand for bytes in the store of blobs."""
 OPERATOR: Final = Caller(PLATFORM, SYSTEM)
@@ -83,11 +87,14 @@ def __getattr__(name: str) -> tuple[Service, ...]:
     from hansa.platform.blobs import blobs
     from hansa.platform.mail import api as mail_api
     from hansa.platform.mail import mail
+    from hansa.platform.search import api as search_api
+    from hansa.platform.search import search
     from hansa.platform.webhooks import api as webhooks_api
     from hansa.platform.webhooks import webhooks
 
-    assert all((commerce_api, blobs_api, mail_api, webhooks_api))  # they declare the handlers
-    return (attempts, interventions, sites, webhooks, mail, blobs, commerce)
+    # They declare the handlers.
+    assert all((commerce_api, blobs_api, mail_api, search_api, webhooks_api))
+    return (attempts, interventions, sites, webhooks, mail, blobs, search, commerce)
 
 
 def _all_services() -> tuple[Service, ...]:
@@ -185,6 +192,7 @@ class Cell:
     remote: "Remote | None" = field(default=None, init=False)
     seal: "Seal | None" = field(default=None, init=False)
     _followers: "list[Follower]" = field(default_factory=list, init=False)
+    _indexes: "Indexes | None" = field(default=None, init=False)
     _moving: "MovingFace | None" = field(default=None, init=False)
     _lookout: "Lookout | None" = field(default=None, init=False)
     mounts: dict[str, AsgiApp] = field(init=False)
@@ -253,6 +261,8 @@ class Cell:
             self.runtime.clocks = Clocks(self.runtime, self.remote, self._followers)
             if isinstance(rows, AskedRows):
                 rows.join = self.runtime.clocks.join
+        if SEARCH in {one.name for one in self.services}:
+            self._start_search(self.background and SEARCH in hosted)
         self.mounts = self._mounts(hosted)
         if self.pages:
             from hansa.console import MOUNT as PAGES  # who has no pages pays nothing for them
@@ -329,6 +339,22 @@ class Cell:
             found[Bytes] = Bytes(parse_store(os.environ.get(BLOBS_ENV, ""), self.place.folder))
         return found
 
+    def _start_search(self, is_hosted: bool) -> None:
+        """Have keys known that search has signed, and where it is hosted the indexes of this
+        process follow the log. Raises OSError."""
+        from hansa.platform.search.api import bearer_of
+        from hansa.platform.search.scoped import PREFIX
+
+        self.directory.bearers[PREFIX] = bearer_of(self.runtime, self.directory)
+        if not is_hosted:
+            return
+        from hansa.platform.search.indexes import Indexes
+
+        root = os.environ.get(SEARCH_ENV, "")
+        self._indexes = Indexes(Path(root) if root else self.place.folder / "search")
+        self._indexes.start(self.runtime)
+        self.runtime.resources[Indexes] = self._indexes
+
     def _mounts(self, hosted: frozenset[str]) -> dict[str, AsgiApp]:
         is_served = self.remote is not None and self.remote.placement.of("blobs") is not None
         if "blobs" not in hosted and not is_served:
@@ -393,6 +419,8 @@ class Cell:
             await self._lookout.stop()
         if self._moving is not None:
             await self._moving.stop()
+        if self._indexes is not None:
+            await self._indexes.stop()
         await self.runtime.stop()
         if self.remote is not None:
             self.remote.close()

@@ -17,6 +17,7 @@ from hansa.business.commerce import api as shop
 from hansa.business.commerce import commerce
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
+from hansa.kernel.compiler import Statements
 from hansa.kernel.http.asgi import AsgiHeaders
 from hansa.kernel.http.endpoint import Endpoint
 from hansa.kernel.http.message import Request, Response
@@ -150,6 +151,7 @@ async def _try_everything(place: Path, dsns: Any, scoped: bool) -> int:
         theirs = await _shop(cell, "first", MARK)
         mine = await _shop(cell, "second", "mine")
         await _settled(cell)
+        cell.runtime.statements = Statements(cell.storage.dialect)  # none is compiled yet
         cell.runtime.statements.scoped = scoped
         before = await _books(cell, theirs["site"])
         intruder = Intruder(cell, mine, theirs)

@@ -5,6 +5,7 @@ PostgreSQL, where any process may.
 """
 
 import argparse
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +28,8 @@ _EVENTS = """SELECT position, recorded_at_us, site, type, aggregate, seq, data F
 WHERE position IS NOT NULL {where} ORDER BY position DESC LIMIT {limit}"""
 _DELIVERIES = """SELECT subscriber, event, site, aggregate, state, attempt, trace, error
 FROM hansa_deliveries ORDER BY position LIMIT 200"""
+_TYPE = re.compile(r"[a-z][a-z0-9]{1,30}\.(?:\*|[a-z0-9_]{1,80})")
+DATA_LETTERS_MAX = 1_000
 EVENTS_MAX = 1_000_000
 """More of the last events than these are not looked at for what subscribers have yet to take."""
 _DUE = """SELECT site, id, name, state, attempt, run_at_us, error FROM hansa_due
@@ -83,7 +86,21 @@ def _statement(options: argparse.Namespace) -> str:
     if site and not site.replace("_", "").isalnum():
         raise StorageFailed("A site's id is made of letters, digits and underscores.")
     where = f"AND site = '{site}'" if site else ""
+    if options.type:
+        where += f" AND ({' OR '.join(_of_type(one) for one in options.type)})"
     return _EVENTS.format(where=where, limit=options.limit)
+
+
+def _of_type(pattern: str) -> str:
+    """Return the condition that an event is of a type, or of all of a service: ``commerce.*``."""
+    if _TYPE.fullmatch(pattern) is None:
+        raise StorageFailed(
+            f"{pattern[:64]!r} is no type such as commerce.order_placed, commerce.*"
+        )
+    service, _, name = pattern.partition(".")
+    if name == "*":
+        return f"type LIKE '{service}.%'"
+    return f"type = '{pattern}'"
 
 
 def _subscriptions() -> list[Subscription]:
@@ -121,10 +138,15 @@ async def _rows(options: argparse.Namespace, statement: str) -> list[tuple[Any, 
         await storage.close()
 
 
+def _shown(data: bytes) -> str:
+    text = data.decode()
+    return text if len(text) <= DATA_LETTERS_MAX else f"{text[:DATA_LETTERS_MAX]}..."
+
+
 def _lines(verb: str, rows: list[tuple[Any, ...]]) -> list[str]:
     if verb == "events":
         return [
-            f"{position:>8}  {_at(at_us)}  {kind:<28}  {aggregate} #{seq}  {bytes(data).decode()}"
+            f"{position:>8}  {_at(at_us)}  {kind:<28}  {aggregate} #{seq}  {_shown(bytes(data))}"
             for position, at_us, _, kind, aggregate, seq, data in reversed(rows)
         ]
     if verb == "subscribers":

@@ -240,6 +240,11 @@ def _working(
     verbs = one.add_subparsers(dest="verb", required=True, metavar="VERB")
     show = verbs.add_parser("events", parents=later, help="the last events")
     show.add_argument("--site", default="")
+    show.add_argument(
+        "--type", action="append", default=[], metavar="TYPE",
+        help="only events of a type, commerce.order_placed, or of a service, commerce.*; may be"
+        " given several times",
+    )  # fmt: skip
     show.add_argument("--limit", type=whole(1, 10_000), default=20)
     verbs.add_parser(
         "deliveries", parents=later, help="events that wait or are parked, with their errors"

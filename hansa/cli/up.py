@@ -137,7 +137,7 @@ def _welcome(options: argparse.Namespace, key: str) -> list[str]:
         f"    curl '{shop}/products?limit=3'",
         f"    curl {shop}/products -H 'Authorization: Bearer {key}' "
         f"-H 'Idempotency-Key: {new}' -H 'Content-Type: application/json' -d '{product}'",
-        f"    {_program()} log events{_where(options)}",
+        f"    {_program()} log events --type commerce.product_created{_where(options)}",
         "",
         f"  Ctrl-C stops it; what is in {options.folder} stays.",
     ]

@@ -8,6 +8,7 @@ so any number of processes may follow the same log.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,9 @@ class Dispatcher:
         self._listening = [Listening(one) for one in runtime.listening]
         known = [one for several in self._by_type.values() for one in several]
         self._known = {one.name: one for one in (*known, *runtime.listening)}
+        self._tails: dict[str, list[Callable[[LogEvent], None]]] = {}
         self._position = 0
+        self._begun = 0
         self._floor_written = 0
         self._starts: dict[str, int] = {}
         self._lanes: dict[tuple[str, int], Lane] = {}
@@ -89,9 +92,15 @@ class Dispatcher:
 
     # ---- life
 
+    def tail(self, type: str, heard: Callable[[LogEvent], None]) -> None:
+        """Have each process be told of every event of a type from when it starts on, after its
+        commit and besides all subscribers: for what a process has of its own, such as an index. It
+        is a hint that costs no transaction; who is told by it alone what to do forgets it."""
+        self._tails.setdefault(type, []).append(heard)
+
     async def start(self) -> None:
         """Find where each subscriber stands, and begin."""
-        if not self._known:
+        if not self._known and not self._tails:
             return
         floors, cursors = await self._runtime.storage.read(
             _standing, site=PLATFORM, deadline=deadline_in(30), across=True
@@ -100,13 +109,13 @@ class Dispatcher:
         for listening in self._listening:
             await listening.load(self._runtime)
         self._starts = {name: floors.get(name, 0) for name in names}
-        self._position = min(self._starts.values())
+        self._begun = await self.last(None)
+        self._position = min(self._starts.values(), default=self._begun)
         await self.announce()
         self._cursors = {(name, slot): position for name, slot, position in cursors}
-        self._tasks = [
-            asyncio.create_task(self._follow(), name="hansa-log"),
-            asyncio.create_task(self._retry(), name="hansa-retry"),
-        ]
+        self._tasks = [asyncio.create_task(self._follow(), name="hansa-log")]
+        if names:
+            self._tasks.append(asyncio.create_task(self._retry(), name="hansa-retry"))
 
     async def announce(self) -> None:
         """Note that there are these subscribers: no event is pruned before they are past it. Of
@@ -181,6 +190,9 @@ class Dispatcher:
 
     def _admit(self, event: LogEvent) -> None:
         self._position = event.position
+        if event.position > self._begun:
+            for heard in self._tails.get(event.type, ()):
+                heard(event)
         for subscription in self._by_type.get(event.type, ()):
             self._enqueue(subscription, event)
         for listening in self._listening:
@@ -263,7 +275,7 @@ class Dispatcher:
     async def rest(self, slot: int | None = None) -> None:
         """Return when every event committed before (of a slot), and all that its subscribers have
         emitted in turn, has been delivered or put aside."""
-        if not self._known:
+        if not self._known and not self._tails:
             return
         if not self._tasks:
             raise RuntimeError("no events run here: the runtime was started without background")

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
+from hansa.kernel.structs import PageRequest
+
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
@@ -107,8 +109,9 @@ def parameters_of(fn: Callable[..., Any], path: str) -> tuple[tuple[Parameter, .
     """Return the parameters and the return type of a handler, by its signature and its route.
 
     The first argument is the context. A name in the route is a path parameter; `body` is the
-    JSON body, `raw` the undecoded one, `page` the PageRequest; every other is a query parameter.
-    `prepared` is not a parameter. Raises TypeError for a handler that is not fully annotated.
+    JSON body, `raw` the undecoded one, `page` the part of a list where it is a PageRequest; every
+    other is a query parameter. `prepared` is not a parameter. Raises TypeError for a handler that
+    is not fully annotated.
     """
     hints = get_type_hints(fn, include_extras=True)
     in_path = {part[1:-1] for part in path.split("/") if part.startswith("{")}
@@ -124,7 +127,7 @@ def parameters_of(fn: Callable[..., Any], path: str) -> tuple[tuple[Parameter, .
         if name in in_path:
             source = "path"
             in_path.discard(name)
-        elif name in ("body", "page", "raw"):
+        elif name in ("body", "raw") or (name == "page" and hints[name] is PageRequest):
             source = name  # type: ignore[assignment]
         else:
             source = "query"

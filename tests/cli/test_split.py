@@ -124,7 +124,9 @@ def test_a_second_one_changes_nothing_and_what_a_killed_one_leaves_ends(tmp_path
         first.process.kill()
         first.process.wait()
     with Server(tmp_path, "up", "--split") as third:
-        log = re.escape(f"log events --folder {tmp_path / 'split' / 'commerce'}")
+        log = re.escape(
+            f"log events --type commerce.product_created --folder {tmp_path / 'split' / 'commerce'}"
+        )
         third.wait_for(rf"(?s){log}\n.*what is in \S+ stays")
         assert orphan not in children(third)
         assert not is_running(orphan)

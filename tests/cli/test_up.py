@@ -194,7 +194,7 @@ async def look(ctx: Context) -> str:
 def test_reload_starts_again_when_a_file_is_saved(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
-    services = '["hansa.business.commerce", "beacon"]'
+    services = '["hansa.business.commerce", "hansa.platform.search", "beacon"]'
     (project / "pyproject.toml").write_text(f"[tool.hansa]\nservices = {services}\n")
     code = project / "beacon.py"
     code.write_text(BEACON)

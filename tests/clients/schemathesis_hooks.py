@@ -12,7 +12,7 @@ OPAQUE = ("invalid-cursor", "invalid-position", "invalid-webhook")
 """A text that only an answer can give, or a signature."""
 NUMBERS = ("number-too-large",)
 """A number of more than 64 bits within a value that may be anything."""
-FRACTION = "Expected `int`, got `float`"
+FRACTION = ("Expected `int`, got `float`", "Expected `int | null`, got `float`")
 """A whole number that is written with a fraction, as 5.0."""
 WHOLE = "The body: "
 """How several members of one body stand to each other."""

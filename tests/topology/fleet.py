@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 SERVICES: Final = (
     "hansa.platform.webhooks", "hansa.platform.mail", "hansa.platform.blobs",
-    "hansa.business.commerce", "tests.topology.steward",
+    "hansa.platform.search", "hansa.business.commerce", "tests.topology.steward",
 )  # fmt: skip
 STOP_S: Final = 30
 STARTED: Final = re.compile(r"Hansa serves on")
@@ -265,7 +265,7 @@ class Fleet:
         return command
 
 
-EVERYTHING: Final = ("sites", "webhooks", "mail", "blobs", "commerce", "steward")
+EVERYTHING: Final = ("sites", "webhooks", "mail", "blobs", "search", "commerce", "steward")
 
 
 def together(dsns: Dsns | None) -> tuple[Part, ...]:
@@ -276,7 +276,7 @@ def together(dsns: Dsns | None) -> tuple[Part, ...]:
 def apart(dsns: Dsns) -> tuple[Part, ...]:
     """Return three databases: the shop's is PostgreSQL, with two processes on it."""
     return (
-        Part("home", ("sites", "mail", "blobs", "webhooks")),
+        Part("home", ("sites", "mail", "blobs", "webhooks", "search")),
         Part("shop", ("commerce",), dsns, processes=2),
         Part("desk", ("steward",)),
     )

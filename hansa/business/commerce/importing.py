@@ -49,7 +49,8 @@ def _icecat(row: dict[str, Any], currency: str, stock: int) -> NewProduct:
     attributes: dict[str, Any] = {}
     for name, value in row.items():
         if name.startswith("attr_"):
-            attributes[name[5:]] = value
+            plain = name[7:]  # without the letter of its kind, unless there are two of the name
+            attributes[plain if plain and plain not in attributes else name[5:]] = value
         elif name in _KEPT and value is not None:
             attributes[name] = ", ".join(value) if isinstance(value, list) else value
     variant = NewVariant(identity, Money(int(row.get("price") or 0), currency), "", stock)

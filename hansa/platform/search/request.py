@@ -1,6 +1,6 @@
 """Request: what is searched for, and what is found."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -49,6 +49,7 @@ class SearchRequest(Struct):
     - `highlight`: fields whose found words are marked; `fields`: what of a document is given back,
       all of it when empty.
     - `rules`: whether curation rules apply.
+    - `change`: the number of a change that the answer has to have seen, as putting documents told.
     - `explain`: why each hit ranks where it does; for who may read the settings.
     """
 
@@ -65,6 +66,7 @@ class SearchRequest(Struct):
     fields: Annotated[tuple[Path, ...], Meta(max_length=64)] = ()
     rules: bool = True
     explain: bool = False
+    change: Annotated[int, Meta(ge=0)] = 0
 
 
 class Hit(Struct):
@@ -76,7 +78,7 @@ class Hit(Struct):
     score: float
     highlights: dict[str, str] = {}
     pinned: bool = False
-    why: dict[str, object] | None = None
+    why: dict[str, Any] | None = None
 
 
 class Count(Struct):

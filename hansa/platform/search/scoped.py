@@ -64,7 +64,8 @@ def check(claims: Claims, now: int) -> None:
     faults = tuple(_faults(claims, now))
     if faults:
         raise InvalidSearchKey("; ".join(fault.detail for fault in faults), errors=faults)
-    filters.parse(claims.filter)
+    if claims.filter:
+        filters.parse(claims.filter)
 
 
 def _faults(claims: Claims, now: int) -> list[Fault]:

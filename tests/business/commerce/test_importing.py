@@ -29,7 +29,7 @@ def test_both_forms_are_read() -> None:
     assert isinstance(icecat, NewProduct)
     assert (icecat.handle, icecat.title) == ("buro-3-42", "Büro 3")
     assert (icecat.variants[0].price.minor, icecat.variants[0].stock) == (1999, 5)
-    assert icecat.attributes == {"ean": "1, 2", "n_x": 1.5}
+    assert icecat.attributes == {"ean": "1, 2", "x": 1.5}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hansa.business.commerce.api.carts import (
     get_cart,
 )
 from hansa.business.commerce.api.checkout import Complete, complete
+from hansa.business.commerce.api.finding import product_document
 from hansa.business.commerce.api.imports import (
     Import,
     ImportBatch,
@@ -75,5 +76,5 @@ __all__ = [
     "change_product", "change_variant", "complete", "create_cart", "create_product", "find_variant",
     "get_availability", "get_cart", "get_import", "get_order", "get_order_events", "get_product",
     "get_stock", "import_products", "list_orders", "list_payments", "list_products", "move_stock",
-    "receive_webhook", "refund", "reserve",
+    "product_document", "receive_webhook", "refund", "reserve",
 ]  # fmt: skip

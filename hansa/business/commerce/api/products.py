@@ -229,6 +229,12 @@ async def find_variant(ctx: Context, sku: Annotated[str, Meta(max_length=120)]) 
     return await ctx.db.one(_by_sku, Variant, sku=sku)
 
 
+async def read_product(ctx: Context, id: ID) -> ProductWithVariants | None:
+    """Return a product in whatever status, None where it is gone."""
+    product = await ctx.db.first(_by_id, Product, id=id)
+    return None if product is None else await _whole(ctx, product)
+
+
 async def _claim_version(ctx: Context, before: Product, version: int) -> None:
     """Take the next version for a change of what was read at `version`, and publish that there is
     one. Raises Conflict when another change has taken it."""

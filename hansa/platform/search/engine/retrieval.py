@@ -175,18 +175,18 @@ def first_of_each(
 
     How many values there are is not counted: that would mean to read every document.
     """
-    want = 4 * end
+    want = max(4 * end, 1)
     while True:
         found, hits = best(want)
         seen: set[Any] = set()
         firsts: list[Scored] = []
         for hit in hits:
+            if len(firsts) == end:
+                break
             value = value_of(hit[1])
             if value is None or value not in seen:
                 seen.add(value)
                 firsts.append(hit)
-                if len(firsts) == end:
-                    return found, firsts[begin:end]
-        if len(hits) >= found or want >= DISTINCT_MAX:
+        if len(firsts) == end or len(hits) >= found or want >= DISTINCT_MAX:
             return found, firsts[begin:end]
         want = min(4 * want, DISTINCT_MAX)

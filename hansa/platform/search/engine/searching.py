@@ -266,7 +266,10 @@ class _Search:
         end: int,
     ) -> _Page:
         """Put the pinned ones to their places among the others, which are those from `first` on."""
-        places = arranged(self.applied.pins, pinned.keys(), page.found, begin, end)
+        # Of one for each value there may be fewer than there are documents.
+        whole = len(page.hits) == end - first
+        others = page.found if whole else min(page.found, first + len(page.hits))
+        places = arranged(self.applied.pins, pinned.keys(), others, begin, end)
         hits: list[Scored] = []
         pins: set[int] = set()
         full, moved = 0, dict[int, int]()

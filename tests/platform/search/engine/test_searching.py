@@ -119,6 +119,27 @@ def test_one_of_each_value_and_all_without_one(shelf: Index) -> None:
     ]
 
 
+def test_one_of_each_value_on_a_page_of_none(shelf: Index) -> None:
+    found = search(shelf, "mug", distinct="brand", per_page=0, facets=(Facet("brand"),))
+    assert found.found == 90 and not found.hits and found.facets
+
+
+@pytest.mark.parametrize("per_page", [1, 2, 5, 100])
+def test_pins_among_one_of_each_value(shelf: Index, per_page: int) -> None:
+    pins = (Pin("m7", 2), Pin("m8", 40), Pin("m9", 60))
+    rule = curated(Rule("r", q="mug", pin=pins))
+    seen: list[str] = []
+    for page in range(1, 60):
+        found = search(shelf, "mug", distinct="brand", per_page=per_page, page=page, curation=rule)
+        seen += ids(found)
+        if not found.hits:
+            break
+    assert seen[1] == "m7" and len(set(seen)) == len(seen)
+    assert {"m8", "m9"} < set(seen), "where fewer are found, they come last"
+    brands = [rows()[int(id[1:])]["brand"] for id in seen if id not in ("m7", "m8", "m9")]
+    assert len([one for one in brands if one]) == len({one for one in brands if one})
+
+
 def test_chosen_fields_come_with_the_id(shelf: Index) -> None:
     found = search(shelf, "mug", fields=("price", "more.box.depth", "text"), per_page=1)
     (one,) = documents(found)

@@ -1,0 +1,290 @@
+"""Learning: what people click and buy after a search, what they search for and do not find."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from hashlib import blake2b
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+from sqlalchemy import func
+
+from hansa.kernel.compiler import delete, param, select, update, upsert
+from hansa.kernel.context import Context
+from hansa.kernel.ids import ID
+from hansa.kernel.operation import INTERNAL, PUBLIC
+from hansa.kernel.problems import Unprocessable
+from hansa.kernel.structs import Struct
+from hansa.platform.search import learning, tables
+from hansa.platform.search import search as service
+from hansa.platform.search.api.collections import READ, touch, unknown, whole_of
+from hansa.platform.search.api.documents import write
+from hansa.platform.search.process import query_keys
+from hansa.platform.search.tracking import Count, read_name
+
+KEPT: Final = timedelta(days=90)
+LEARNED_OF: Final = timedelta(days=30)
+FREQUENT_MAX: Final = 1_000
+"""Queries that are suggested, at most."""
+FREQUENT_MIN: Final = 5
+"""How often something is searched for before it is suggested to others: it may be a name."""
+LEARNED_MAX: Final = 5_000
+POPULAR_MAX: Final = 1_000
+"""Documents whose popularity changes in one night, at most: each is written into the index anew."""
+ROWS_MAX: Final = 10_000
+
+
+class Use(Struct):
+    """What somebody did with a document that a search found: opened it (``click``), or did what
+    the site is there for (``convert``). `place` is where it stood, from 1; `visitor` is any text
+    that tells visitors apart, of which only a digest is kept."""
+
+    query_id: Annotated[str, Meta(max_length=400)]
+    type: Literal["click", "convert"]
+    id: Annotated[str, Meta(min_length=1, max_length=120)]
+    place: Annotated[int, Meta(ge=1, le=1_000)]
+    visitor: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class QueryCount(Struct):
+    """How often something was searched for, and how often that found nothing."""
+
+    q: str
+    searches: int
+    without: int
+
+
+class Analytics(Struct):
+    """What was searched for most in some days, and what most of it found nothing."""
+
+    since: date
+    frequent: tuple[QueryCount, ...]
+    without_results: tuple[QueryCount, ...]
+
+
+class Learned(Struct):
+    """What is learned of a query: by how many places each document may rise, or fall."""
+
+    q: str
+    preferences: dict[str, float]
+
+
+_c, _q, _k, _l, _d = (
+    tables.collections.c, tables.queries.c, tables.clicks.c, tables.learned.c, tables.documents.c
+)  # fmt: skip
+_record = upsert(
+    tables.clicks,
+    key=("collection_id", "q", "document_id", "kind", "visitor"),
+    values={
+        "collection_id": param("collection"), "q": param("q"), "document_id": param("document"),
+        "kind": param("kind"), "visitor": param("visitor"), "place": param("place"),
+        "at": param("at"),
+    },
+    change={"at": param("at")},
+)  # fmt: skip
+_count = upsert(
+    tables.queries,
+    key=("collection_id", "day", "q"),
+    values={
+        "collection_id": param("collection"), "day": param("day"), "q": param("q"),
+        "searches": param("searches"), "without": param("without"), "shown": param("shown"),
+    },
+    change={
+        "searches": _q.searches + param("searches"), "without": _q.without + param("without"),
+        "shown": param("shown"),
+    },
+)  # fmt: skip
+_counted = (
+    select(_q.q, func.sum(_q.searches).label("searches"), func.sum(_q.without).label("without"))
+    .where(_q.collection_id == param("collection"), _q.day >= param("since"))
+    .group_by(_q.q)
+)
+_frequent = _counted.order_by(func.sum(_q.searches).desc(), _q.q).limit(param("limit"))
+_without = _counted.where(_q.without > 0).order_by(
+    func.sum(_q.without).desc(), _q.q
+).limit(param("limit"))  # fmt: skip
+_there = select(_c.id).where(_c.id == param("id"), _c.state == "active")
+_active = select(_c.id).where(_c.state == "active")
+
+
+@service.command("POST /events", needs=PUBLIC, status=204)
+async def record_use(ctx: Context, body: Use) -> None:
+    """Note a click or a conversion. One visitor counts once for a document and a query, however
+    often. Raises Unprocessable (`unknown-query`) for a query that was not answered here today."""
+    searched = read_name(query_keys(ctx.runtime, ctx.site), body.query_id, ctx.now)
+    if searched is None or await ctx.db.value(_there, str, id=searched.collection) is None:
+        raise Unprocessable(
+            "No search of the last day has this query_id; send the one of its answer.",
+            slug="unknown-query",
+        )
+    visitor = blake2b(body.visitor.encode(), digest_size=12, key=ctx.site.encode()[:64])
+    await ctx.db.run(
+        _record, collection=searched.collection, q=searched.q, document=body.id, kind=body.type,
+        visitor=visitor.hexdigest(), place=body.place, at=ctx.now,
+    )  # fmt: skip
+
+
+async def count_searches(ctx: Context, counts: Sequence[Count]) -> None:
+    """Write down what was searched for on a site since the last time."""
+    there = set(await ctx.db.all(_active, str))
+    for one in counts:
+        if one.collection in there:
+            await ctx.db.run(
+                _count, collection=one.collection, day=ctx.now.date(), q=one.q,
+                searches=one.searches, without=one.without, shown=one.shown,
+            )  # fmt: skip
+
+
+@service.query("GET /collections/{name}/analytics", needs=READ)
+async def get_analytics(
+    ctx: Context,
+    name: str,
+    days: Annotated[int, Meta(ge=1, le=90)] = 7,
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20,
+) -> Analytics:
+    """Return what visitors searched for, and what they did not find. Some seconds late."""
+    found = await whole_of(ctx, name)
+    if found is None:
+        raise unknown(name)
+    since = (ctx.now - timedelta(days=days - 1)).date()
+    about = {"collection": found.id, "since": since, "limit": limit}
+    return Analytics(
+        since,
+        tuple(await ctx.db.all(_frequent, QueryCount, **about)),
+        tuple(await ctx.db.all(_without, QueryCount, **about)),
+    )
+
+
+class Memory(Struct):
+    """What a process has to know of what a collection's visitors did."""
+
+    frequent: tuple[str, ...]
+    learned: dict[str, dict[str, float]]
+
+
+_suggested = (
+    _counted.where(_q.searches > _q.without)
+    .having(func.sum(_q.searches) >= FREQUENT_MIN)
+    .order_by(func.sum(_q.searches).desc(), _q.q)
+    .limit(FREQUENT_MAX)
+)
+_all_learned = select(_l.q, _l.preferences).where(_l.collection_id == param("collection")).limit(
+    LEARNED_MAX
+)  # fmt: skip
+
+
+@service.query(needs=INTERNAL)
+async def read_memory(ctx: Context, collection: ID) -> Memory:
+    """Return what a process has to know of what a collection's visitors did."""
+    since = (ctx.now - LEARNED_OF).date()
+    frequent = await ctx.db.all(_suggested, QueryCount, collection=collection, since=since)
+    learned = await ctx.db.all(_all_learned, Learned, collection=collection)
+    return Memory(tuple(one.q for one in frequent), {one.q: one.preferences for one in learned})
+
+
+# ---- every night
+
+
+class _Click(Struct):
+    q: str
+    document_id: str
+    kind: str
+    visitor: str
+    place: int
+
+
+class _Shown(Struct):
+    q: str
+    shown: tuple[str, ...]
+
+
+class _Popular(Struct):
+    id: str
+    popularity: float
+    body: bytes
+
+
+_clicked = (
+    select(_k.q, _k.document_id, _k.kind, _k.visitor, _k.place)
+    .where(_k.collection_id == param("collection"), _k["at"] >= param("since"))
+    .order_by(_k["at"].desc())
+    .limit(ROWS_MAX)
+)
+_were_shown = (
+    select(_q.q, _q.shown)
+    .where(_q.collection_id == param("collection"), _q.day >= param("day"))
+    .order_by(_q.day)
+    .limit(ROWS_MAX)
+)
+_forget_learned = delete(tables.learned).where(_l.collection_id == param("collection"))
+_popular = select(_d.id, _d.popularity, _d.body).where(
+    _d.collection_id == param("collection"), _d.id.in_(param("ids")), _d.body.is_not(None)
+)
+_set_popularity = (
+    update(tables.documents)
+    .where(_d.collection_id == param("collection"), _d.id == param("id"))
+    .values(popularity=param("popularity"))
+)
+_old_clicks = delete(tables.clicks).where(
+    _k.collection_id == param("collection"), _k["at"] < param("before")
+)
+_old_queries = delete(tables.queries).where(
+    _q.collection_id == param("collection"), _q.day < param("day")
+)
+
+
+@service.every("23 3 * * *", spread_s=3600)
+async def learn_all(ctx: Context) -> None:
+    """Have each collection learn from its visitors."""
+    for collection in await ctx.db.all(_active, str):
+        ctx.schedule(learn, at=ctx.now, id=f"learn:{collection}", collection=collection)
+
+
+@service.due("search.learn")
+async def learn(ctx: Context, collection: ID) -> None:
+    """Learn what visitors of the last month chose, of which the newest 10,000 clicks count: which
+    documents rise or fall for a query, and how popular each is."""
+    since = ctx.now - LEARNED_OF
+    clicks = await ctx.db.all(_clicked, _Click, collection=collection, since=since)
+    pages = await ctx.db.all(_were_shown, _Shown, collection=collection, day=since.date())
+    visits = visits_of(clicks, {one.q: one.shown for one in pages})
+    found = learning.learned(visits)
+    await ctx.db.run(_forget_learned, collection=collection)
+    rows = [
+        {"collection_id": collection, "q": q, "preferences": found[q]}
+        for q in sorted(found)[:LEARNED_MAX]
+    ]
+    await ctx.db.insert_all(tables.learned, rows)
+    await _popularise(ctx, collection, learning.popularity(visits))
+    before = ctx.now - KEPT
+    await ctx.db.run(_old_clicks, collection=collection, before=before)
+    await ctx.db.run(_old_queries, collection=collection, day=before.date())
+    await touch(ctx, collection)
+
+
+def visits_of(
+    clicks: Sequence[_Click], shown: Mapping[str, tuple[str, ...]]
+) -> list[learning.Visit]:
+    """Return clicks as visits: what a first page of that query showed on one of these days, with
+    what was clicked where it stood. Pure."""
+    by_visitor: dict[tuple[str, str], list[_Click]] = {}
+    for one in clicks:
+        by_visitor.setdefault((one.visitor, one.q), []).append(one)
+    visits: list[learning.Visit] = []
+    for (visitor, q), several in by_visitor.items():
+        places = {id: place for place, id in enumerate(shown.get(q, ()), 1)}
+        places |= {one.document_id: one.place for one in several}
+        clicked = tuple(one.document_id for one in several)
+        bought = tuple(one.document_id for one in several if one.kind == "convert")
+        visits.append(learning.Visit(visitor, q, places, clicked, bought))
+    return visits
+
+
+async def _popularise(ctx: Context, collection: ID, popularity: Mapping[str, float]) -> None:
+    """Keep how popular documents are; each whose popularity changed is a change of its own."""
+    ids = sorted(popularity, key=lambda id: -popularity[id])[:POPULAR_MAX]
+    known = await ctx.db.all(_popular, _Popular, collection=collection, ids=ids)
+    changed = {one.id: one.body for one in known if one.popularity != popularity[one.id]}
+    for id in changed:
+        await ctx.db.run(_set_popularity, collection=collection, id=id, popularity=popularity[id])
+    if changed:
+        await write(ctx, collection, changed)

@@ -1,0 +1,1 @@
+"""The revisions of search: forward only, in the order of their numbers."""

@@ -1,0 +1,82 @@
+"""Writers: which of the open indexes may be written, since an open writer takes memory and threads.
+
+A writer stays open for a while after its last commit, so that a busy collection does not open it
+each time; it is closed sooner when another index waits for its place.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from hansa.kernel import machine
+from hansa.platform.search.engine.index import Index
+
+WRITERS_MAX: Final = 4
+"""Writers open at once; each takes up to 15 MB and some threads."""
+REST_S: Final = 2.0
+"""How long a writer stays open after its last commit."""
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+class Writers:
+    """The places for open writers of a process."""
+
+    def __init__(self, in_thread: InThread, most: int = WRITERS_MAX) -> None:
+        self._in_thread = in_thread
+        self._most = most
+        self._busy: set[Index] = set()
+        self._idle: OrderedDict[Index, float] = OrderedDict()
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def turn(self, index: Index) -> AsyncIterator[None]:
+        """Have an index written by nobody else, as soon as there is a place for its writer."""
+        async with self._changed:
+            while index in self._busy or not self._has_place(index):
+                if index not in self._busy and self._idle:
+                    await self._rest(next(iter(self._idle)))
+                else:
+                    await self._changed.wait()
+            self._idle.pop(index, None)
+            self._busy.add(index)
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._busy.discard(index)
+                self._idle[index] = machine.monotonic()
+                self._changed.notify_all()
+
+    def _has_place(self, index: Index) -> bool:
+        return index in self._idle or len(self._busy) + len(self._idle) < self._most
+
+    async def _rest(self, index: Index) -> None:
+        """Close the writer of an idle index; called with the condition held."""
+        del self._idle[index]
+        self._busy.add(index)
+        self._changed.release()
+        try:
+            await self._in_thread(index.rest)
+        finally:
+            await self._changed.acquire()
+            self._busy.discard(index)
+            self._changed.notify_all()
+
+    async def rest_idle(self) -> None:
+        """Close the writers that have been idle for long."""
+        async with self._changed:
+            before = machine.monotonic() - REST_S
+            for index in [one for one, since in self._idle.items() if since < before]:
+                if index in self._idle:
+                    await self._rest(index)
+
+    async def forget(self, index: Index) -> None:
+        """Have an index that is to be closed written by nobody any more."""
+        async with self._changed:
+            while index in self._busy:
+                await self._changed.wait()
+            self._idle.pop(index, None)
+            self._changed.notify_all()

@@ -1,0 +1,139 @@
+"""Search as a service: collections, documents and searches on both engines, and what happens when
+processes end, schemas change and names are given to others."""
+
+import asyncio
+import shutil
+from typing import Any
+
+import msgspec
+import pytest
+
+from hansa.assembly import Place
+from hansa.kernel.problems import Problem
+from hansa.kernel.structs import RawBody
+from hansa.platform.search import api, search
+from hansa.platform.search.indexes import Indexes
+from hansa.testing import TestCell, TestSite
+
+SCHEMA = api.Schema(
+    (
+        api.Field("title", "text", weight=3),
+        api.Field("body", "text"),
+        api.Field("kind", "keyword", facet=True),
+        api.Field("price", "int", facet=True, sort=True),
+    ),
+    title="title",
+)
+BOATS = [
+    {"id": "cog", "title": "A cog under sail", "kind": "ship", "price": 900},
+    {"id": "hulk", "title": "A hulk at anchor", "kind": "ship", "price": 1500},
+    {"id": "barge", "title": "Barges on a canal", "kind": "boat", "price": 300},
+]
+
+
+def ndjson(*documents: Any) -> RawBody:
+    return RawBody(b"\n".join(msgspec.json.encode(one) for one in documents), {})
+
+
+async def fleet(site: TestSite) -> int:
+    """Make a collection with some boats; return the number of its last change."""
+    await site.call(api.put_collection, name="fleet", body=api.CollectionForm(SCHEMA))
+    taken: api.Taken = await site.call(api.put_documents, name="fleet", raw=ndjson(*BOATS))
+    assert (taken.taken, taken.refused) == (3, ())
+    return taken.change
+
+
+async def ids(site: TestSite, q: str = "", **more: Any) -> list[str]:
+    """Search, and return the ids of what was found."""
+    name = more.pop("name", "fleet")
+    found: api.Found = await site.call(
+        api.search_collection, name=name, body=api.SearchRequest(q, **more)
+    )
+    return [msgspec.json.decode(hit.document)["id"] for hit in found.hits]
+
+
+@pytest.fixture
+def cell(place: Place) -> TestCell:
+    return TestCell(search, place=place)
+
+
+async def test_what_is_put_is_found_and_what_is_deleted_is_not(cell: TestCell) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    assert await ids(site, "sailing cogs", change=change) == ["cog"]
+    assert sorted(await ids(site, filter="kind = ship AND price > 800")) == ["cog", "hulk"]
+    put: api.Written = await site.call(
+        api.put_document, name="fleet", id="cog", body={"title": "A rowing boat", "price": 1}
+    )
+    assert await ids(site, "sail", change=put.change) == []
+    gone: api.Deleted = await site.call(api.delete_document, name="fleet", id="cog")
+    assert await ids(site, "rowing", change=gone.change) == []
+    assert await ids(site, "", sort=("price",), change=gone.change) == ["barge", "hulk"]
+
+
+def test_an_index_that_is_lost_is_made_again(place: Place) -> None:
+    async def run() -> None:
+        async with TestCell(search, place=place) as cell:
+            site = await cell.site()
+            change = await fleet(site)
+            assert await ids(site, "anchor", change=change) == ["hulk"]
+            folder = cell.runtime.resources[Indexes].folder
+        assert any(folder.rglob("meta.json"))
+        shutil.rmtree(folder)
+        async with TestCell(search, place=place) as cell:
+            assert await ids(TestSite(cell, site.id), "anchor") == ["hulk"]
+
+    asyncio.run(run())
+
+
+async def test_sites_do_not_see_each_other(cell: TestCell) -> None:
+    one, other = await cell.site("one"), await cell.site("other")
+    change = await fleet(one)
+    assert await ids(one, "cog", change=change) == ["cog"]
+    with pytest.raises(Problem) as refused:
+        await ids(other, "cog")
+    assert refused.value.slug == "unknown-collection"
+
+
+async def test_a_new_schema_is_searched_without_a_gap(cell: TestCell) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    wider = api.Schema((*SCHEMA.fields, api.Field("year", "int", facet=True)), title="title")
+    await ids(site, "", change=change)
+    await site.call(api.put_collection, name="fleet", body=api.CollectionForm(wider))
+    async with asyncio.timeout(20):
+        while True:
+            assert len(await ids(site, "a", typo=False)) >= 2  # by the old one, then the new
+            try:
+                assert await ids(site, "", filter="year > 1400") == []
+                break
+            except Problem as problem:
+                assert problem.slug == "invalid-filter"
+    put = await site.call(
+        api.put_document, name="fleet", id="kraweel", body={"title": "Carvel", "year": 1462}
+    )
+    assert await ids(site, "", filter="year > 1400", change=put.change) == ["kraweel"]
+
+
+async def test_a_name_is_given_to_another_collection(cell: TestCell) -> None:
+    site = await cell.site()
+    await fleet(site)
+    await site.call(api.put_collection, name="fleet2", body=api.CollectionForm(SCHEMA))
+    put = await site.call(api.put_document, name="fleet2", id="x", body={"title": "cog"})
+    await site.call(api.put_alias, name="boats", body=api.Target("fleet"))
+    assert await ids(site, "cog", name="boats") == ["cog"]
+    await site.call(api.put_alias, name="boats", body=api.Target("fleet2"))
+    async with asyncio.timeout(20):
+        while await ids(site, "cog", name="boats") != ["x"]:
+            await asyncio.to_thread(int)
+    assert put.change == 1
+
+
+async def test_lines_that_do_not_fit_are_told_and_the_others_are_kept(cell: TestCell) -> None:
+    site = await cell.site()
+    await site.call(api.put_collection, name="fleet", body=api.CollectionForm(SCHEMA))
+    raw = RawBody(b'{"id":"a","title":"one"}\n{"id":"b","price":"dear"}\n{"id":\n', {})
+    taken: api.Taken = await site.call(api.put_documents, name="fleet", raw=raw)
+    assert taken.taken == 1
+    assert [one.line for one in taken.refused] == [2, 3]
+    assert await ids(site, "one", change=taken.change) == ["a"]
