@@ -199,6 +199,9 @@ class Cell:
     """The applications beside the operations, by prefix."""
     pages: bool = False
     """Whether the engineers' pages are served beside the operations."""
+    storefront: bool = False
+    """Whether the shops of the sites are served beside the operations, where there is what they
+    ask."""
     _pages: "Door | None" = field(default=None, init=False)
     mail_tls: ssl.SSLContext | None = None
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
@@ -264,6 +267,8 @@ class Cell:
         if SEARCH in {one.name for one in self.services}:
             self._start_search(self.background and SEARCH in hosted)
         self.mounts = self._mounts(hosted)
+        if self.storefront:
+            self._open_shop()
         if self.pages:
             from hansa.console import MOUNT as PAGES  # who has no pages pays nothing for them
             from hansa.console import Door
@@ -272,8 +277,8 @@ class Cell:
             self._pages = Door(self.runtime, self.app, self.directory, observed)
             self.mounts[PAGES] = self._pages
             self.app.home = (
-                f"Nothing is here. The engineers' pages are on {PAGES}, and the API is described on"
-                " /openapi.json."
+                f"Nothing is here. {self.app.home}The engineers' pages are on {PAGES}, and the API"
+                " is described on /openapi.json."
             )
         await self.runtime.start(background=self.background)
         if self.background:
@@ -285,6 +290,17 @@ class Cell:
             pump = self.provider.pump(self._deliver)
             self._pump = asyncio.create_task(pump, name="hansa-testpay")
         return done
+
+    def _open_shop(self) -> None:
+        """Serve the storefront, where its services are and nobody else has its path."""
+        from hansa.storefront import MOUNT as STORE
+        from hansa.storefront import NEEDS
+        from hansa.storefront import Door as Store
+
+        there = {one.name for one in self.services}
+        if there >= NEEDS and STORE[1:] not in self.app.first_parts:
+            self.mounts[STORE] = Store(self.runtime, self.app)
+            self.app.home = f"The shop is on {STORE}. "
 
     def _join(self, sealer: Sealer) -> frozenset[str]:
         """Find the way to the other processes; return which services run here."""

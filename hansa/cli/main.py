@@ -143,7 +143,8 @@ def _serving(
     one.add_argument(
         "--split", action="store_true", help="run each service in a process of its own"
     )
-    one.set_defaults(run=lazily("up"), testpay=True, placement="", services="", pages=True)
+    one.set_defaults(run=lazily("up"), testpay=True, placement="", services="", pages=True,
+                     storefront=True)  # fmt: skip
     one = commands.add_parser("serve", parents=[where, listen], help="serve what is there")
     one.add_argument(
         "--testpay", action="store_true", help="have the test provider take the payments"
@@ -162,6 +163,10 @@ def _serving(
         action="store_true",
         help="serve the engineers' pages on /hansa too; they ask for a key of the platform",
     )
+    one.add_argument(
+        "--storefront", action="store_true",
+        help="serve the shops of the sites on /shop too, to everybody",
+    )  # fmt: skip
     one.add_argument(
         "--process", default="", metavar="NAME",
         help="the name of that entry, where several cells serve the same",

@@ -126,7 +126,14 @@ def _cell(options: argparse.Namespace) -> Cell:
     if not options.placement:
         if options.services:
             raise PlacementInvalid("--services needs a --placement that says where the others are")
-        return Cell(place, services, testpay=testpay, observe=observe, pages=options.pages)
+        return Cell(
+            place,
+            services,
+            testpay=testpay,
+            observe=observe,
+            pages=options.pages,
+            storefront=options.storefront,
+        )
     placement = placement_in(options.placement)
     process = getattr(options, "process", "")
     hosted = tuple(options.services.split(","))
@@ -140,6 +147,7 @@ def _cell(options: argparse.Namespace) -> Cell:
         testpay=testpay,
         observe=observe,
         pages=options.pages,
+        storefront=options.storefront,
     )
 
 

@@ -21,6 +21,7 @@ from hansa.kernel.storage import PLATFORM
 from hansa.platform.sites.api import NewKey, NewSite, create_key, create_site
 from hansa.platform.sites.keys import is_secret_of, parse_key
 from hansa.platform.sites.rows import CellRows
+from hansa.storefront import MOUNT as STOREFRONT
 
 HOST: Final = "demo.localhost"
 HOSTS: Final = (HOST, "localhost")
@@ -128,7 +129,8 @@ def _welcome(options: argparse.Namespace, key: str) -> list[str]:
     )
     return [
         "",
-        f"  Hansa serves a demo shop on {shop}/products",
+        f"  Hansa serves a demo shop on {root}{STOREFRONT}",
+        f"  Its products by the API on  {shop}/products",
         f"  The API is described on     {root}/openapi.json",
         f"  What happens here is on     {root}{PAGES}/ (its key: {options.folder}/operator.key)",
         f"  The shop's key, in {options.folder}/demo.key: {key}",

@@ -25,6 +25,7 @@ from hansa.console.visit import READ, View, Visit, render
 from hansa.kernel.caller import Principal
 from hansa.kernel.http.app import HttpApp
 from hansa.kernel.http.mounts import Message, Receive, Send
+from hansa.kernel.http.origin import is_from_here, is_secure
 from hansa.kernel.problems import Denied, Invalid, NotFound, Problem, TooLarge, Unauthenticated
 from hansa.kernel.runtime import Runtime
 from hansa.kernel.storage import PLATFORM
@@ -168,7 +169,7 @@ class Pages:
     def _check_form(self, request: Request, session: Session, form: dict[str, str]) -> None:
         """Raise Denied for a form that does not come from a page of this session."""
         token = form.get("token", "")
-        from_here = sessions.is_from_here(request.headers)
+        from_here = is_from_here(request.headers)
         if not from_here or not sessions.is_form_token(self._keys, session, token):
             raise Denied("The form is not from a page of this session. Load the page again.",
                          slug="form-refused")  # fmt: skip
@@ -185,7 +186,7 @@ class Pages:
                 return RedirectResponse(way, 303)
             return render("login.html", next=way, problem="")
         try:
-            if not sessions.is_from_here(request.headers):
+            if not is_from_here(request.headers):
                 raise Denied("The form does not come from this page.")
             form = await _form_of(request)
             principal = _check(await self._directory.by_key(form.get("key", "").strip()))
@@ -196,7 +197,7 @@ class Pages:
         response = RedirectResponse(way, 303)
         response.set_cookie(
             COOKIE, sessions.cookie_of(self._keys, session), max_age=LIVE_S, path=MOUNT,
-            secure=_is_secure(request), httponly=True, samesite="strict",
+            secure=is_secure(request.url.scheme, request.headers), httponly=True, samesite="strict",
         )  # fmt: skip
         return response
 
@@ -271,8 +272,3 @@ async def _form_of(request: Request) -> dict[str, str]:
     except ValueError:
         raise Invalid("The form cannot be read.") from None
     return dict(pairs)
-
-
-def _is_secure(request: Request) -> bool:
-    """Tell whether the browser speaks TLS, to us or to what stands before us."""
-    return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", ""))

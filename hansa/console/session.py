@@ -9,7 +9,7 @@ that outlives its end, or a form of another website that is taken for one of our
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from hansa.kernel.ids import ID
@@ -64,19 +64,6 @@ def form_token(keys: Sequence[bytes], session: Session) -> str:
 def is_form_token(keys: Sequence[bytes], session: Session, token: str) -> bool:
     """Tell whether a form is one of the session's."""
     return _is_signed(keys, "form", f"{session.key}.{session.nonce}", token)
-
-
-def is_from_here(headers: Mapping[str, str]) -> bool:
-    """Tell whether a browser says that a request comes from a page of the same origin.
-
-    By Sec-Fetch-Site (W3C Fetch Metadata, section 2.4) where it is sent, else by Origin (RFC 6454
-    section 7); every browser sends one of them with a form. `headers` have lower-case names.
-    """
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    scheme, _, host = headers.get("origin", "").partition("://")
-    return scheme in ("http", "https") and bool(host) and host == headers.get("host", "")
 
 
 def _is_signed(keys: Sequence[bytes], purpose: str, text: str, mac: str) -> bool:
