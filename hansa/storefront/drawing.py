@@ -34,6 +34,17 @@ _WORDS: Final = {
     "screen": "laptop notebooks monitor tv tablet phone computer electronics display",
     "cable": "cable adapter charger cartridge toner printer",
 }
+_COLOURS_IN: Final = ("colour", "color", "main_colour", "product_colour")
+_COLOURS: Final = {
+    word: tint
+    for tint, words in enumerate((
+        "brown natural beige oak tan copper", "green olive mint", "blue navy", "red pink coral",
+        "yellow gold golden orange brass", "purple violet lilac", "turquoise teal cyan clear",
+        "grey gray black white silver anthracite",
+    ))
+    for word in words.split()
+}  # fmt: skip
+"""The colours of the sheet, and what people call them."""
 _DRAWINGS: Final = {word: name for name, words in _WORDS.items() for word in words.split()}
 _WORD: Final = re.compile(r"[^\W\d_]+")
 
@@ -49,6 +60,12 @@ def drawing_of(title: str, attributes: Mapping[str, Any]) -> str:
     return "parcel"
 
 
-def tint_of(id: str) -> int:
-    """Return the number of the colour behind a product's drawing."""
+def tint_of(id: str, title: str, attributes: Mapping[str, Any]) -> int:
+    """Return the number of the colour of a product's drawing: its own as far as it is told, else
+    one by chance, always the same."""
+    told = [str(attributes[name]) for name in _COLOURS_IN if name in attributes]
+    for text in (*told, title):
+        for word in _WORD.findall(text.lower()):
+            if word in _COLOURS:
+                return _COLOURS[word]
     return crc32(id.encode()) % TINTS

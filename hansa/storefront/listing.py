@@ -29,6 +29,8 @@ SITES_MAX: Final = 2_000
 OTHERS: Final = 4
 """Products that are offered where nothing was found."""
 SUGGESTED: Final = 5
+NAMED: Final = 3
+"""Choices that a list is named by."""
 _WORD: Final = re.compile(r"\w+")
 
 
@@ -65,6 +67,15 @@ class Shelf:
     chips: Sequence[Option]
     suggestions: Sequence[str]
     others: Sequence[Hit]
+
+    @property
+    def name(self) -> str:
+        """What a list without words is called: by what is chosen."""
+        texts = [one.text for one in self.chips]
+        if not texts:
+            return "Everything in the shop"
+        more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+        return ", ".join(texts[:NAMED]) + more
 
     @property
     def pages(self) -> int:
