@@ -114,11 +114,10 @@ class Shopper:
         return {"host": self.host, "user-agent": "a test", **({"cookie": cookie} if cookie else {})}
 
     def _kept(self, reply: Reply) -> Reply:
-        for pair in re.findall(r"(hansa_\w+)=([^;,]*)", reply.headers.get("set-cookie", "")):
-            name, value = pair
-            value = value.strip('"')
+        for cookie in reply.cookies:
+            name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies.pop(name, None)
-            if value:
+            if value.strip('"'):
                 self.cookies[name] = value
         return reply
 

@@ -1,6 +1,6 @@
 """A client for tests that speaks to the ASGI face."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -16,6 +16,8 @@ class Reply:
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: list[str] = field(default_factory=list[str])
+    """Each Set-Cookie that came."""
 
     def json(self) -> Any:
         return msgspec.json.decode(self.body)
@@ -85,4 +87,5 @@ class AsgiClient:
             start["status"],
             {name.decode(): value.decode("latin-1") for name, value in start["headers"]},
             b"".join(message.get("body", b"") for message in rest),
+            [value.decode() for name, value in start["headers"] if name == b"set-cookie"],
         )
