@@ -85,9 +85,9 @@ class Indexes:
         self._opened: OrderedDict[Key, Opened] = OrderedDict()
         self._names: dict[tuple[ID, str], Opened] = {}
         self._opening: dict[Key, asyncio.Task[Opened | None]] = {}
-        self._behind: OrderedDict[Key, int] = OrderedDict()
-        self._stale: set[Key] = set()
-        """Collections that changed while they were being opened."""
+        self._missed: set[Key] = set()
+        """Those of which something was heard while they were being opened."""
+        self._behind: OrderedDict[Key, None] = OrderedDict()
         self._threads = ThreadPoolExecutor(WRITERS_MAX, "hansa-search")
         self._searching = ThreadPoolExecutor(SEARCHES_MAX, "hansa-searching")
         self._pace = Pace()
@@ -210,14 +210,17 @@ class Indexes:
         task = self._opening.get(key)
         if task is None:
             task = self._opening[key] = self._spawn(self._open(site, collection))
-            task.add_done_callback(lambda _: self._opening.pop(key, None))
+            task.add_done_callback(partial(self._is_opened, key))
         return await asyncio.shield(task)
+
+    def _is_opened(self, key: Key, _: "asyncio.Task[Opened | None]") -> None:
+        self._opening.pop(key, None)
+        self._missed.discard(key)
 
     # ---- opening and closing
 
     async def _open(self, site: ID, collection: ID) -> Opened | None:
-        slot, key = slot_of(site), (site, collection)
-        self._stale.discard(key)
+        slot = slot_of(site)
         whole: Whole | None = await self._ask(site, read_collection_by_id, id=collection)
         if whole is None:
             for _, folder, _ in self._folders.generations(slot, site, collection):
@@ -235,9 +238,8 @@ class Indexes:
         await self._remember(opened)
         if opened.index.documents > LEARN_MIN:
             await self._thread(opened.index.learn_words)
-        opened.is_stale = key in self._stale
-        self._stale.discard(key)
-        self._opened[key] = opened
+        self._opened[site, collection] = opened
+        opened.is_stale = (site, collection) in self._missed
         self._look_after(opened)
         if len(self._opened) > self._open_max:
             self._spawn(self._close(next(iter(self._opened.values()))))
@@ -286,20 +288,21 @@ class Indexes:
         if opened is not None:
             opened.wanted = max(opened.wanted, said.change)
             self._look_after(opened)
+        elif (event.site, said.id) in self._opening:
+            self._missed.add((event.site, said.id))
         elif len(self._behind) < BEHIND_MAX:
-            self._behind[event.site, said.id] = said.change
+            self._behind[event.site, said.id] = None
             if self._others is None and not self._stopping:
                 self._others = self._spawn(self._open_behind())
 
     def _collection_changed(self, event: LogEvent) -> None:
         said = codec.decode(event.data, CollectionChanged)
-        key = (event.site, said.id)
-        opened = self._opened.get(key)
+        opened = self._opened.get((event.site, said.id))
         if opened is not None:
             opened.is_stale = True
             self._look_after(opened)
-        elif key in self._opening:
-            self._stale.add(key)
+        elif (event.site, said.id) in self._opening:
+            self._missed.add((event.site, said.id))
 
     def _look_after(self, opened: Opened) -> None:
         """Have tasks bring an open index to where it should be, one of a kind at a time."""
@@ -386,16 +389,13 @@ class Indexes:
         """Bring the indexes of collections up that nobody searches, one after the other."""
         try:
             while self._behind:
-                (site, collection), change = self._behind.popitem(last=False)
+                (site, collection), _ = self._behind.popitem(last=False)
                 try:
                     opened = await self._of(site, collection)
                 except Exception as error:  # it is caught up when somebody searches
                     logger.warning("the index of %s stays behind: %r", collection, error)
                     continue
                 if opened is not None and not opened.is_closed:
-                    # It may have been read before that change, by who opened it meanwhile.
-                    opened.wanted = max(opened.wanted, change)
-                    self._look_after(opened)
                     self._opened.move_to_end((site, collection), last=False)
         finally:
             self._others = None

@@ -137,3 +137,23 @@ async def test_lines_that_do_not_fit_are_told_and_the_others_are_kept(cell: Test
     assert taken.taken == 1
     assert [one.line for one in taken.refused] == [2, 3]
     assert await ids(site, "one", change=taken.change) == ["a"]
+
+
+async def test_what_changes_while_an_index_is_opened_is_in_it(cell: TestCell) -> None:
+    """The log tells of changes when the index has read how far it is, and is not yet known."""
+    site = await cell.site()
+    form = api.CollectionForm(SCHEMA)
+    for number in range(12):
+        name = f"fleet{number}"
+        await site.call(api.put_collection, name=name, body=form)
+
+        async def put(name: str) -> None:
+            for boat in BOATS:
+                await site.call(api.put_documents, name=name, raw=ndjson(boat))
+
+        await asyncio.gather(put(name), ids(site, name=name))
+
+        async def all_found(name: str) -> bool:
+            return len(await ids(site, name=name)) == len(BOATS)
+
+        await cell.until(lambda name=name: all_found(name))  # type: ignore[misc]
