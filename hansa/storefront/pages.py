@@ -34,6 +34,8 @@ FIELDS_MAX: Final = 20
 PURPOSE: Final = "storefront.visitor"
 """What the key is derived for that visitors' names are made with."""
 
+NOT_READY: Final = "index-not-ready"
+"""What search says while it makes an index."""
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -160,9 +162,12 @@ class Pages:
 
 
 def _told(problem: Problem, site: SiteInfo | None, status: int = 0) -> Response:
-    """Return the page that tells of a problem."""
+    """Return the page that tells of a problem; one that is over in a moment loads itself again."""
+    document = problem.document()
+    if problem.slug == NOT_READY:
+        document |= {"title": "The shop is about to open", "detail": "It is on the shelves soon."}
     response = render("problem.html", status or problem.status, site=site, pieces=0,
-                      problem=problem.document())  # fmt: skip
+                      problem=document, again=problem.slug == NOT_READY)  # fmt: skip
     if problem.retry_after_s is not None:
         response.headers["retry-after"] = str(problem.retry_after_s)
     return response

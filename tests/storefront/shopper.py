@@ -51,7 +51,9 @@ async def shop_at(
     await cell.rest()
 
     async def is_found() -> bool:
-        return f"{len(products)} product" in text_of(await shopper.get("/"))
+        page = await shopper.get("/")
+        assert page.status == 200 or b'http-equiv="refresh"' in page.body, text_of(page)
+        return f"{len(products)} product" in text_of(page)
 
     if products:
         await cell.until(is_found)
@@ -95,7 +97,9 @@ class Shopper:
     async def follow(self, reply: Reply) -> Reply:
         """Go where a form has led."""
         assert reply.status == 303, reply.body
-        return await self.get(reply.headers["location"].removeprefix(MOUNT))
+        while reply.status == 303:
+            reply = await self.get(reply.headers["location"].removeprefix(MOUNT))
+        return reply
 
     async def buy(self, handle: str, trail: str = "", quantity: int = 1) -> Reply:
         """Put a product into the cart, as its page offers it; return the cart."""
