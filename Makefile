@@ -50,8 +50,9 @@ postgres: $(VENV)/.installed-dev
 chromium: $(VENV)/.installed-dev
 	@$(BIN)/python -m hansa.testing.chromium || test -z "$$HANSA_REQUIRE_ALL"
 
-pictures: chromium ## make the pictures of the engineers' pages anew, in docs/pictures
+pictures: chromium ## make the pictures of the pages anew, in docs/pictures
 	$(BIN)/python -m tests.console.pictures
+	$(BIN)/python -m tests.storefront.pictures
 
 lock: ## resolve the dependencies anew and write requirements.lock
 	scripts/lock

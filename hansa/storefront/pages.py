@@ -110,7 +110,6 @@ class Pages:
                     if not is_from_here(request.headers):
                         raise Denied(
                             "The form is not from a page of this shop. Load the page again.",
-                            slug="form-refused",
                             title="Not from here",
                         )
                     form = await _form_of(request)
@@ -134,7 +133,7 @@ class Pages:
         if site is None:
             raise NotFound(
                 "No shop is at this address. The one that `hansa up` makes is at localhost, not at"
-                " 127.0.0.1.", slug="unknown-host", title="There is no shop here",
+                " 127.0.0.1.", title="There is no shop here",
             )  # fmt: skip
         return site
 
@@ -155,7 +154,7 @@ class Pages:
         status = error.status_code if isinstance(error, HTTPException) else 404
 
         async def view(visit: Visit) -> Response:
-            problem = NotFound("There is no such page.", slug="page-not-found", title="Not found")
+            problem = NotFound("There is no such page.", title="Not found")
             return _told(problem, visit.site, status)
 
         return await self._wrapped(view)(request)

@@ -30,8 +30,7 @@ async def complete(visit: Visit) -> Response:
         return back("/cart")  # it is under way, or done: a second click buys nothing more
     try:
         if _EMAIL.fullmatch(email) is None:
-            raise Unprocessable("That is no address for mail; it looks like name@example.com.",
-                                slug="invalid-email")  # fmt: skip
+            raise Unprocessable("That is no address for mail; it looks like name@example.com.")
         cart = await _with_email(visit, cart, version, email)
         await _pay(visit, cart, total, token)
     except StillOpen:

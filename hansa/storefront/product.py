@@ -32,7 +32,6 @@ async def show_product(visit: Visit) -> Response:
     except NotFound:
         raise NotFound(
             "This product is not on sale, or its address is not right.",
-            slug="product-not-found",
             title="There is no such product",
         ) from None
     product = whole.product
