@@ -190,9 +190,9 @@ async def test_what_each_answer_carries(cell: TestCell) -> None:
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert page.headers["x-content-type-options"] == "nosniff"
-    page = (await shopper.get("/")).body.decode()
-    assert not re.search(r"\son\w+=|<style|style=|<script>|https?://", page)
-    file = re.search(r'href="/shop(/static/shop.css\?v=\w+)"', page)
+    text = (await shopper.get("/")).body.decode()
+    assert not re.search(r"\son\w+=|<style|style=|<script>|https?://", text)
+    file = re.search(r'href="/shop(/static/shop.css\?v=\w+)"', text)
     assert file
     sheet = await shopper.get(file[1])
     assert "immutable" in sheet.headers["cache-control"]
