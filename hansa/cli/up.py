@@ -111,6 +111,7 @@ async def _fill(cell: Cell, site: ID) -> None:
         products.append(product)
     batch = ImportBatch("demo", 1, len(products) + 1, tuple(products))
     await cell.runtime.do(import_products, Caller(site, SYSTEM), {"body": batch}, key="up:fill")
+    await cell.runtime.dispatcher.rest()  # so that whoever comes first finds all of it
 
 
 def _write(file: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from hansa.storefront.choices import (
     PRICES_MAX,
     VALUES_MAX,
     Choice,
+    Counts,
     chips,
     ladder,
     offered,
@@ -70,7 +71,10 @@ def test_what_is_chosen_stays_even_where_nothing_has_it() -> None:
 
 def test_values_of_other_types_are_written_as_people_read_them() -> None:
     wish = Wish(chosen=(("attributes.safe", "true"),))
-    counts = {"attributes.safe": [(True, 2), (False, 1)], "attributes.litres": [(1.5, 2), (2, 1)]}
+    counts: dict[str, Counts] = {
+        "attributes.safe": [(True, 2), (False, 1)],
+        "attributes.litres": [(1.5, 2), (2, 1)],
+    }
     safe, litres = offered(wish, counts, 3, "EUR")
     assert [(one.text, one.value, one.is_chosen) for one in safe.options] == [
         ("Yes", "true", True), ("No", "false", False),

@@ -2,6 +2,9 @@
 
 import re
 
+import pytest
+
+from hansa.assembly import SERVICES
 from hansa.testing.cell import TestCell
 from tests.storefront.shopper import (
     MUGS,
@@ -13,6 +16,12 @@ from tests.storefront.shopper import (
     text_of,
     titles_of,
 )
+
+
+@pytest.fixture
+def cell() -> TestCell:
+    """One engine is enough: a page keeps nothing."""
+    return TestCell(*SERVICES)
 
 
 async def test_everything_is_there_at_its_price(cell: TestCell) -> None:
