@@ -13,7 +13,8 @@ from tests.cli.server import READY, Server
 
 PROJECT = """[tool.hansa]
 services = [
-  "hansa.business.commerce", "hansa.platform.webhooks", "hansa.platform.mail",
+  "hansa.business.commerce", "hansa.platform.search", "hansa.platform.webhooks",
+  "hansa.platform.mail",
   "tests.console.quay",
 ]
 """
