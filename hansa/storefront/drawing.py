@@ -41,8 +41,8 @@ _COLOURS: Final = {
     word: tint
     for tint, words in enumerate((
         "brown natural beige oak tan copper", "green olive mint", "blue navy", "red pink coral",
-        "yellow gold golden orange brass", "purple violet lilac", "turquoise teal cyan clear",
-        "grey gray black white silver anthracite",
+        "yellow gold golden orange brass", "purple violet lilac", "turquoise teal cyan",
+        "grey gray black anthracite",
     ))
     for word in words.split()
 }  # fmt: skip
@@ -64,10 +64,10 @@ def drawing_of(title: str, attributes: Mapping[str, Any]) -> str:
 
 def tint_of(id: str, title: str, attributes: Mapping[str, Any]) -> int:
     """Return the number of the colour of a product's drawing: its own as far as it is told, else
-    one by chance, always the same."""
+    one by chance, always the same; without attributes, as in a cart, that of paper."""
     told = [str(attributes[name]) for name in _COLOURS_IN if name in attributes]
     for text in (*told, title):
         for word in _WORD.findall(text.lower()):
             if word in _COLOURS:
                 return _COLOURS[word]
-    return crc32(id.encode()) % TINTS
+    return crc32(id.encode()) % TINTS if attributes else 0
