@@ -109,9 +109,8 @@ def parameters_of(fn: Callable[..., Any], path: str) -> tuple[tuple[Parameter, .
     """Return the parameters and the return type of a handler, by its signature and its route.
 
     The first argument is the context. A name in the route is a path parameter; `body` is the
-    JSON body, `raw` the undecoded one, `page` the part of a list where it is a PageRequest; every
-    other is a query parameter. `prepared` is not a parameter. Raises TypeError for a handler that
-    is not fully annotated.
+    JSON body, `raw` the undecoded one, `page` a PageRequest; every other is a query parameter.
+    `prepared` is not a parameter. Raises TypeError for a handler that is not fully annotated.
     """
     hints = get_type_hints(fn, include_extras=True)
     in_path = {part[1:-1] for part in path.split("/") if part.startswith("{")}
@@ -127,8 +126,10 @@ def parameters_of(fn: Callable[..., Any], path: str) -> tuple[tuple[Parameter, .
         if name in in_path:
             source = "path"
             in_path.discard(name)
-        elif name in ("body", "raw") or (name == "page" and hints[name] is PageRequest):
+        elif name in ("body", "raw"):
             source = name  # type: ignore[assignment]
+        elif name == "page" and hints[name] is PageRequest:
+            source = "page"
         else:
             source = "query"
         found.append(Parameter(name, source, hints[name], required, default))

@@ -14,6 +14,7 @@ from hansa.kernel.structs import RawBody
 from hansa.platform.search import api, search
 from hansa.platform.search.indexes import Indexes
 from hansa.testing import TestCell, TestSite
+from tests.kernel.http.client import AsgiClient
 
 SCHEMA = api.Schema(
     (
@@ -157,3 +158,25 @@ async def test_what_changes_while_an_index_is_opened_is_in_it(cell: TestCell) ->
             return len(await ids(site, name=name)) == len(BOATS)
 
         await cell.until(lambda name=name: all_found(name))  # type: ignore[misc]
+
+
+async def test_a_search_by_its_address_has_pages(cell: TestCell) -> None:
+    site = await cell.site()
+    await site.call(
+        api.put_collection, name="fleet", body=api.CollectionForm(SCHEMA, open_filter="")
+    )
+    await site.call(api.put_documents, name="fleet", raw=ndjson(*BOATS))
+    client = AsgiClient(cell.cell.app)
+
+    async def found(query: str) -> list[str]:
+        path = f"/search/collections/fleet/search?sort=price&per_page=2{query}"
+        reply = await client.send("GET", path, headers={"hansa-site": site.id})
+        assert reply.status == 200, reply.body
+        return [hit["document"]["id"] for hit in reply.json()["hits"]]
+
+    async def all_found() -> bool:
+        return await found("") == ["barge", "cog"]
+
+    await cell.until(all_found)
+    assert await found("&page=1") == ["barge", "cog"]
+    assert await found("&page=2") == ["hulk"]
