@@ -141,6 +141,10 @@ class Indexes:
             self._opened.move_to_end((site, found.whole.id))
         return found
 
+    def opened(self, site: ID, collection: ID) -> Opened | None:
+        """Return a collection by its id if it is open; looking at it is no use of it."""
+        return self._opened.get((site, collection))
+
     async def find(self, site: ID, name: str) -> Opened:
         """Return a collection of a site by its name or alias, with an index that has at least what
         was there when it was opened. Raises NotFound where there is none, and Overloaded while its

@@ -51,6 +51,7 @@ class SearchRequest(Struct):
     - `rules`: whether curation rules apply.
     - `change`: the number of a change that the answer has to have seen, as putting documents told.
     - `explain`: why each hit ranks where it does; for who may read the settings.
+    - `analytics`: whether it counts as a search that a visitor made.
     """
 
     q: Annotated[str, Meta(max_length=Q_LETTERS_MAX)] = ""
@@ -67,6 +68,7 @@ class SearchRequest(Struct):
     rules: bool = True
     explain: bool = False
     change: Annotated[int, Meta(ge=0)] = 0
+    analytics: bool = True
 
 
 class Hit(Struct):

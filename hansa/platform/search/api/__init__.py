@@ -15,9 +15,11 @@ from hansa.platform.search.api.collections import (
     remove_collection,
 )
 from hansa.platform.search.api.curation import (
+    StopWords,
     get_curation,
     put_curation,
     put_rule,
+    put_stop_words,
     put_synonym,
     remove_rule,
     remove_synonym,
@@ -38,6 +40,7 @@ from hansa.platform.search.api.events import (
     DocumentsChanged,
     ProjectionWanted,
 )
+from hansa.platform.search.api.indexing import IndexState, Rebuilding, get_index, rebuild_index
 from hansa.platform.search.api.keys import NewScopedKey, ScopedKey, bearer_of, make_scoped_key
 from hansa.platform.search.api.learning import (
     Analytics,
@@ -64,12 +67,14 @@ from hansa.platform.search.schema import Field, Schema
 __all__ = [
     "Alias", "Analytics", "Boost", "Collection", "CollectionChanged", "CollectionForm",
     "Curation", "Deleted", "DocumentsChanged", "Facet", "Field", "Found", "Hit", "Ids",
-    "NewScopedKey", "OneSearch", "Pin", "Projection", "ProjectionWanted", "QueryCount", "Range",
-    "Rule", "Schema", "ScopedKey", "SearchRequest", "SeveralFound", "SeveralSearches",
-    "Suggestions", "Synonym", "Taken", "Target", "Use", "Written", "bearer_of",
-    "delete_document", "delete_documents", "get_analytics", "get_collection", "get_curation",
-    "get_document", "list_aliases", "list_collections", "make_scoped_key", "purge", "put_alias",
-    "put_collection", "put_curation", "put_document", "put_documents", "put_rule",
-    "put_synonym", "record_use", "remove_alias", "remove_collection", "remove_rule",
-    "remove_synonym", "search_by_address", "search_collection", "search_several", "suggest",
+    "IndexState", "NewScopedKey", "OneSearch", "Pin", "Projection", "ProjectionWanted",
+    "QueryCount", "Range", "Rebuilding", "Rule", "Schema", "ScopedKey", "SearchRequest",
+    "SeveralFound", "SeveralSearches", "StopWords", "Suggestions", "Synonym", "Taken", "Target",
+    "Use", "Written", "bearer_of", "delete_document", "delete_documents", "get_analytics",
+    "get_collection", "get_curation", "get_document", "get_index", "list_aliases",
+    "list_collections", "make_scoped_key", "purge", "put_alias", "put_collection",
+    "put_curation", "put_document", "put_documents", "put_rule", "put_stop_words",
+    "put_synonym", "rebuild_index", "record_use", "remove_alias", "remove_collection",
+    "remove_rule", "remove_synonym", "search_by_address", "search_collection", "search_several",
+    "suggest",
 ]  # fmt: skip

@@ -1,14 +1,16 @@
 """Curation: synonyms, stop words and rules of a collection, changed one by one or as a whole."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from msgspec import Meta
 from msgspec.structs import replace
 
 from hansa.kernel import codec
 from hansa.kernel.compiler import param, update
 from hansa.kernel.context import Context
-from hansa.kernel.problems import NotFound, Unprocessable
+from hansa.kernel.problems import Fault, NotFound, Unprocessable
+from hansa.kernel.structs import Struct
 from hansa.platform.search import rules, tables
 from hansa.platform.search import search as service
 from hansa.platform.search.api.collections import READ, WRITE, Whole, touch, unknown, whole_of
@@ -17,10 +19,12 @@ from hansa.platform.search.curation import (
     STOP_WORDS_MAX,
     SYNONYMS_MAX,
     Curation,
+    Phrase,
     Rule,
     Synonym,
 )
 from hansa.platform.search.opened import words_of
+from hansa.platform.search.rules import InvalidRule
 
 BYTES_MAX: Final = 1 << 19
 """Of all that is said of a collection, as it is kept."""
@@ -56,10 +60,26 @@ async def remove_synonym(ctx: Context, name: str, id: str) -> None:
     await _change(ctx, name, lambda one: replace(one, synonyms=_without(one.synonyms, id)))
 
 
+class StopWords(Struct):
+    """Words that say little on this site."""
+
+    words: Annotated[tuple[Phrase, ...], Meta(max_length=STOP_WORDS_MAX)]
+
+
+@service.command("PUT /collections/{name}/stop-words", needs=WRITE)
+async def put_stop_words(ctx: Context, name: str, body: StopWords) -> StopWords:
+    """Replace the stop words, beside those that each language has."""
+    await _change(ctx, name, lambda one: replace(one, stop_words=body.words))
+    return body
+
+
 @service.command("PUT /collections/{name}/rules/{id}", needs=WRITE)
 async def put_rule(ctx: Context, name: str, id: str, body: Rule) -> Rule:
-    """Add a rule, or replace the one with its id. Rules apply in their order."""
+    """Add a rule, or replace the one with its id. Rules apply in their order. Raises Unprocessable
+    (`invalid-rule`) for one that cannot do what it says, with a pointer to each such place."""
     _check_id(id, body.id)
+    found = await _find(ctx, name)
+    rules.check(body, found.schema, words_of(found.schema))
     await _change(ctx, name, lambda one: replace(one, rules=_with(one.rules, body)))
     return body
 
@@ -100,9 +120,14 @@ def check_curation(curation: Curation, of: Whole) -> None:
         twice = sorted({id for id in ids if ids.count(id) > 1})
         if twice:
             raise _refused(f"The id {twice[0]!r} stands there twice.")
-    words = words_of(of.schema)
-    for rule in curation.rules:
-        rules.check(rule, of.schema, words)
+    words, faults = words_of(of.schema), list[Fault]()
+    for number, rule in enumerate(curation.rules):
+        try:
+            rules.check(rule, of.schema, words)
+        except InvalidRule as refused:
+            faults += [Fault(f"/rules/{number}{one.pointer}", one.detail) for one in refused.errors]
+    if faults:
+        raise InvalidRule(f"{faults[0].pointer}: {faults[0].detail}", errors=tuple(faults))
     if len(codec.encode(curation)) > BYTES_MAX:
         raise _refused(f"Synonyms, stop words and rules may have {BYTES_MAX} bytes in all.")
 

@@ -158,7 +158,7 @@ async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
     began = time.perf_counter_ns()
     found = await ctx.get(Indexes).search(opened, request, always)
     query_id = ""
-    if request.q:
+    if request.q and request.analytics:
         q = normal(request.q)
         ctx.get(Indexes).uses.note(ctx.site, opened.whole.id, q, found)
         query_id = named(query_keys(ctx.runtime, ctx.site)[0], opened.whole.id, q, ctx.now)
