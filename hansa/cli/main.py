@@ -11,7 +11,7 @@ from typing import Final
 
 import hansa
 from hansa.assembly import Place
-from hansa.cli import keeping_arguments, traces_arguments
+from hansa.cli import keeping_arguments, search_arguments, traces_arguments
 from hansa.cli.values import lazily, private, whole
 from hansa.kernel.revisions import RevisionsInvalid
 from hansa.kernel.sealing import MasterKeyInvalid
@@ -269,6 +269,8 @@ def _working(
     hand.add_argument("id")
     one.set_defaults(run=lazily("log"))
     traces_arguments.arguments(commands, where, later)
+    remotely = [*later, _remote(argparse.SUPPRESS)]
+    search_arguments.arguments(commands, [where, remote], remotely)
     keeping_arguments.arguments(commands, where)
     one = commands.add_parser("torture", help="kill it at random under load, and check everything")
     torture.arguments(one)
