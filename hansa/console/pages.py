@@ -1,5 +1,6 @@
 """Pages: the application at /hansa: who is let in, and what each answer carries."""
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -17,6 +18,7 @@ from starlette.routing import Route
 from hansa.console import files
 from hansa.console import session as sessions
 from hansa.console.door import FORM_BYTES_MAX, MOUNT
+from hansa.console.finder import Finder
 from hansa.console.live import Live
 from hansa.console.records import Records
 from hansa.console.session import COOKIE, LIVE_S, PURPOSE, Session
@@ -59,6 +61,7 @@ class Pages:
     ) -> None:
         """Serve the pages of a process; `observed` is the file of what is recorded, if it is."""
         self._records = Records(observed)
+        self._finder: asyncio.Future[Finder] | None = None
         self._runtime = runtime
         self._app = app
         self._directory = directory
@@ -100,6 +103,18 @@ class Pages:
     def close(self) -> None:
         """Let go of what was open."""
         self._records.close()
+        if self._finder is not None:
+            self._finder.add_done_callback(_close)
+
+    async def _find(self) -> Finder:
+        """Return the finder, made when somebody first looks for something."""
+        if self._finder is None:
+            self._finder = asyncio.ensure_future(asyncio.to_thread(Finder, self._runtime))
+        try:
+            return await asyncio.shield(self._finder)
+        except Exception:
+            self._finder = None
+            raise
 
     # ---- who
 
@@ -164,6 +179,7 @@ class Pages:
             principal,
             token,
             form,
+            self._find,
         )
 
     def _check_form(self, request: Request, session: Session, form: dict[str, str]) -> None:
@@ -237,6 +253,11 @@ async def _logout(visit: Visit) -> Response:
     response = visit.back("/login")
     response.delete_cookie(COOKIE, path=MOUNT, httponly=True, samesite="strict")
     return response
+
+
+def _close(making: "asyncio.Future[Finder]") -> None:
+    if not making.cancelled() and making.exception() is None:
+        making.result().close()
 
 
 def _closed(problem: Problem, way: str) -> Response:

@@ -12,15 +12,17 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from hansa.console import wording
+from hansa.console import places, wording
 from hansa.console.cursors import PAGE
 from hansa.console.door import MOUNT
 from hansa.console.files import VERSION
+from hansa.console.finder import Finder
 from hansa.console.records import Records
-from hansa.kernel import interventions
+from hansa.kernel import codec, interventions
 from hansa.kernel.caller import Caller, Principal
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.http.app import HttpApp
+from hansa.kernel.http.faults import fault_of
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import Conflict, Denied, Invalid, NotFound, Problem
 from hansa.kernel.relations import sql
@@ -49,6 +51,7 @@ templates.filters.update(
     }
 )
 _SHARED: Final[dict[str, Any]] = {
+    "groups": places.groups,
     "plural": wording.plural,
     "mount": MOUNT,
     "trace_of": wording.trace_of,
@@ -70,6 +73,8 @@ class Visit:
     """What the forms of this session carry."""
     form: Mapping[str, str]
     """What a form has sent; empty for GET."""
+    finder: Callable[[], Awaitable[Finder]]
+    """Gives what finds things by name in the catalog of the process."""
 
     @cached_property
     def now_us(self) -> int:
@@ -139,7 +144,7 @@ class Visit:
             raise NotFound(f"The service {name.partition('.')[0]} does not run here.")
         for one in operation.parameters:
             if one.source == "body":
-                arguments["body"] = msgspec.convert(arguments["body"], one.type)
+                arguments["body"] = _read(arguments["body"], one.type)
         return await self.do(operation, site, **arguments)
 
     async def intervene(
@@ -196,6 +201,17 @@ class Visit:
     def back(self, path: str) -> Response:
         """Return the way to a page after a form was taken, so that reloading it sends nothing."""
         return RedirectResponse(MOUNT + path, 303)
+
+
+def _read(value: Any, wanted: Any) -> Any:
+    """Return plain values as a type. Raises Invalid, with a pointer to what does not fit."""
+    decoder, data = codec.decoder(wanted), codec.encode(value)
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        fault = fault_of(error, data, decoder)
+        place = fault.pointer or "The form"
+        raise Invalid(f"{place}: {fault.detail}", errors=(fault,)) from None
 
 
 def render(template: str, status: int = 200, **values: Any) -> Response:

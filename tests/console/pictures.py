@@ -53,6 +53,10 @@ def _follow(page: Page, name: str) -> None:
     if name == "trace":
         page.get_by_role("link", name="commerce.complete").first.click()
         page.locator("details").first.wait_for()
+    if name == "search":
+        while not page.get_by_text("up to date").count():  # what was bought changes products
+            page.reload()
+        page.get_by_text("Why here").first.click()
     if name == "delivery":
         page.get_by_role("link", name="quay.unload").first.click()
         page.get_by_role("heading", name="Why it failed").wait_for()
@@ -74,6 +78,10 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=program, args=list(chromium.ARGUMENTS))
         take(browser, place, "light", DESK, {
             "overview": "/", "services": "/services", "delivery": "/deliveries",
+        })  # fmt: skip
+        place.find("mug")
+        take(browser, place, "light", DESK, {
+            "search": f"/search/{place.site}/products?q=tea+towl&facets=attributes.group",
         })  # fmt: skip
         take(browser, place, "dark", DESK, {"trace": "/traces?name=commerce.complete"})
         take(browser, place, "light", PHONE, {"phone": "/log"})

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tests.cli.server import READY, Server
@@ -42,6 +43,16 @@ class Place:
     def arrive(self, name: str, tonnes: int = 1) -> None:
         """Have a ship arrive; one of no tonnes is trouble."""
         self.call("POST", "/quay/ships", {"name": name, "tonnes": tonnes})
+
+    def find(self, q: str) -> None:
+        """Search the shop, once its products are there to be found."""
+        while True:
+            try:
+                self.call("POST", "/search/collections/products/search", {"q": q})
+                return
+            except HTTPError as refused:
+                if refused.code != 503:
+                    raise
 
     @property
     def site(self) -> str:

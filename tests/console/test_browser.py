@@ -21,6 +21,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         url = "https://hooks.invalid/a/rather/long/path/that/does/not/break/anywhere"
         place.call("POST", "/webhooks/endpoints", {"url": url})
         place.arrive("Ghost", 0)
+        place.find("mug")
         yield place
 
 
@@ -92,6 +93,10 @@ def paths(sight: Sight, place: Place) -> Iterator[str]:
         "/traces",
         sight.link("/traces?name=quay.arrive", "quay.arrive"),
     )
+    products = f"/search/{place.site}/products"
+    yield from ("/search", f"{products}?q=mug&compare=1", f"{products}?filter=colour+%3D")
+    yield from (f"{products}/{page}" for page in ("words", "rules", "json", "analytics"))
+    yield from ("/find?q=order", "/problems")
     yield from ("/webhooks", endpoint, sight.link(f"{endpoint}?state=waiting", "1"))
 
 
@@ -121,13 +126,70 @@ def test_they_can_be_used_by_the_keyboard(place: Place, browser: Browser) -> Non
         keyboard = sight.page.keyboard
         keyboard.press("Tab")
         expect(sight.page.locator(":focus")).to_have_text("Skip to the page")
-        for name in ("Hansa", "Overview", "Services"):
+        keyboard.press("Tab")
+        expect(sight.page.locator(":focus")).to_have_text("Hansa")
+        keyboard.press("Tab")
+        expect(sight.page.locator(":focus")).to_have_attribute("name", "q")
+        for name in ("Overview", "Services"):
             keyboard.press("Tab")
             expect(sight.page.locator(":focus")).to_have_text(name)
         keyboard.press("Enter")
         expect(sight.page.get_by_role("heading", level=1)).to_have_text("Services")
         sight.page.get_by_role("button", name="Log out").press("Enter")
         expect(sight.page.get_by_label("A key of the platform")).to_be_focused()
+        assert sight.errors == []
+
+
+@pytest.mark.parametrize("window", [PHONE, DESK], ids=["phone", "desk"])
+def test_a_key_leads_to_everything(place: Place, browser: Browser, window: dict[str, int]) -> None:
+    with browser.new_context(viewport=window) as context:  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        sight = Sight(context, place.root)
+        sight.login(place.key)
+        keyboard, finds = sight.page.keyboard, sight.page.locator("#finds")
+        keyboard.press("/")
+        keyboard.type("shp arived")
+        expect(finds).to_contain_text("quay.ship_arrived")
+        sight.check_fits()
+        keyboard.press("ArrowDown")
+        expect(finds.locator(":focus")).to_contain_text("quay.ship_arrived")
+        keyboard.press("ArrowUp")
+        keyboard.press("Escape")
+        expect(finds).to_be_empty()
+        keyboard.press("/")
+        keyboard.type("unload")
+        expect(finds).to_contain_text("hears quay.ship_arrived")
+        keyboard.press("ArrowDown")
+        keyboard.press("Enter")
+        expect(sight.page.get_by_role("heading", level=1)).to_have_text("quay")
+        keyboard.press("/")
+        keyboard.type(place.site)
+        keyboard.press("Enter")
+        expect(sight.page.get_by_text("slot ")).to_be_visible()
+        assert sight.page.url.endswith(f"/sites/{place.site}")
+        assert sight.errors == []
+
+
+def test_a_query_is_tried_as_one_types_and_put_right(place: Place, browser: Browser) -> None:
+    with browser.new_context(viewport=PHONE) as context:  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        sight = Sight(context, place.root)
+        sight.login(place.key)
+        sight.open(f"/search/{place.site}/products")
+        query, found = sight.page.get_by_label("Query"), sight.page.locator("#found")
+        query.press_sequentially("stonewa")
+        sight.page.get_by_label("as while typing").check()
+        expect(found.locator("h3").first).to_contain_text("Stoneware mug")
+        expect(found.locator("mark").first).to_be_visible()
+        sight.page.get_by_label("Filter").fill("price_minor <")
+        expect(found.get_by_role("alert")).to_contain_text("At 13")
+        sight.page.get_by_label("Filter").fill("")
+        found.get_by_text("Why here").first.click()
+        expect(found.get_by_text("It has all words.").first).to_be_visible()
+        sight.check_fits()
+        found.get_by_role("button", name="Hide").first.click()
+        expect(found.get_by_text("Hidden for this query")).to_be_visible()
+        expect(query).to_have_value("stonewa")
+        found.get_by_role("button", name="Show again").click()
+        expect(found.locator("h3").first).to_contain_text("Stoneware mug")
         assert sight.errors == []
 
 

@@ -15,6 +15,7 @@ from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.problems import Overloaded
 from hansa.kernel.storage import PLATFORM
+from hansa.platform.search.api import CollectionForm, Curation, Field, Pin, Rule, Schema, Synonym
 from hansa.platform.sites.api import NewSite, TestClock, create_site
 from hansa.testing.cell import TestCell
 from tests.console import quay
@@ -51,6 +52,7 @@ class World:
         return {
             "name": "quay", "operation": "quay.arrive", "position": "1", "site": self.site,
             "id": self.message, "endpoint": self.endpoint, "number": "1", "trace": TRACE,
+            "collection": "ships",
         }  # fmt: skip
 
     async def arrive(self, name: str, tonnes: int) -> None:
@@ -71,6 +73,22 @@ async def ask(cell: TestCell, name: str, site: str, **arguments: Any) -> Any:
     return await cell.runtime.do(operation, Caller(site, SYSTEM), arguments)
 
 
+async def fleet(cell: TestCell, site: str) -> None:
+    """Make a collection with a ship in it, of which strangers say what they like."""
+    fields = (Field("name", "text"), Field("flag", "keyword", facet=True))
+    form = CollectionForm(Schema(fields, title="name"), "")
+    body = {"name": EVIL, "flag": EVIL}
+    await ask_as_is(cell, "search.put_collection", site, name="ships", body=form)
+    await ask_as_is(cell, "search.put_document", site, name="ships", id="aurora", body=body)
+    rule = Rule("all", "always", pin=(Pin("aurora", 1),))
+    curation = Curation((Synonym("x", (EVIL, "ship")),), (EVIL,), (rule,))
+    await ask_as_is(cell, "search.put_curation", site, name="ships", body=curation)
+
+
+async def ask_as_is(cell: TestCell, name: str, site: str, /, **arguments: Any) -> Any:
+    return await cell.runtime.do(cell.runtime.by_id[name], Caller(site, SYSTEM), arguments)
+
+
 async def world(cell: TestCell, *permissions: str) -> World:
     form = NewSite(EVIL, hosts=("quay.example",))
     site = (await cell.runtime.do(create_site, OPERATOR, {"body": form})).id
@@ -78,6 +96,7 @@ async def world(cell: TestCell, *permissions: str) -> World:
         cell, "webhooks.create_endpoint", site,
         body={"url": "https://hooks.example/in", "description": EVIL},
     )  # fmt: skip
+    await fleet(cell, site)
     await arrive(cell, site, EVIL, 0)
     await cell.until_rows([("parked",)], "SELECT state FROM hansa_deliveries")
     await cell.until_rows([("parked",)], "SELECT state FROM hansa_due WHERE name = 'quay.tow'")
@@ -136,6 +155,14 @@ async def test_lists_name_what_is_there(cell: TestCell) -> None:
         (f"/mail/{here.site}/{here.message}", "pilot@quay.example", "As its readers see it"),
         ("/webhooks", "https://hooks.example/in"),
         (f"/webhooks/{here.site}/{here.endpoint}", "quay.ship_arrived"),
+        (f"/search?site={here.site}", "ships", "the API", "find all"),
+        (f"/search/{here.site}/ships?q=alert", "1 document", "pinned", "Why here"),
+        (f"/search/{here.site}/ships/words", "Synonyms", "Stop words"),
+        (f"/search/{here.site}/ships/rules", "every query", "pins aurora to 1"),
+        (f"/search/{here.site}/ships/json", '"match": "always"'),
+        (f"/search/{here.site}/ships/analytics", "Nobody has searched yet"),
+        ("/find?q=unload", "quay.unload", "hears quay.ship_arrived"),
+        ("/problems", "invalid-filter", "422"),
         ("/cells", "0001", "quay.unload", "up to date", "expand"),
     ):
         told = text_of(await see(here.visitor, path))

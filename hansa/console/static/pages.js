@@ -78,3 +78,65 @@ document.addEventListener("submit", async (event) => {
     if (button) button.disabled = false;
   }
 });
+
+// ---- forms marked data-instant show what they lead to in the part of that name, as one types
+
+const WAIT_MS = 90;
+
+function instantly(form) {
+  const shown = form.dataset.instant;
+  const part = form.dataset.part || shown;
+  const isHere = new URL(form.action).pathname === location.pathname;
+  let timer = 0;
+  let asking = null;
+
+  async function ask() {
+    asking?.abort();
+    asking = new AbortController();
+    const address = new URL(form.action);
+    address.search = new URLSearchParams(new FormData(form));
+    try {
+      const page = await pageAt(address, { signal: asking.signal });
+      const fresh = page.getElementById(part);
+      if (fresh) document.getElementById(shown).replaceChildren(...fresh.childNodes);
+      if (isHere) history.replaceState(null, "", address);
+    } catch {
+      // Asked again meanwhile, or the server is away; what is shown stays.
+    }
+  }
+
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(ask, WAIT_MS);
+  });
+  form.addEventListener("submit", () => clearTimeout(timer));
+}
+
+document.querySelectorAll("form[data-instant]").forEach(instantly);
+
+// ---- what is found in all pages: a key leads there, arrows through it, Escape away
+
+const finder = document.querySelector("[data-key]");
+const finds = document.getElementById("finds");
+
+document.addEventListener("keydown", (event) => {
+  if (!finder || event.ctrlKey || event.metaKey || event.altKey) return;
+  const at = document.activeElement;
+  if (event.key === finder.dataset.key && !at.matches("input, textarea, select")) {
+    event.preventDefault();
+    finder.select();
+    return;
+  }
+  if (at !== finder && !finds.contains(at)) return;
+  const stops = [finder, ...finds.querySelectorAll("a")];
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (step) {
+    event.preventDefault();
+    stops[(stops.indexOf(at) + step + stops.length) % stops.length].focus();
+  } else if (event.key === "Escape") {
+    finds.replaceChildren();
+    finder.value = "";
+    finder.blur();
+    at.blur();
+  }
+});

@@ -9,11 +9,14 @@ from typing import Final
 from hansa.console.views import (
     api,
     cells,
+    curation,
     deliveries,
     due,
+    find,
     log,
     mail,
     overview,
+    search,
     services,
     sites,
     statements,
@@ -23,9 +26,12 @@ from hansa.console.views import (
 from hansa.console.visit import View
 
 _SENT = "/webhooks/{site}/{endpoint}/{number}"
+_COLLECTION = "/search/{site}/{collection}"
 
 ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("/", overview.show, "GET"),
+    ("/find", find.show, "GET"),
+    ("/problems", find.problems, "GET"),
     ("/services", services.every, "GET"),
     ("/services/{name}", services.one, "GET"),
     ("/api", api.every, "GET"),
@@ -58,6 +64,20 @@ ROUTES: Final[tuple[tuple[str, View, str], ...]] = (
     ("/mail/{site}/{id}", mail.one, "GET"),
     ("/mail/{site}/{id}/html", mail.html, "GET"),
     ("/mail/{site}/{id}/retry", mail.retry, "POST"),
+    ("/search", search.every, "GET"),
+    (_COLLECTION, search.one, "GET"),
+    (_COLLECTION + "/place", curation.place, "POST"),
+    (_COLLECTION + "/words", curation.words, "GET"),
+    (_COLLECTION + "/words/synonym", curation.put_synonym, "POST"),
+    (_COLLECTION + "/words/remove", curation.remove_synonym, "POST"),
+    (_COLLECTION + "/words/stop", curation.put_stop_words, "POST"),
+    (_COLLECTION + "/rules", curation.rules, "GET"),
+    (_COLLECTION + "/rules/put", curation.put_rule, "POST"),
+    (_COLLECTION + "/rules/remove", curation.remove_rule, "POST"),
+    (_COLLECTION + "/json", curation.whole, "GET"),
+    (_COLLECTION + "/json/put", curation.put_whole, "POST"),
+    (_COLLECTION + "/analytics", search.analytics, "GET"),
+    (_COLLECTION + "/rebuild", search.rebuild, "POST"),
     ("/cells", cells.show, "GET"),
 )
 """The path of each view below the mount, and its method."""
