@@ -96,10 +96,10 @@ DOCUMENTS: list[Case] = [
 ]
 
 RULES: list[Case] = [
-    ("filter", {"id": "r", "match": "always", "filter": "year > 1"}, "invalid-rule", "/rules/0/filter"),
-    ("nothing", {"id": "r", "q": "cog"}, "invalid-rule", "/rules/0"),
+    ("filter", {"id": "r", "match": "always", "filter": "year > 1"}, "invalid-rule", "/filter"),
+    ("nothing", {"id": "r", "q": "cog"}, "invalid-rule", ""),
     ("pins", {"id": "r", "q": "cog", "pin": [{"id": "a", "place": 1}, {"id": "a", "place": 2}]},
-     "invalid-rule", "/rules/0/pin/1/id"),
+     "invalid-rule", "/pin/1/id"),
     ("pin", {"id": "r", "q": "cog", "pin": [{"id": "a", "place": 0}]}, "invalid-request",
      "/pin/0/place"),
 ]  # fmt: skip
