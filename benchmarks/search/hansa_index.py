@@ -53,6 +53,7 @@ class HansaIndex:
         self._folder = folder
         begun = time.process_time()
         self.index = build(folder, collection.schema, encoded(collection.documents))
+        self.index.compact()  # as the service does with an index that has been quiet for a while
         self.build_s = time.process_time() - begun
         self._more = (
             {"facets": FACETS, "highlight": MARKED} if collection.has_facets

@@ -10,6 +10,7 @@ whole query set finds, and that its index is at rest.
 
 import asyncio
 import csv
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -81,7 +82,8 @@ def answers(index: Index, data: Path) -> Answers:
 
 
 def say(word: str) -> None:
-    print(word, flush=True)
+    """Print a line at once: several threads do."""
+    os.write(1, f"{word}\n".encode())
 
 
 def told(word: str, step: F) -> F:
@@ -121,6 +123,12 @@ class Indexer:
         """How many changes were acknowledged."""
         return int(self._done.read_text()) if self._done.exists() else 0
 
+    def _note(self, done: int) -> None:
+        """Keep how far it is, whole at any moment."""
+        new = self._done.with_suffix(".new")
+        new.write_text(str(done))
+        new.replace(self._done)
+
     async def schema(self, step: int) -> None:
         """Have the schema that there is at a step."""
         form = api.CollectionForm(SCHEMAS[step // EVERY % 2])
@@ -152,7 +160,7 @@ class Indexer:
         for begin in range(self.done, len(changes), BATCH):
             await self.schema(begin // BATCH)
             change = await self.step(changes[begin : begin + BATCH])
-            self._done.write_text(str(min(begin + BATCH, len(changes))))
+            self._note(min(begin + BATCH, len(changes)))
             # A search opens the index, and waits for it now and then.
             wanted = change if begin // BATCH % 4 == 3 else 0
             request = api.SearchRequest("cable", change=wanted)
@@ -167,7 +175,9 @@ async def main(folder: Path, data: Path, count: int) -> None:
     async with TestCell(search, place=Place(folder, synchronous="OFF")) as cell:
         known = folder / "site"
         site = TestSite(cell, known.read_text()) if known.exists() else await cell.site()
-        known.write_text(site.id)
+        new = known.with_suffix(".new")
+        new.write_text(site.id)
+        new.replace(known)
         indexer = Indexer(site, folder)
         await indexer.schema(0 if not indexer.done else (indexer.done - 1) // BATCH)
         say("ready")
