@@ -12,12 +12,12 @@ SETUP := PYTHON="$(PYTHON)" scripts/setup
 HERE := $(shell pwd -P)
 STALE := $(if $(filter-out $(HERE),$(shell cat $(VENV)/.installed-run 2>/dev/null)),stale)
 
-.PHONY: help up test check docs bench format pictures lock postgres chromium stale clean
+.PHONY: help up test check docs bench bench-search format pictures lock postgres chromium stale clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
 help: ## tell what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 up: $(VENV)/.installed-run ## start Hansa with a demo shop, and say where (ARGS="--port 9000")
 	@exec $(BIN)/hansa up $(ARGS)
@@ -41,6 +41,9 @@ format: $(VENV)/.installed-dev ## format the code and fix what can be fixed
 
 bench: $(VENV)/.installed-bench postgres ## compare with peers, side by side (ARGS=...)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-search: $(VENV)/.installed-dev postgres ## search beside SQLite FTS5 and PostgreSQL, and at scale (ARGS=...)
+	$(BIN)/python -m benchmarks.search $(ARGS)
 
 # Without HANSA_REQUIRE_ALL, tests that need PostgreSQL skip where it cannot be had.
 postgres: $(VENV)/.installed-dev

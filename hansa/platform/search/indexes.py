@@ -41,7 +41,7 @@ from hansa.platform.search.api.projecting import adopted, projection_of
 from hansa.platform.search.engine.index import Index, IndexUnusable
 from hansa.platform.search.filters import Filter
 from hansa.platform.search.folders import Folders, begin, engine_of, is_whole, mark_whole, remove
-from hansa.platform.search.opened import Opened, follow
+from hansa.platform.search.opened import Opened, follow, not_ready
 from hansa.platform.search.request import Found, SearchRequest
 from hansa.platform.search.tracking import Uses, normal
 from hansa.platform.search.writers import WRITERS_MAX, Writers
@@ -157,10 +157,7 @@ class Indexes:
             async with asyncio.timeout(OPEN_S):
                 found = await self._of(site, whole.id)
         except TimeoutError:
-            raise Overloaded(
-                "The index of this collection is being made; ask again.",
-                slug="index-not-ready", retry_after_s=2,
-            ) from None  # fmt: skip
+            raise not_ready() from None
         if found is None:
             raise unknown(name)
         if found.whole.revision >= whole.revision and not found.is_closed:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from hansa.kernel import machine
 from hansa.kernel.ids import ID
-from hansa.kernel.problems import Denied, Unprocessable
+from hansa.kernel.problems import Denied, Overloaded, Unprocessable
 from hansa.platform.search import filters, rules
 from hansa.platform.search.analysis import analyzer
 from hansa.platform.search.api.collections import Whole
@@ -61,6 +61,11 @@ class Opened:
         """What of the collection's curation fits the schema of the index."""
         self._fitting: dict[int, Filter] = {}
         self.open_filter: Filter | None = None
+        self.is_open = False
+        """Whether visitors may search, by `open_filter`."""
+        self.is_held = False
+        """Whether they see what was there before the collection's open filter changed, as the index
+        has not yet the fields that the new one speaks of."""
         self.learned: Mapping[str, Mapping[str, float]] = {}
         self.frequent: Sequence[str] = ()
         """Queries that found something, the most frequent first."""
@@ -81,31 +86,43 @@ class Opened:
     def take(self, whole: Whole) -> None:
         """Go by what is said of the collection now; its index may still be of an older schema."""
         self.whole = whole
-        self.open_filter = None if not whole.open_filter else filters.parse(whole.open_filter)
         self.wanted = max(self.wanted, whole.last_change)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Go by what the index's schema allows of rules and the open filter. Where it has not yet
+        the fields of that filter, the one before goes on over the documents as they are: those to
+        come may be such as only the new one hides."""
+        whole, was_open = self.whole, self.is_open
         self.curation = fitting(whole.curation, self.schema)
+        wanted = filters.parse(whole.open_filter) if whole.open_filter else None
+        self.is_open = whole.open_filter is not None
+        self.is_held = was_open and not fits(wanted, self.schema) and fits(wanted, whole.schema)
+        if not self.is_held:
+            self.open_filter = wanted
 
     def check(self, always: Filter) -> None:
         """Raise Denied where a filter that must hold does not fit the schema: nobody is told what
-        it says, and nothing is found without it."""
+        it says, and nothing is found without it; and Overloaded where it fits the schema that an
+        index is being made of."""
         if self._fitting.get(id(always)) is always:
             return
-        try:
-            filters.check(always, self.schema)
-        except InvalidFilter:
+        if not fits(always, self.schema):
+            if fits(always, self.whole.schema):
+                raise not_ready()
             raise Denied(
                 "What may be found here is said by a filter that does not fit the collection's"
                 " schema any more. Ask who made the key, or the collection, for another one.",
                 slug="grant-outdated",
-            ) from None
+            )
         if len(self._fitting) >= FITTING_MAX:
             self._fitting.clear()
         self._fitting[id(always)] = always
 
     @property
     def behind(self) -> int:
-        """How many changes the index has not yet, at most."""
-        return max(0, self.wanted - self.index.checkpoint)
+        """How many changes the index has not yet and is to get, at most."""
+        return 0 if self.is_held else max(0, self.wanted - self.index.checkpoint)
 
     async def wait_for(self, change: int, deadline: float) -> bool:
         """Return whether the index has a change by a deadline (monotonic seconds)."""
@@ -160,9 +177,26 @@ class Opened:
         self.schema = schema
         self.is_settled = False
         self._fitting.clear()
-        self.curation = fitting(self.whole.curation, schema)
+        self._fit()
         self._advanced.set()
         return before
+
+
+def not_ready() -> Overloaded:
+    """Return the refusal of a search in an index that is being made."""
+    return Overloaded(
+        "The index of this collection is being made; ask again.",
+        slug="index-not-ready", retry_after_s=2,
+    )  # fmt: skip
+
+
+def fits(filter: Filter | None, schema: Schema) -> bool:
+    """Tell whether a schema allows a filter."""
+    try:
+        filters.check(filter, schema)
+    except InvalidFilter:
+        return False
+    return True
 
 
 def fitting(curation: Curation, schema: Schema) -> Curation:

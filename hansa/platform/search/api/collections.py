@@ -182,7 +182,11 @@ async def get_collection(ctx: Context, name: str) -> Collection:
 
 def check_form(schema: Schema, open_filter: str | None) -> None:
     """Raise Unprocessable for a schema or an open filter that says what cannot be."""
-    check_schema(schema)
+    try:
+        check_schema(schema)
+    except InvalidSchema as wrong:
+        faults = tuple(Fault(f"/schema{one.pointer}", one.detail) for one in wrong.errors)
+        raise InvalidSchema(wrong.detail, errors=faults) from None
     try:
         language_of(schema.locale)
     except UnknownLocale as unknown:

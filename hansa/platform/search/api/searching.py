@@ -138,9 +138,8 @@ def _names(text: str) -> tuple[str, ...]:
 async def _of(ctx: Context, name: str) -> tuple[Opened, Filter | None]:
     indexes = ctx.get(Indexes)
     opened = indexes.peek(ctx.site, name) or await indexes.find(ctx.site, name)
-    is_open = opened.whole.open_filter is not None
     names = (name, opened.whole.name)
-    return opened, filter_for(ctx.principal, names, opened.open_filter, is_open=is_open)
+    return opened, filter_for(ctx.principal, names, opened.open_filter, is_open=opened.is_open)
 
 
 async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
