@@ -94,6 +94,10 @@ class Analyzer:
         """Return a document's text as the engine's analyzers are given it."""
         return text if text.isascii() else _normal(text, singles=True)
 
+    def terms(self, text: str) -> list[str]:
+        """Return the words of a text as they are compared."""
+        return [self.term(word) for word in self.words(text)]
+
     def words(self, text: str) -> list[str]:
         """Return the words of a search, as they are written."""
         return self._words.analyze(text if text.isascii() else _normal(text, singles=False))

@@ -215,8 +215,7 @@ def fitting(curation: Curation, schema: Schema) -> Curation:
 
 def words_of(schema: Schema) -> rules.Words:
     """Return what makes the words of a text as a collection compares them."""
-    known = analyzer(schema.locale)
-    return lambda text: [known.term(word) for word in known.words(text)]
+    return analyzer(schema.locale).terms
 
 
 async def follow(index: Index, read: Read, in_thread: InThread, known: int) -> None:

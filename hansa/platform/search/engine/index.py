@@ -267,7 +267,7 @@ class Index:
         """Read which words there are, if nobody has yet: the first search with a typo would have to
         wait for it, 0.1 s for 20,000 documents. On a thread."""
         if not self._words.lexicons.ready:
-            self._words.lexicons.of(self._snapshot, self._snapshot.serial)
+            self._words.lexicons.of(self._snapshot.spoken, self._snapshot.serial)
 
     def suggest(self, q: str, limit: int) -> list[str]:
         """Return searches that begin as `q` does and find something, the likeliest first."""

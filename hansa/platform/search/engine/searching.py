@@ -473,7 +473,7 @@ def suggest(snapshot: Snapshot, q: str, limit: int) -> list[str]:
     words = snapshot.words
 
     def beside(text: str, beginning: str) -> list[tuple[str, int]]:
-        alternatives = (Alternative((term,)) for term in words.terms(text)[:WORDS_MAX])
+        alternatives = (Alternative((term,)) for term in words.analyzer.terms(text)[:WORDS_MAX])
         slots = tuple(Slot((alternative,)) for alternative in alternatives)
         all_words, _ = snapshot.ranking.finding(Plan(slots))
         return snapshot.searcher.terms_with_prefix(VOCAB, beginning, all_words, COMPLETIONS_SEEN)

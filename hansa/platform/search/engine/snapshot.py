@@ -7,7 +7,7 @@ from typing import Final
 import tantivy
 from tantivy import Query
 
-from hansa.platform.search.analysis import analyzer
+from hansa.platform.search.analysis import Analyzer, analyzer
 from hansa.platform.search.curation import Curation
 from hansa.platform.search.engine.layout import BODY, ID, ORDER
 from hansa.platform.search.engine.matching import query_of
@@ -29,10 +29,10 @@ class Curated:
 
     __slots__ = ("curation", "rules", "thesaurus")
 
-    def __init__(self, curation: Curation, words: "Words") -> None:
+    def __init__(self, curation: Curation, analyzer: Analyzer) -> None:
         self.curation = curation
-        self.thesaurus = Thesaurus(curation, words.analyzer)
-        self.rules = Rulebook(curation.rules, words.terms)
+        self.thesaurus = Thesaurus(curation, analyzer)
+        self.rules = Rulebook(curation.rules, analyzer.terms)
 
 
 class Words:
@@ -45,18 +45,38 @@ class Words:
         self.schema = schema
         self.analyzer = analyzer(schema.locale)
         self.lexicons = Lexicons()
-        self._curated = Curated(NO_CURATION, self)
-
-    def terms(self, text: str) -> list[str]:
-        """Return the words of a text as they are compared."""
-        return [self.analyzer.term(word) for word in self.analyzer.words(text)]
+        self._curated = Curated(NO_CURATION, self.analyzer)
 
     def curated(self, curation: Curation) -> Curated:
         """Return a curation as it is used. Nearly all searches have that of the one before."""
         curated = self._curated
         if curation is not curated.curation and curation != curated.curation:
-            self._curated = curated = Curated(curation, self)
+            self._curated = curated = Curated(curation, self.analyzer)
         return curated
+
+
+class Spoken:
+    """The words of an index as of a commit. A snapshot has them, and they do not have it: what
+    refers to each other lives, with its files and threads, until Python looks for such circles."""
+
+    __slots__ = ("_analyzer", "_searcher")
+
+    def __init__(self, words: Words, searcher: tantivy.Searcher) -> None:
+        self._analyzer = words.analyzer
+        self._searcher = searcher
+
+    def frequency(self, word: str) -> int:
+        """Return in how many documents a word is, as it is written."""
+        return self._searcher.doc_freq(VOCAB, word)
+
+    def naming(self, word: str) -> int:
+        """Return in how many titles a word is, in whichever of its forms."""
+        return self._searcher.doc_freq(TITLE, self._analyzer.term(word))
+
+    def beginning(self, prefix: str, limit: int) -> list[tuple[str, int]]:
+        """Return the words that begin so, the most frequent first, and in how many documents each
+        is."""
+        return self._searcher.terms_with_prefix(VOCAB, prefix, limit=limit)
 
 
 class Snapshot:
@@ -65,22 +85,23 @@ class Snapshot:
     def __init__(self, words: Words, index: tantivy.Index) -> None:
         self.schema = words.schema
         self.words = words
-        self.serial = next(_serials)
+        self.serial = serial = next(_serials)
         """Its number among all of the process."""
         self.engine = index.schema
         self.searcher = index.searcher()
         self.ranking = Ranking(words.schema, index.schema)
+        self.spoken = spoken = Spoken(words, self.searcher)
         self.vocabulary = Vocabulary(
-            self,
-            lambda: words.lexicons.of(self, self.serial),
-            lambda: words.lexicons.at_hand(self, self.serial),
+            spoken,
+            lambda: words.lexicons.of(spoken, serial),
+            lambda: words.lexicons.at_hand(spoken, serial),
         )
         self._index = index
 
     @property
     def edition(self) -> tuple[int, int]:
         """What answers may be kept by: they depend on the words that are compared with, too."""
-        return self.serial, self.words.lexicons.edition(self, self.serial)
+        return self.serial, self.words.lexicons.edition(self.spoken, self.serial)
 
     @property
     def documents(self) -> int:
@@ -90,19 +111,6 @@ class Snapshot:
     def matching(self, filter: Filter) -> Query:
         """Return the query of a checked filter, which scores nothing."""
         return query_of(filter, self.schema, self._index)
-
-    def frequency(self, word: str) -> int:
-        """Return in how many documents a word is, as it is written."""
-        return self.searcher.doc_freq(VOCAB, word)
-
-    def naming(self, word: str) -> int:
-        """Return in how many titles a word is, in whichever of its forms."""
-        return self.searcher.doc_freq(TITLE, self.words.analyzer.term(word))
-
-    def beginning(self, prefix: str, limit: int) -> list[tuple[str, int]]:
-        """Return the words that begin so, the most frequent first, and in how many documents each
-        is."""
-        return self.searcher.terms_with_prefix(VOCAB, prefix, limit=limit)
 
     def body(self, address: tantivy.DocAddress) -> bytes:
         """Return the JSON of a document."""

@@ -1,4 +1,6 @@
+import gc
 import random
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,3 +144,24 @@ def test_a_body_comes_back_as_it_was_given(tmp_path: Path) -> None:
     index = filled(tmp_path, MUGS, [Change("a", 1, body)])
     assert bytes(search(index, "mug").hits[0].document) == body
     index.close()
+
+
+def test_what_is_closed_is_gone_at_once(tmp_path: Path) -> None:
+    """Without waiting for Python to look for circles: files, threads and words are held by it."""
+    index = Index.open(tmp_path / "mugs", MUGS)
+    index.write([change(number, f"m{number}", title="red mug") for number in range(20)], 20)
+    index.commit()
+    gc.disable()
+    try:
+        assert ids(search(index, "rde mug"))  # with a typo, so that the words are read
+        first = weakref.ref(index._snapshot)
+        index.write([change(21, "m21", title="blue mug")], 21)
+        index.commit()
+        assert ids(search(index, "bule mug"))
+        assert first() is None, "that of the commit before"
+        second = weakref.ref(index._snapshot)
+        index.close()
+        del index
+        assert second() is None
+    finally:
+        gc.enable()
