@@ -26,7 +26,7 @@ from hansa.console.views import ROUTES
 from hansa.console.visit import READ, View, Visit, render
 from hansa.kernel.caller import Principal
 from hansa.kernel.http.app import HttpApp
-from hansa.kernel.http.mounts import Message, Receive, Send
+from hansa.kernel.http.mounts import Message, Receive, Send, with_headers
 from hansa.kernel.http.origin import is_from_here, is_secure
 from hansa.kernel.problems import Denied, Invalid, NotFound, Problem, TooLarge, Unauthenticated
 from hansa.kernel.runtime import Runtime
@@ -84,21 +84,7 @@ class Pages:
         """Answer one request."""
         if scope["path"] == MOUNT:
             scope = {**scope, "path": MOUNT + "/", "raw_path": (MOUNT + "/").encode()}
-
-        async def protected(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = {bytes(name) for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *(
-                        (name.encode(), value.encode())
-                        for name, value in _HEADERS.items()
-                        if name.encode() not in given
-                    ),
-                ]
-            await send(message)
-
-        await self._starlette(scope, receive, protected)
+        await self._starlette(scope, receive, with_headers(send, _HEADERS))
 
     def close(self) -> None:
         """Let go of what was open."""

@@ -10,6 +10,7 @@ What must never happen: two orders in which the same revisions could be applied.
 """
 
 import ast
+import gc
 import hashlib
 import importlib.util
 import re
@@ -131,11 +132,23 @@ def _read(service: str, file: Path, number: str, name: str) -> Revision:
     return Revision(service, number, name, cast(Phase, values["phase"]), down, file)
 
 
+def _parsed(file: Path) -> ast.Module:
+    """Return a file's syntax tree. No garbage is collected meanwhile: that lets other threads run
+    in the midst of it, which Python 3.11 answers with a SystemError (CPython issue 106905)."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(file.read_bytes(), str(file))
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _assigned(file: Path) -> dict[str, Any]:
     """Return the constants and functions at the top of a file, without running it: a start with
     nothing to do must not pay for Alembic."""
     try:
-        tree = ast.parse(file.read_bytes(), str(file))
+        tree = _parsed(file)
     except SyntaxError as error:
         raise RevisionsInvalid(f"{file.name}: line {error.lineno}: {error.msg}") from None
     values: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hansa.kernel.http.app import HttpApp
-from hansa.kernel.http.mounts import Message, Receive, Send
+from hansa.kernel.http.mounts import Message, Receive, Send, with_headers
 from hansa.kernel.http.origin import is_from_here
 from hansa.kernel.problems import Denied, Invalid, NotFound, Problem, TooLarge
 from hansa.kernel.runtime import Runtime
@@ -81,21 +81,7 @@ class Pages:
         """Answer one request."""
         if scope["path"] == MOUNT:
             scope = {**scope, "path": MOUNT + "/", "raw_path": (MOUNT + "/").encode()}
-
-        async def protected(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = {bytes(name) for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *(
-                        (name.encode(), value.encode())
-                        for name, value in _HEADERS.items()
-                        if name.encode() not in given
-                    ),
-                ]
-            await send(message)
-
-        await self._starlette(scope, receive, protected)
+        await self._starlette(scope, receive, with_headers(send, _HEADERS))
 
     def _wrapped(self, view: View) -> Callable[[Request], Awaitable[Response]]:
         """Return a view as Starlette calls it: on the site of the host, and forms only from its own

@@ -28,6 +28,8 @@ PLANTED = [
     ("sqlite", "no-fsync", 20),
     ("postgres", "serial-positions", 40),
 ]
+TRIES_MAX = 5
+"""Runs in which a planted bug has to show; when processes meet is not up to the seed."""
 
 
 def _postgres(engine: str) -> None:
@@ -63,4 +65,6 @@ def test_nothing_is_lost_doubled_or_sold_twice(
 def test_a_planted_bug_is_found(engine: str, plant: str, kills: int) -> None:
     _postgres(engine)
     chance = random.Random(20261120)
-    assert torture(engine, kills, chance.getrandbits(32), plant=plant)
+    assert any(
+        torture(engine, kills, chance.getrandbits(32), plant=plant) for _ in range(TRIES_MAX)
+    )

@@ -19,8 +19,7 @@ SCOPED: Final = "search.documents:scoped"
 
 
 class Grant(Struct):
-    """What a scoped key may search: these collections (none means all that there are), and of them
-    what the filter lets through."""
+    """What a scoped key may search: these collections, and of them what the filter lets through."""
 
     collections: tuple[str, ...]
     filter: str
@@ -41,7 +40,7 @@ def filter_for(
     not search it."""
     if principal.grant:
         collections, filter = _read(principal.grant)
-        if collections and collections.isdisjoint(names):
+        if collections.isdisjoint(names):
             raise Denied("The key is not for this collection.", slug="collection-not-granted")
         return filter
     if principal.allows(READ):

@@ -28,6 +28,8 @@ DEPTH_MAX: Final = 16
 """How deep objects and arrays are within a document's fields."""
 FAULTS_MAX: Final = 20
 """How many of a document's faults are told."""
+PRUNED_MAX: Final = 100
+"""How many members of one field are left out; of a field with more, all of it."""
 LINES_MAX: Final = 10_000
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -117,6 +119,39 @@ def check_document(document: object, schema: Schema) -> None:
         more = "" if len(faults) == 1 else ", and there is more"
         detail = f"{first.pointer or 'The document'}: {first.detail}{more}"
         raise InvalidDocument(detail, errors=tuple(faults))
+
+
+def pruned(document: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """Return a document without what of it does not fit the schema; its id is not looked at."""
+    kept: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
+    names = {field.name: field for field in schema.fields}
+    for name in [*kept]:
+        field = names.get(name)
+        if field is None and name != ID_FIELD.name:
+            del kept[name]
+            continue
+        for _ in range(PRUNED_MAX):
+            fault = None if field is None else _fault(field, kept.get(name))
+            if fault is None:
+                break
+            _cut(kept, name, fault.pointer)
+        else:
+            kept.pop(name, None)
+    return kept
+
+
+def _fault(field: Field, value: object) -> Fault | None:
+    return next(_field_faults(field, value, ""), None)
+
+
+def _cut(document: dict[str, Any], name: str, pointer: str) -> None:
+    """Take away the member of a field's object that a pointer names, or else the field."""
+    member = pointer.removeprefix("/").replace("~1", "/").replace("~0", "~")
+    inside: dict[str, Any] | None = document[name] if isinstance(document[name], dict) else None
+    if inside is not None and member in inside:
+        del inside[member]
+    else:
+        del document[name]
 
 
 def _faults(document: object, schema: Schema) -> Iterator[Fault]:

@@ -258,7 +258,8 @@ class Indexes:
                 logger.warning("the index %s is made anew: %s", folder.name, why)
                 remove(folder)
                 continue
-            if index.checkpoint >= whole.forgotten_change:
+            # Rows that were restored are behind what was made of those before them.
+            if whole.forgotten_change <= index.checkpoint <= whole.last_change:
                 return Opened(site, slot, whole, index, generation, schema)
             index.close()  # deletions that it has not heard of are forgotten
             remove(folder)

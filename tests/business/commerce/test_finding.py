@@ -103,6 +103,19 @@ async def forget_search(market: Market) -> None:
     await market.runtime.storage.write(body, site=PLATFORM, deadline=deadline, across=True)
 
 
+def test_a_product_with_odd_attributes_is_found_by_the_rest(place: Place) -> None:
+    async def run() -> None:
+        async with opened(place) as market:
+            odd: dict[str, Any] = {"size..eu": "39", "note.": "x", "far": 2.0**60, "colour": "red"}
+            form = shop.NewProduct(
+                "shoe", "Sea boots", (shop.NewVariant("B-1", Money(9, "EUR")),), attributes=odd
+            )
+            await market.run(shop.create_product, body=form)
+            await until(market, ["Sea boots"], "boots", filter="attributes.colour = red")
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("letters", [0, 100, 20_000])
 def test_a_document_fits_its_schema(letters: int) -> None:
     attributes: dict[str, Any] = {f"a{number}": "ß" * 250 for number in range(300)}

@@ -23,6 +23,28 @@ def test_what_fits_is_taken(document: dict[str, Any]) -> None:
     assert documents.read(body, MANY) == {"id": "a", **document}
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["a", "a.b", "x..y", "", "~/"]), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from([*(field.name for field in SCHEMA.fields), "none"]), VALUES))
+def test_what_does_not_fit_is_left_out_and_no_more(document: dict[str, Any]) -> None:
+    kept = documents.pruned({"id": "a", **document}, SCHEMA)
+    documents.check_document(kept, SCHEMA)
+    for name, value in document.items():
+        alone = {"id": "a", name: value}
+        try:
+            documents.check_document(alone, SCHEMA)
+        except InvalidDocument:
+            continue
+        assert kept[name] == value
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_an_id_has_letters_and_no_control_character(id: str) -> None:
     good = 1 <= len(id) <= 120 and not any(ord(letter) < 32 or ord(letter) == 127 for letter in id)

@@ -108,9 +108,36 @@ async def test_a_key_ends_with_the_one_it_was_made_with(cell: TestCell) -> None:
             await knock(cell, text)
 
 
+async def test_a_scoped_key_is_not_its_maker(cell: TestCell) -> None:
+    """What its bearers ask does not count against the key of the site, nor is it remembered so."""
+    site = await cell.site()
+    await fleet(site)
+    parent, maker = await key_of(cell, site, "search.keys:write", "search.documents:read")
+    made = [
+        await maker.call(api.make_scoped_key, body=api.NewScopedKey(("fleet",), expires_s=seconds))
+        for seconds in (60, 61)
+    ]
+    names = {(await knock(cell, one.key)).principal.id for one in made}
+    assert len(names) == 2 and parent not in names
+    assert all(name.startswith(f"{parent}.") for name in names)
+
+
 async def test_nobody_gives_what_they_do_not_have(cell: TestCell) -> None:
     site = await cell.site()
     await fleet(site)
     _, maker = await key_of(cell, site, "search.keys:write")
     with pytest.raises(Denied):
         await maker.call(api.make_scoped_key, body=api.NewScopedKey(("fleet",)))
+
+
+async def test_keys_whose_filters_python_takes_for_equal(cell: TestCell) -> None:
+    """True is 1 in Python, and another value of a member in the engine."""
+    site = await cell.site()
+    schema = api.Schema((api.Field("title", "text"), api.Field("a", "json")), title="title")
+    await site.call(api.put_collection, name="fleet", body=api.CollectionForm(schema))
+    await site.call(api.put_document, name="fleet", id="one", body={"a": {"x": 1}})
+    put = await site.call(api.put_document, name="fleet", id="true", body={"a": {"x": True}})
+    truth = await holder(cell, site, "fleet", filter="a.x = true")
+    whole = await holder(cell, site, "fleet", filter="a.x = 1")
+    assert await ids(whole, change=put.change) == ["one"]
+    assert await ids(truth, change=put.change) == ["true"]

@@ -10,6 +10,7 @@ import pytest
 
 from hansa.assembly import Place
 from hansa.kernel.problems import Problem
+from hansa.kernel.storage import PLATFORM, Session
 from hansa.kernel.structs import RawBody
 from hansa.platform.search import api, search
 from hansa.platform.search.indexes import Indexes
@@ -180,3 +181,41 @@ async def test_a_search_by_its_address_has_pages(cell: TestCell) -> None:
     await cell.until(all_found)
     assert await found("&page=1") == ["barge", "cog"]
     assert await found("&page=2") == ["hulk"]
+
+
+async def test_documents_that_a_new_schema_does_not_fit_are_found_by_the_rest(
+    cell: TestCell,
+) -> None:
+    site = await cell.site()
+    await fleet(site)
+    fields = (api.Field("title", "text"), api.Field("body", "text"), api.Field("kind", "int"),
+              api.Field("price", "int", facet=True))  # fmt: skip
+    form = api.CollectionForm(api.Schema(fields, title="title"))
+    await site.call(api.put_collection, name="fleet", body=form)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                assert await ids(site, "anchor", filter="kind = 3 OR price > 0") == ["hulk"]
+                break
+            except Problem as problem:
+                assert problem.slug in ("invalid-filter", "index-not-ready")
+
+
+def test_rows_that_were_restored_are_not_searched_by_a_later_index(place: Place) -> None:
+    async def run() -> None:
+        async with TestCell(search, place=place) as cell:
+            site = await cell.site()
+            change = await fleet(site)
+            assert await ids(site, "anchor", change=change) == ["hulk"]
+
+            async def body(session: Session) -> None:
+                await session.run("UPDATE search_collections SET last_change = 2", ())
+                await session.run("DELETE FROM search_documents WHERE change > 2", ())
+
+            deadline = asyncio.get_running_loop().time() + 10
+            storage = cell.runtime.storage
+            await storage.write(body, site=PLATFORM, deadline=deadline, across=True)
+        async with TestCell(search, place=place) as cell:
+            assert sorted(await ids(TestSite(cell, site.id))) == ["cog", "hulk"]
+
+    asyncio.run(run())

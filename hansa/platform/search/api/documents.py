@@ -6,7 +6,7 @@ number than the last that it knows.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any, Final
 
@@ -19,6 +19,7 @@ from hansa.kernel.context import Context
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import INTERNAL
 from hansa.kernel.problems import Fault, NotFound, TooLarge
+from hansa.kernel.schedule import from_us
 from hansa.kernel.structs import RawBody, Struct
 from hansa.platform.search import search as service
 from hansa.platform.search import tables
@@ -144,6 +145,11 @@ def _by_name(name: str) -> str:
     return name
 
 
+def _now(ctx: Context) -> datetime:
+    """Return the time by the machine's clock, by which indexes keep up, whatever the site's is."""
+    return from_us(ctx.runtime.clock.now_us())
+
+
 async def find_collection(ctx: Context, name: str) -> Whole:
     """Return a collection that documents may be put into. Raises NotFound, and Conflict for one
     that a service writes."""
@@ -170,7 +176,7 @@ async def keep(ctx: Context, collection: ID, last: int, bodies: Mapping[str, byt
     if len(bodies) <= 2 or ctx.session.dialect == "sqlite":
         for change, (id, body) in enumerate(bodies.items(), first):
             await ctx.db.run(
-                _put, collection=collection, id=id, change=change, body=body, at=ctx.now
+                _put, collection=collection, id=id, change=change, body=body, at=_now(ctx)
             )
     else:
         await _write_many(ctx, collection, bodies, first)
@@ -185,7 +191,7 @@ async def _write_many(
     await ctx.db.run(_clear, collection=collection, ids=list(popularity))
     rows = [
         {"collection_id": collection, "id": id, "change": change, "body": body,
-         "popularity": popularity.get(id, 0.0), "at": ctx.now}
+         "popularity": popularity.get(id, 0.0), "at": _now(ctx)}
         for change, (id, body) in enumerate(bodies.items(), first)
     ]  # fmt: skip
     await ctx.db.insert_all(tables.documents, rows)
@@ -269,7 +275,7 @@ async def read_changes(ctx: Context, collection: ID, after: int) -> list[Changed
 @service.every("47 2 * * *", spread_s=3600)
 async def forget_deletions(ctx: Context) -> None:
     """Forget deletions that every index must have heard of."""
-    before = ctx.now - KEPT
+    before = _now(ctx) - KEPT
     for collection in await ctx.db.all(_active, str):
         upto = await ctx.db.value(_dead, int, collection=collection, before=before)
         if upto is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -73,6 +74,8 @@ def bearer_of(runtime: Runtime, directory: Directory) -> Callable[[str], Awaitab
         if claims.parent:
             await directory.holder_of(claims.parent)
         grant = codec.encode(Grant(claims.collections, claims.filter)).decode()
-        return Principal(claims.parent or "scoped", frozenset({SCOPED}), "key", claims.site, grant)
+        # Not its maker's name: what it may take and what it is remembered by are its own.
+        name = f"{claims.parent or 'scoped'}.{blake2b(text.encode(), digest_size=8).hexdigest()}"
+        return Principal(name, frozenset({SCOPED}), "key", claims.site, grant)
 
     return bearer

@@ -1,5 +1,6 @@
 """Projecting: documents that a service makes, kept in the collection of its projection."""
 
+import logging
 from typing import Any, Final
 
 from hansa.kernel import codec
@@ -12,8 +13,10 @@ from hansa.platform.search import tables
 from hansa.platform.search.api import documents
 from hansa.platform.search.api.collections import Collection, touch, write_collection
 from hansa.platform.search.api.events import ProjectionWanted
-from hansa.platform.search.documents import check_document
+from hansa.platform.search.documents import InvalidDocument, check_document, pruned
 from hansa.platform.search.schema import Schema
+
+logger = logging.getLogger("hansa.search")
 
 ROLLOUT_S: Final = 60
 """How many seconds after a document of an older release all are made once more; each one puts that
@@ -122,7 +125,12 @@ async def apply(ctx: Context, projected: Projected, made: Made) -> None:
         document, schema = made.document | {"id": made.id}, projected.schema
         if made.version < moved.projection_version:
             document, schema = await _of_older(ctx, projected, made, document)
-        check_document(document, schema)
+        try:
+            check_document(document, schema)
+        except InvalidDocument as misfit:  # what can be found of it is worth more than nothing
+            logger.warning("%s of %s: %s", projected.id, made.id, misfit.detail)
+            document = pruned(document, schema)
+            check_document(document, schema)
         body = codec.encode(document)
     await documents.keep(ctx, moved.id, moved.last_change, {made.id: body})
 

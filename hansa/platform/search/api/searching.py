@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from hansa.kernel import machine
 from hansa.kernel.context import Context
 from hansa.kernel.operation import PUBLIC
-from hansa.kernel.problems import Denied, Overloaded
+from hansa.kernel.problems import DeadlineExceeded, Denied, Overloaded
 from hansa.kernel.structs import Struct
 from hansa.platform.search import search as service
 from hansa.platform.search.access import filter_for, may_see_words
@@ -107,7 +107,11 @@ async def search_by_address(
 @service.query("POST /multi", needs=PUBLIC)
 async def search_several(ctx: Context, body: SeveralSearches) -> SeveralFound:
     """Search several times in one request; each as `search_collection` does."""
-    results = [await run_search(ctx, one.collection, one) for one in body.searches]
+    results: list[Found] = []
+    for one in body.searches:
+        if machine.monotonic() >= ctx.run.deadline:
+            raise DeadlineExceeded("The searches before took all of the time; ask for fewer.")
+        results.append(await run_search(ctx, one.collection, one))
     if not body.merge:
         return SeveralFound(tuple(results))
     names = [one.collection for one in body.searches]

@@ -17,6 +17,7 @@ import tantivy
 
 from hansa.kernel.structs import Struct
 from hansa.platform.search import instant
+from hansa.platform.search.documents import pruned
 from hansa.platform.search.engine import members
 from hansa.platform.search.engine.wording import BAG, TITLE, TRAITS, VOCAB, WORDS, Wordings
 from hansa.platform.search.schema import Field, Schema
@@ -153,9 +154,10 @@ ADDERS: Final[dict[str, Adder]] = {
 class Layout:
     """A collection's schema in the engine, and its documents."""
 
-    __slots__ = ("_columns", "_wordings", "engine")
+    __slots__ = ("_columns", "_schema", "_wordings", "engine")
 
     def __init__(self, schema: Schema) -> None:
+        self._schema = schema
         self._wordings = Wordings(schema)
         self.engine = engine_schema(schema)
         self._columns = [
@@ -165,8 +167,17 @@ class Layout:
         ]
 
     def document(self, id: str, body: bytes, order: int) -> tantivy.Document:
-        """Return the engine's document for a body that fits the schema."""
+        """Return the engine's document for a body. Of one that was put under another schema what
+        does not fit this one is left out, and it is found by the rest."""
         values: dict[str, Any] = msgspec.json.decode(body)
+        try:
+            return self._document(id, values, body, order)
+        except (TypeError, ValueError, OverflowError, AttributeError):
+            return self._document(id, pruned(values, self._schema), body, order)
+
+    def _document(
+        self, id: str, values: dict[str, Any], body: bytes, order: int
+    ) -> tantivy.Document:
         words = self._wordings.of(values)
         document = tantivy.Document()
         document.add_text(ID, id)

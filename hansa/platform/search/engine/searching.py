@@ -50,6 +50,7 @@ FILL: Final = 10
 ANSWERS_BYTES: Final = 32_000_000
 COUNTS_MAX: Final = 50_000
 PLANS_MAX: Final = 4_096
+TEXTS_MAX: Final = 1_024
 
 answers: Final[Kept[Found]] = Kept(ANSWERS_BYTES)
 """The last answers of all indexes."""
@@ -58,6 +59,8 @@ counted: Final["Kept[tuple[FacetCounts, ...]]"] = Kept(COUNTS_MAX)
 plans: Final["Kept[_Sought]"] = Kept(PLANS_MAX)
 """What the last searches were looking for."""
 
+_texts: Final[dict[int, tuple[Filter, str]]] = {}
+"""The texts of filters that always hold, by the identity of those that are here beside them."""
 _parsed: Final = lru_cache(maxsize=1024)(filters.parse)
 
 
@@ -72,12 +75,25 @@ def search(
     snapshot has the same answer, which is kept for a while."""
     began = machine.monotonic()
     curated = snapshot.words.curated(curation)
-    key = (snapshot.edition, request, always, curated, frozenset(learned.items()))
+    key = (snapshot.edition, request, _said(always), curated, frozenset(learned.items()))
     found = answers.get(key)
     if found is None:
         found = _answer(snapshot, request, always, curated, learned)
         answers.put(key, found, _weight(found))
     return msgspec.structs.replace(found, took_us=round((machine.monotonic() - began) * 1e6))
+
+
+def _said(always: Filter | None) -> str:
+    """Return what tells one filter from another: as values, true and 1 are equal in Python, and in
+    the engine they are not."""
+    if always is None:
+        return ""
+    known = _texts.get(id(always))
+    if known is None or known[0] is not always:
+        if len(_texts) >= TEXTS_MAX:
+            _texts.clear()
+        known = _texts[id(always)] = (always, filters.text_of(always))
+    return known[1]
 
 
 def _weight(found: Found) -> int:
@@ -122,7 +138,7 @@ def _counted(
     if not request.facets:
         return ()
     found = (request.q, request.typo, request.prefix, request.rules, bool(request.sort))
-    key = (snapshot.serial, curated, always, request.filter, request.facets, *found)
+    key = (snapshot.serial, curated, _said(always), request.filter, request.facets, *found)
     counts = counted.get(key)
     if counts is None:
         counts = count()
