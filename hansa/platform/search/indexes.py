@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hansa.search")
 
-OPEN_MAX: Final = 500
-"""Indexes open at once; each takes about 80 kB, eight mapped files and a thread that sleeps."""
+OPEN_MAX: Final = 300
+"""Indexes open at once; each takes about 200 kB, eight mapped files and a thread that sleeps."""
 BEHIND_MAX: Final = 100_000
 """Collections in mind that have changed and are not open; more catch up when they are opened."""
 OPEN_S: Final = 5.0

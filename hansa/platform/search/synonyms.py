@@ -17,9 +17,10 @@ class Thesaurus:
     __slots__ = ("_by_first", "stops")
 
     def __init__(self, curation: Curation, analyzer: Analyzer) -> None:
-        self.stops = analyzer.stops.union(
-            word for given in curation.stop_words for word in analyzer.words(given)
-        )
+        self.stops = analyzer.stops
+        if curation.stop_words:  # else the set is one for all sites
+            more = (word for given in curation.stop_words for word in analyzer.words(given))
+            self.stops = self.stops.union(more)
         means: dict[Phrase, dict[Phrase, None]] = {}
         for synonym in curation.synonyms:
             words = [_phrase(one, analyzer) for one in synonym.words]

@@ -63,9 +63,25 @@ class Counter:
             between = [{"from": low, "to": high} for low, high in pairwise(steps)]
             ranges = [{"to": steps[0]}, *between, {"from": steps[-1]}]
             asked["ranges"] = {"range": {"field": self._name, "ranges": ranges}}
-        if self._field.type in ("int", "float", "json"):
-            asked["stats"] = {"stats": {"field": self._name}}
+        if self._field.type in ("int", "float") or (self._field.type == "json" and self._ranges):
+            asked["stats"] = self._stats
         return asked
+
+    @property
+    def _stats(self) -> dict[str, Any]:
+        return {"stats": {"field": self._name}}
+
+    def further(self, answer: _Answer) -> dict[str, Any]:
+        """What else is asked of the engine after its answer: the least and the greatest of a json
+        member, where one of the values that were counted is a number. Most members are texts, and
+        to look for a member's column takes the engine as long as to count it."""
+        if self._ranges or self._field.type != "json":
+            return {}
+        buckets = answer[f"{self._key}values"]["buckets"]
+        is_number = any(
+            not isinstance(one["key"], str) and "key_as_string" not in one for one in buckets
+        )
+        return {f"{self._key}stats": self._stats} if is_number else {}
 
     def _steps(self) -> list[float]:
         """All bounds, between which the engine may count where a document has one value: it takes
@@ -155,6 +171,9 @@ def facet_counts(
         query = finds(filter)
         wanted = {name: one for counter in group for name, one in counter.aggregations.items()}
         answer = searcher.aggregate(query, wanted) if wanted else {}
+        further = {name: one for counter in group for name, one in counter.further(answer).items()}
+        if further:
+            answer |= searcher.aggregate(query, further)
         for counter in group:
             counted[counter.place] = counter.counts(answer, searcher, query)
     return tuple(counted[counter.place] for counter in counters)

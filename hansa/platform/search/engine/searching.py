@@ -47,9 +47,9 @@ from hansa.platform.search.vocabulary import COMPLETIONS_SEEN
 FILL: Final = 10
 """Where fewer documents have all words, those with any of them follow."""
 
-ANSWERS_BYTES: Final = 32_000_000
-COUNTS_MAX: Final = 50_000
-PLANS_MAX: Final = 4_096
+ANSWERS_BYTES: Final = 16_000_000
+COUNTS_MAX: Final = 20_000
+PLANS_MAX: Final = 1_024
 TEXTS_MAX: Final = 1_024
 
 answers: Final[Kept[Found]] = Kept(ANSWERS_BYTES)
@@ -75,7 +75,7 @@ def search(
     snapshot has the same answer, which is kept for a while."""
     began = machine.monotonic()
     curated = snapshot.words.curated(curation)
-    key = (snapshot.edition, request, _said(always), curated, frozenset(learned.items()))
+    key = (snapshot.edition, request, _said(always), curated.serial, frozenset(learned.items()))
     found = answers.get(key)
     if found is None:
         found = _answer(snapshot, request, always, curated, learned)
@@ -138,7 +138,7 @@ def _counted(
     if not request.facets:
         return ()
     found = (request.q, request.typo, request.prefix, request.rules, bool(request.sort))
-    key = (snapshot.serial, curated, _said(always), request.filter, request.facets, *found)
+    key = (snapshot.serial, curated.serial, _said(always), request.filter, request.facets, *found)
     counts = counted.get(key)
     if counts is None:
         counts = count()
@@ -163,7 +163,7 @@ class _Sought(NamedTuple):
 
 def _sought(snapshot: Snapshot, curated: Curated, q: str, request: SearchRequest) -> _Sought:
     """Return what words look for: with other filters, facets and pages they are the same."""
-    key = (snapshot.edition, curated, q, request.typo, request.prefix)
+    key = (snapshot.edition, curated.serial, q, request.typo, request.prefix)
     sought = plans.get(key)
     if sought is None:
         words = snapshot.words

@@ -1,6 +1,7 @@
 """Snapshot: what one commit made visible, and what is known about it."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import count
 from typing import Final
 
@@ -25,14 +26,21 @@ _serials = count(1)
 
 
 class Curated:
-    """A curation as it is used: laid out by words."""
+    """A curation as it is used: laid out by words. What is kept of answers is kept by its number:
+    many sites have none, and share one that says nothing."""
 
-    __slots__ = ("curation", "rules", "thesaurus")
+    __slots__ = ("curation", "rules", "serial", "thesaurus")
 
     def __init__(self, curation: Curation, analyzer: Analyzer) -> None:
+        self.serial = next(_serials)
         self.curation = curation
         self.thesaurus = Thesaurus(curation, analyzer)
         self.rules = Rulebook(curation.rules, analyzer.terms)
+
+
+@lru_cache(maxsize=64)
+def _uncurated(locale: str) -> Curated:
+    return Curated(NO_CURATION, analyzer(locale))
 
 
 class Words:
@@ -45,7 +53,7 @@ class Words:
         self.schema = schema
         self.analyzer = analyzer(schema.locale)
         self.lexicons = Lexicons()
-        self._curated = Curated(NO_CURATION, self.analyzer)
+        self._curated = _uncurated(schema.locale)
 
     def curated(self, curation: Curation) -> Curated:
         """Return a curation as it is used. Nearly all searches have that of the one before."""
