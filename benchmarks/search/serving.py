@@ -19,13 +19,14 @@ from hansa.assembly import OPERATOR, SERVICES, Cell, Place
 from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.structs import RawBody
 from hansa.platform.search import api
+from hansa.platform.search.opened import QUIET_S
 from hansa.platform.search.schema import Schema
 from hansa.platform.sites.api import NewKey, NewSite, create_key, create_site
 
 ROOT = Path(__file__).parents[2]
 BATCH = 1_000
-IDLE_S = 4.0
-"""Twice as long as a writer stays open that has nothing to write."""
+IDLE_S = 2 * QUIET_S
+"""Twice as long as an index is quiet before it is compacted."""
 IDLE_PART = 0.05
 IDLE_MAX_S = 120.0
 NAME = "goods"
