@@ -281,8 +281,8 @@ class Vocabulary:
             # A single letter is a word only beside a number.
             if min(at, len(right)) < 2 and left[-1].isdigit() == right[0].isdigit():
                 continue
-            rarer = min(self._terms.frequency(left), self._terms.frequency(right))
-            if rarer > most:
+            frequent = self._terms.frequency(left)
+            if frequent > most and (rarer := min(frequent, self._terms.frequency(right))) > most:
                 best, most = (left, right), rarer
         return best
 
