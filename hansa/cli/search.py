@@ -34,6 +34,7 @@ from hansa.platform.search.evaluation import (
     compared,
     evaluate,
     judgements_of_csv,
+    named,
 )
 from hansa.platform.search.metrics import Changed
 from hansa.project import services
@@ -153,10 +154,12 @@ async def _evaluate(do: Do, options: argparse.Namespace) -> Evaluation:
     found: dict[str, Sequence[str]] = {}
     for query in judgements:
         request = api.SearchRequest(
-            query, per_page=DEPTH, fields=("id",), rules=not options.without_rules, analytics=False
-        )
+            query, per_page=DEPTH, fields=tuple(filter(None, ("id", options.by))),
+            rules=not options.without_rules, analytics=False,
+        )  # fmt: skip
         answer = await _search(do, options.collection, request)
-        found[query] = [str(msgspec.json.decode(hit.document)["id"]) for hit in answer.hits]
+        hits = (msgspec.json.decode(hit.document) for hit in answer.hits)
+        found[query] = [named(hit, options.by, judgements[query]) for hit in hits]
     report = evaluate(lambda query, most: found[query][:most], judgements)
     if options.save:
         _save(Path(options.save), report)
@@ -257,6 +260,11 @@ def _evaluated(answer: Evaluation) -> Iterator[str]:
     ):  # fmt: skip
         was = None if before is None else getattr(before, name)
         yield f"{metric:<28}{_figure(getattr(total, name), was)}"
+    if not total.judged and (strange := next((one for one in queries if one.found), None)):
+        yield (
+            f"Nothing that was found is judged, as {strange.found[0]} for {strange.query!r}. Where"
+            " judgements name documents by another field than id, say --by FIELD."
+        )
     if answer.before is None:
         return
     yield f"{len(answer.changed):,} queries find other documents among the first 10"

@@ -39,6 +39,10 @@ def arguments(
         help="a header that names query, product_id (or document, or id) and grade, from 0; then a"
         " judgement a line",
     )  # fmt: skip
+    verb.add_argument(
+        "--by", default="", metavar="FIELD",
+        help="the field by which the judgements name documents (default: id), as skus",
+    )  # fmt: skip
     verb.add_argument("--save", default="", metavar="FILE", help="keep what was found, as JSON")
     verb.add_argument(
         "--against", default="", metavar="FILE", help="tell what changed since it was saved"

@@ -55,6 +55,11 @@ def evaluated(folder: Path, capsys: pytest.CaptureFixture[str], *where: str) -> 
     report = told(capsys, *where, "evaluate", "products", any_one)["report"]
     assert (report["total"]["ndcg"], report["total"]["judged"]) == (0, 0)
     mug, second, *_ = report["queries"][0]["found"]
+    assert main(["search", *where, "evaluate", "products", any_one]) == 0
+    assert "Nothing that was found is judged" in capsys.readouterr().out
+    by_sku = judged(folder / "skus.csv", ("blue mug", "S0", 1))
+    report = told(capsys, *where, "evaluate", "products", by_sku, "--by", "skus")["report"]
+    assert (report["total"]["ndcg"], report["queries"][0]["found"][0]) == (1, "S0")
     kept = str(folder / "kept.json")
     file = judged(folder / "q.csv", ("blue mug", mug, 3), ("blue mug", second, 1), ("zzz", mug, 1))
     assert main(["search", *where, "evaluate", "products", file, "--save", kept]) == 0

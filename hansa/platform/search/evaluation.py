@@ -6,7 +6,7 @@ names the columns ``query``, ``product_id`` (or ``document``) and ``grade``, or 
 
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -57,6 +57,18 @@ def evaluate(search: Search, judgements: Judgements, *, k: int = 10) -> Report:
         answered.append(Answered(query, found, measure(found, grades, k=k, recall_k=DEPTH)))
     relevant = (one.measured for one in answered if one.measured.ndcg is not None)
     return Report(means(relevant), tuple(answered))
+
+
+def named(document: Mapping[str, Any], by: str, grades: Mapping[str, float]) -> str:
+    """Return the name of a document in judgements: its id, or the value of the field `by`, or of a
+    member of it; of several values one that has a grade."""
+    value: Any = document
+    for part in (by or "id").split(".", 1):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    values = [str(one) for one in (value if isinstance(value, list) else [value])]
+    if value is None or not values:
+        return str(document["id"])
+    return next((one for one in values if one in grades), values[0])
 
 
 def compared(

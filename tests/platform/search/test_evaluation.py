@@ -11,6 +11,7 @@ from hansa.platform.search.evaluation import (
     judgements_of_csv,
     judgements_of_qrels,
     losses,
+    named,
 )
 
 JUDGED = {"mug": {"a": 3.0, "b": 1.0, "c": 0.0}, "cup": {"a": 0.0}}
@@ -70,3 +71,19 @@ def test_a_baseline_tells_what_was_lost() -> None:
         ("mug", 1.0, kept.queries["mug"]),
         ("gone", 0.5, 0.0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("by", "name"),
+    [("", "a"), ("skus", "2"), ("brand", "HP"), ("attributes.code", "7"), ("none", "a"),
+     ("attributes.none", "a"), ("brand.none", "a"), ("empty", "a")],
+)  # fmt: skip
+def test_a_document_has_other_names(by: str, name: str) -> None:
+    document = {
+        "id": "a",
+        "skus": ["1", "2"],
+        "brand": "HP",
+        "attributes": {"code": 7},
+        "empty": [],
+    }
+    assert named(document, by, {"2": 1.0}) == name
