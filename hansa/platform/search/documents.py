@@ -95,8 +95,7 @@ def _schema_faults(schema: Schema) -> Iterator[Fault]:
 
 def read(body: bytes, schema: Schema) -> dict[str, Any]:
     """Return the document in a text of JSON, which fits the schema. Raises InvalidDocument."""
-    if len(body) > DOCUMENT_BYTES_MAX:
-        raise InvalidDocument(f"a document has at most {DOCUMENT_BYTES_MAX} bytes, not {len(body)}")
+    _check_size(body)
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as refused:
@@ -104,6 +103,19 @@ def read(body: bytes, schema: Schema) -> dict[str, Any]:
     check_document(document, schema)
     found: dict[str, Any] = document
     return found
+
+
+def written(document: object, schema: Schema) -> bytes:
+    """Return the text of a document that fits the schema. Raises InvalidDocument."""
+    check_document(document, schema)
+    body = msgspec.json.encode(document)
+    _check_size(body)
+    return body
+
+
+def _check_size(body: bytes) -> None:
+    if len(body) > DOCUMENT_BYTES_MAX:
+        raise InvalidDocument(f"a document has at most {DOCUMENT_BYTES_MAX} bytes, not {len(body)}")
 
 
 def check_document(document: object, schema: Schema) -> None:

@@ -142,13 +142,20 @@ class _Planning:
         taken, others = self.thesaurus.at(terms, place)
         if taken:
             typed = Alternative(tuple(terms[place : place + taken]))
-            return taken, Slot((typed, *(Alternative(one, SYNONYM) for one in others)))
+            return taken, Slot((typed, *(self._synonym(one, typed.terms) for one in others)))
         if place + 1 < len(words) and place + 1 != last:
             joined = words[place] + words[place + 1]
             if self.vocabulary.frequency(joined):
                 typed = Alternative((terms[place], terms[place + 1]))
                 return 2, Slot((typed, Alternative((self.term(joined),), JOINED)))
         return 0, None
+
+    def _synonym(self, terms: tuple[str, ...], typed: tuple[str, ...]) -> Alternative:
+        """What means the same. Where it is rarer it counts no more for that: who asks for a tv is
+        not after the few documents that say telly."""
+        rarity = self.vocabulary.rarity(terms)
+        less = min(self.vocabulary.rarity(typed) / rarity, 1.0) if rarity else 1.0
+        return Alternative(terms, SYNONYM * less)
 
     def _one(self, word: str, term: str, *, unfinished: bool) -> Slot:
         typed = Alternative((term,))

@@ -9,7 +9,7 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import sqrt
+from math import log1p, sqrt
 from typing import Final, Protocol, TypeVar
 
 from rapidfuzz import process
@@ -44,6 +44,15 @@ Answer = TypeVar("Answer")
 
 class Terms(Protocol):
     """What an index tells of its words, as they are written. Any thread may ask."""
+
+    @property
+    def documents(self) -> int:
+        """How many documents there are."""
+        ...
+
+    def containing(self, term: str) -> int:
+        """Return in how many documents a term is, however it is written there."""
+        ...
 
     def frequency(self, word: str) -> int:
         """Return in how many documents a word is."""
@@ -177,6 +186,13 @@ class Vocabulary:
     def frequency(self, word: str) -> int:
         """Return in how many documents a word is as it is written."""
         return self._terms.frequency(word)
+
+    def rarity(self, terms: Sequence[str]) -> float:
+        """Return how much a document is worth for having terms: the sum of their inverse document
+        frequencies, as in BM25 (Robertson and Sparck Jones 1976, without negative ones)."""
+        documents = self._terms.documents
+        counts = (min(self._terms.containing(term), documents) for term in terms)
+        return sum(log1p((documents - count + 0.5) / (count + 0.5)) for count in counts)
 
     def known(self, word: str) -> bool:
         """Tell whether documents have a word, or titles a form of it."""

@@ -183,7 +183,7 @@ def test_synonyms_find_each_other() -> None:
     curation = Curation(synonyms=(Synonym("1", ("flat screen", "TV", "televisions")),))
     assert shown(planned("red tv", curation=curation)) == [
         ["red"],
-        ["tv", f"flat+screen*{SYNONYM}", f"televis*{SYNONYM}"],
+        ["tv", f"flat+screen*{SYNONYM / 2}", f"televis*{SYNONYM}"],
     ]
     assert shown(planned("flat screens red", curation=curation)) == [
         ["flat+screen", f"tv*{SYNONYM}", f"televis*{SYNONYM}"],
@@ -196,6 +196,16 @@ def test_a_synonym_of_one_word_goes_one_way() -> None:
     curation = Curation(synonyms=(Synonym("1", ("ultrabook",), of="laptop"),))
     assert shown(planned("laptop", curation=curation)) == [["laptop", f"ultrabook*{SYNONYM}"]]
     assert shown(planned("ultrabook", vocabulary("ultrabook"), curation)) == [["ultrabook"]]
+
+
+def test_a_rare_synonym_counts_no_more_than_what_was_typed() -> None:
+    curation = Curation(synonyms=(Synonym("1", ("tv", "beamer")),))
+    known = vocabulary({"tv": 500, "beamer": 5, "mug": 1_000})
+    (slot,) = planned("tv", known, curation).slots
+    by_rarity = slot.alternatives[1].weight * known.rarity(("beamer",))
+    assert by_rarity == pytest.approx(SYNONYM * known.rarity(("tv",)))
+    (slot,) = planned("beamer", known, curation).slots
+    assert slot.alternatives[1].weight == SYNONYM
 
 
 def test_the_longest_phrase_wins() -> None:

@@ -12,6 +12,13 @@ class Known:
         self.words = words
         self.titles = words if titles is None else titles
 
+    @property
+    def documents(self) -> int:
+        return 2 * max(self.words.values(), default=10)
+
+    def containing(self, term: str) -> int:
+        return self.words.get(term, 10)
+
     def frequency(self, word: str) -> int:
         return self.words.get(word, 0)
 

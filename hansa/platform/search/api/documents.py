@@ -13,19 +13,18 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from hansa.kernel import codec
 from hansa.kernel.compiler import delete, param, select, update, upsert
 from hansa.kernel.context import Context
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import INTERNAL
 from hansa.kernel.problems import Fault, NotFound, TooLarge
 from hansa.kernel.schedule import from_us
-from hansa.kernel.structs import RawBody, Struct
+from hansa.kernel.structs import Page, PageRequest, RawBody, Struct
 from hansa.platform.search import search as service
 from hansa.platform.search import tables
 from hansa.platform.search.api.collections import Whole, unknown, whole_of, written_by
 from hansa.platform.search.api.events import DocumentsChanged
-from hansa.platform.search.documents import InvalidDocument, Line, check_document, lines
+from hansa.platform.search.documents import InvalidDocument, Line, lines, written
 from hansa.platform.search.schema import Schema
 
 READ: Final = "search.documents:read"
@@ -91,6 +90,11 @@ class _Advanced(Struct):
     last_change: int
 
 
+class _Body(Struct):
+    id: str
+    body: bytes
+
+
 class _Known(Struct):
     id: str
     popularity: float
@@ -118,6 +122,7 @@ _put = upsert(
 )
 _of = _d.collection_id == param("collection")
 _body = select(_d.body).where(_of, _d.id == param("id"), _d.body.is_not(None))
+_bodies = select(_d.id, _d.body).where(_of, _d.body.is_not(None))
 _known = select(_d.id, _d.popularity).where(_of, _d.id.in_(param("ids")))
 _there = select(_d.id).where(_of, _d.id.in_(param("ids")), _d.body.is_not(None))
 _clear = delete(tables.documents).where(_of, _d.id.in_(param("ids")))
@@ -205,8 +210,7 @@ async def put_document(ctx: Context, name: str, id: str, body: dict[str, Any]) -
     if body.setdefault("id", id) != id:
         fault = Fault("/id", f"expected {id[:64]!r}, as in the path")
         raise InvalidDocument("The document has another id than the path.", errors=(fault,))
-    check_document(body, found.schema)
-    return Written(id, await write(ctx, found.id, {id: codec.encode(body)}))
+    return Written(id, await write(ctx, found.id, {id: written(body, found.schema)}))
 
 
 @service.command(
@@ -229,6 +233,19 @@ async def put_documents(ctx: Context, name: str, raw: RawBody) -> Taken:
 def _refused(line: Line) -> Refused:
     assert line.refused is not None
     return Refused(line.number, line.refused.document())
+
+
+@service.query("GET /collections/{name}/documents", needs=READ)
+async def list_documents(ctx: Context, name: str, page: PageRequest) -> Page[msgspec.Raw]:
+    """List all documents of a collection as they were put, by their ids: to copy them, or to look
+    at what no search finds. Raises NotFound."""
+    found = await whole_of(ctx, name)
+    if found is None:
+        raise unknown(name)
+    bodies: Page[_Body] = await ctx.db.page(
+        _bodies, _Body, page, order=(_d.id,), collection=found.id
+    )
+    return Page([msgspec.Raw(one.body) for one in bodies.items], bodies.next)
 
 
 @service.query("GET /collections/{name}/documents/{id}", needs=READ)

@@ -17,6 +17,7 @@ import tantivy
 
 from hansa.kernel.structs import Struct
 from hansa.platform.search import instant
+from hansa.platform.search.analysis import fold
 from hansa.platform.search.documents import pruned
 from hansa.platform.search.engine import members
 from hansa.platform.search.engine.wording import BAG, TITLE, TRAITS, VOCAB, WORDS, Wordings
@@ -137,7 +138,8 @@ def _add_json(document: tantivy.Document, name: str, value: Any) -> None:
 
 
 def _add_text(document: tantivy.Document, name: str, value: Any) -> None:
-    document.add_text(name, value.casefold()[:SORTED_LETTERS])
+    # As words of a dictionary are sorted (DIN 5007-1): ä as a, ß as ss.
+    document.add_text(name, fold(value[:SORTED_LETTERS].casefold()))
 
 
 ADDERS: Final[dict[str, Adder]] = {

@@ -13,7 +13,7 @@ from hansa.platform.search.curation import Curation
 from hansa.platform.search.engine.layout import BODY, ID, ORDER
 from hansa.platform.search.engine.matching import query_of
 from hansa.platform.search.engine.ranking import Ranking
-from hansa.platform.search.engine.wording import TITLE, VOCAB
+from hansa.platform.search.engine.wording import TITLE, VOCAB, WORDS
 from hansa.platform.search.filters import Filter
 from hansa.platform.search.rules import Rulebook
 from hansa.platform.search.schema import Schema
@@ -72,6 +72,15 @@ class Spoken:
     def __init__(self, words: Words, searcher: tantivy.Searcher) -> None:
         self._analyzer = words.analyzer
         self._searcher = searcher
+
+    @property
+    def documents(self) -> int:
+        """How many documents there are."""
+        return self._searcher.num_docs
+
+    def containing(self, term: str) -> int:
+        """Return in how many documents a term is, however it is written there."""
+        return self._searcher.doc_freq(WORDS, term)
 
     def frequency(self, word: str) -> int:
         """Return in how many documents a word is, as it is written."""

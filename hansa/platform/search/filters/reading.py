@@ -28,7 +28,9 @@ PATH_LETTERS_MAX: Final = 255
 
 _SPACE: Final = re.compile(r"\s*")
 PART: Final = re.compile(r"[\w-]+")
-_BARE: Final = re.compile(r"""(?:(?!\.\.)[^\s()\[\],"'=<>!])+""")
+_SIGNS: Final = "{};*?|&"
+"""Other languages give them a meaning: where they stand in quotes nobody takes them for it."""
+_BARE: Final = re.compile(rf"""(?:(?!\.\.)[^\s()\[\],"'=<>!{re.escape(_SIGNS)}])+""")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'", re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
@@ -85,7 +87,8 @@ class _Reader:
             return InvalidFilter(f"expected {what}, found the end of the filter", self.at)
         bare = _BARE.match(self.text, self.at)
         found = bare[0] if bare else self.text[self.at : self.at + 2]
-        return InvalidFilter(f"expected {what}, found {shown(found.split()[0])}", self.at)
+        hint = "; a text with such a sign stands in quotes" if found[0] in _SIGNS else ""
+        return InvalidFilter(f"expected {what}, found {shown(found.split()[0])}{hint}", self.at)
 
     def took(self, word: str) -> bool:
         """Take a keyword or sign where it stands next."""
@@ -231,6 +234,8 @@ class _Reader:
         word = bare[0]
         if word.lower() in WORDS - {"true", "false"}:
             raise self.expected(f'a value (as a text: "{word}")')
+        if word.lower() == "null":
+            raise self.expected('a value (none at all is NOT EXISTS; as a text: "null")')
         self.at = bare.end()
         if word.lower() in ("true", "false"):
             return word.lower() == "true", begin

@@ -53,6 +53,17 @@ def comparable(document: dict[str, Any], key: str) -> tuple[bool, Any]:
     return (value is None, value.casefold() if isinstance(value, str) else value)
 
 
+def test_texts_are_sorted_as_in_a_dictionary(tmp_path: Path) -> None:
+    titles = ["Äpfel", "apfelwein", "Birne", "Ofen", "öl", "Straße", "strasse 2", "Zebra"]
+    index = filled(
+        tmp_path, MUGS,
+        [change(n, f"m{n}", title=title) for n, title in enumerate(reversed(titles), 1)],
+    )  # fmt: skip
+    found = [one["title"] for one in documents(search(index, sort=("title",)))]
+    assert found == titles
+    index.close()
+
+
 def is_sorted(docs: list[dict[str, Any]], keys: list[str]) -> bool:
     """Whether documents are in the order of the keys, those without a value last."""
     if not keys:
