@@ -28,12 +28,16 @@ from benchmarks.search.hansa_index import build
 from benchmarks.search.serving import NAME, make
 from benchmarks.workload import percentile
 from hansa.assembly import SERVICES, Cell, Place
+from hansa.kernel import log
 from hansa.kernel.caller import SYSTEM, Caller
+from hansa.kernel.commands import deadline_in
 from hansa.kernel.ids import ID
 from hansa.kernel.site import slot_of
+from hansa.kernel.storage import PLATFORM, Session
 from hansa.platform.search import api
-from hansa.platform.search.folders import begin, engine_of, mark_whole
+from hansa.platform.search.folders import begin, engine_of, mark_whole, note_point
 from hansa.platform.search.indexes import OPEN_MAX, Indexes
+from hansa.platform.search.point import Point
 
 DOCUMENTS: Final = 20
 AIM_MB: Final = 200
@@ -79,15 +83,23 @@ async def measure(folder: Path, sites: list[ID]) -> Measured:
     return found
 
 
-async def _collections(folder: Path, sites: list[ID]) -> list[ID]:
+async def _collections(folder: Path, sites: list[ID]) -> list[tuple[ID, Point]]:
+    """Return the collection of each site, and where its history is."""
     cell = Cell(Place(folder), SERVICES, background=False)
     await cell.open()
     made = [
         await cell.runtime.do(api.get_collection, Caller(site, SYSTEM), {"name": NAME})
         for site in sites
     ]
+
+    async def points(session: Session) -> list[Point]:
+        tails = [await log.tail(session, site, f"search:{one.id}", 0)
+                 for site, one in zip(sites, made, strict=True)]  # fmt: skip
+        return [Point(seq, event, 0, cell.clock.now_us()) for seq, event, _ in tails]
+
+    found = await cell.storage.read(points, site=PLATFORM, deadline=deadline_in(60), across=True)
     await cell.close()
-    return [one.id for one in made]
+    return [(one.id, point) for one, point in zip(made, found, strict=True)]
 
 
 def run(say: Callable[[str], None], folder: Path, collection: Collection, count: int) -> None:
@@ -100,9 +112,10 @@ def run(say: Callable[[str], None], folder: Path, collection: Collection, count:
     build(engine_of(template), PRODUCTS, documents).close()
     mark_whole(template)
     collections = asyncio.run(_collections(folder / "cell", sites))
-    for site, id in zip(sites, collections, strict=True):
+    for site, (id, point) in zip(sites, collections, strict=True):
         home = folder / "cell" / "search" / "0" / f"{slot_of(site):04d}" / site
         shutil.copytree(template, home / f"{id}-1")
+        note_point(home / f"{id}-1", point)
     random.Random(4).shuffle(sites)
     (folder / "sites.json").write_bytes(msgspec.json.encode(sites))
     command = [sys.executable, "-m", "benchmarks.search.density", str(folder)]

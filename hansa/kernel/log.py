@@ -43,6 +43,13 @@ _OF_SITE = (
     f"SELECT {_COLUMNS} FROM hansa_events WHERE slot = ?1 AND site = ?2 AND position > ?3"
     " ORDER BY position LIMIT ?4"
 )
+# Of what is pruned the aggregate's own sequence is kept.
+_TAIL = """SELECT a.seq, coalesce(newest.id, ''), coalesce(known.id, '') FROM hansa_aggregates a
+LEFT JOIN hansa_events newest
+  ON newest.site = a.site AND newest.aggregate = a.aggregate AND newest.seq = a.seq
+LEFT JOIN hansa_events known
+  ON known.site = a.site AND known.aggregate = a.aggregate AND known.seq = ?3
+WHERE a.site = ?1 AND a.aggregate = ?2"""
 _LAST_OF_SLOT = "SELECT coalesce(max(position), 0) FROM hansa_events WHERE slot = ?1"
 _LAST = "SELECT coalesce(max(position), 0) FROM hansa_events"
 
@@ -77,3 +84,10 @@ async def last(session: Session, slot: int | None = None) -> int:
         rows = await session.fetch(sql(session, _LAST_OF_SLOT), (slot,))
     position: int = rows[0][0]
     return position
+
+
+async def tail(session: Session, site: str, aggregate: str, seq: int) -> tuple[int, str, str]:
+    """Return the sequence and the id of an aggregate's newest event, and the id of the one with a
+    sequence; an id is empty where the event is not there (any more)."""
+    rows = await session.fetch(sql(session, _TAIL), (site, aggregate, seq))
+    return (rows[0][0], rows[0][1], rows[0][2]) if rows else (0, "", "")

@@ -3,13 +3,16 @@
     <root>/<n>/<slot>/<site>/<collection>-<generation>/
 
 Each process has a number of its own, so several can share a root. All of it may be deleted while no
-process runs: it is made again from the documents.
+process runs: it is made again from the documents. What must never happen here: a folder that is
+left behind where nobody looks for it any more.
 """
 
 import fcntl
 import os
 import re
 import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +20,15 @@ import msgspec
 
 from hansa.kernel import codec
 from hansa.kernel.ids import ID
+from hansa.platform.search.point import Point
 from hansa.platform.search.schema import Schema
 
 PROCESSES_MAX: Final = 64
+GONE_S: Final = 86_400
+"""How long the folders of a process that ended are kept for the next one that has its number."""
 _SCHEMA: Final = "schema.json"
 _WHOLE: Final = "whole"
+_POINT: Final = "point.json"
 _GENERATION: Final = re.compile(r"(coll_[0-9a-z]{26})-([0-9]{1,12})")
 
 
@@ -44,6 +51,7 @@ class Folders:
                 os.close(lock)
                 continue
             self._lock = lock
+            os.utime(lock)
             self.own = self._root / str(number)
             self.own.mkdir(mode=0o700, exist_ok=True)
             return
@@ -80,11 +88,46 @@ class Folders:
             found.append((int(match[2]), one, schema))
         return sorted(found, key=lambda each: -each[0])
 
-    def sites(self) -> list[ID]:
-        """Return the sites that have indexes here."""
-        return [
-            site.name for slot in self.own.iterdir() if slot.is_dir() for site in slot.iterdir()
-        ]
+    def remove(self, slot: int, site: ID, collection: ID) -> None:
+        """Take away all that was made of a collection."""
+        for folder in self.of_site(slot, site).glob(f"{collection}-*"):
+            remove(folder)
+
+    def collections(self) -> list[tuple[ID, int, ID]]:
+        """Return the site, its slot and the id of each collection that has an index here. The
+        folders of sites without any go."""
+        found: set[tuple[ID, int, ID]] = set()
+        for home in self.own.glob("*/*/"):
+            ids = [match[1] for one in home.iterdir() if (match := _GENERATION.fullmatch(one.name))]
+            found |= {(home.name, int(home.parent.name), id) for id in ids}
+            if not ids:
+                with suppress(OSError):  # one is begun just now
+                    home.rmdir()
+        return sorted(found)
+
+    def sweep(self) -> None:
+        """Take away what processes left behind that are gone for a while."""
+        os.utime(self._lock)
+        for folder in self._root.iterdir():
+            if folder.name.isdecimal() and folder != self.own:
+                self._sweep_of(folder)
+
+    def _sweep_of(self, folder: Path) -> None:
+        lock = os.open(self._root / f"{folder.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_mtime < time.time() - GONE_S:
+                remove(folder)
+        except OSError:
+            pass  # somebody has it
+        finally:
+            os.close(lock)
+
+
+def erase_indexes(root: Path, site: ID) -> None:
+    """Take away the indexes of a site, of all processes that have theirs below a root."""
+    for folder in root.glob(f"*/*/{site}"):
+        remove(folder)
 
 
 def begin(folder: Path, schema: Schema) -> None:
@@ -107,6 +150,23 @@ def is_whole(folder: Path) -> bool:
 def mark_whole(folder: Path) -> None:
     """Note that an index has all documents that there are."""
     (folder / _WHOLE).touch()
+
+
+def point_of(folder: Path) -> Point | None:
+    """Return up to which point of its collection's history an index may have been written, None
+    where that is not known."""
+    try:
+        point: Point = codec.decode((folder / _POINT).read_bytes(), Point)
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return None
+    return point
+
+
+def note_point(folder: Path, point: Point) -> None:
+    """Note a point of a collection's history, before its index is written."""
+    new = folder / f"{_POINT}.new"
+    new.write_bytes(codec.encode(point))
+    os.replace(new, folder / _POINT)
 
 
 def remove(folder: Path) -> None:

@@ -1,29 +1,29 @@
 """Opened: a collection of a site as this process searches it, and how its index keeps up.
 
-The index follows the documents by the numbers of their changes. What must never happen here: an
-index that says it has a change and has not, or a search that waits for what nobody brings.
+What must never happen here: a search that waits for what nobody brings.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
 from hansa.kernel import machine
 from hansa.kernel.ids import ID
 from hansa.kernel.problems import Denied, Overloaded, Unprocessable
-from hansa.platform.search import filters, rules
+from hansa.platform.search import rules
 from hansa.platform.search.analysis import analyzer
 from hansa.platform.search.api.collections import Whole
-from hansa.platform.search.api.documents import Changed
+from hansa.platform.search.api.following import CHANGES_MAX, Changes
 from hansa.platform.search.curation import Curation, Rule
 from hansa.platform.search.engine.index import Index
-from hansa.platform.search.engine.layout import Change
-from hansa.platform.search.filters import Filter, InvalidFilter
+from hansa.platform.search.filters import Filter
+from hansa.platform.search.following import InThread, Read, Removed, follow
 from hansa.platform.search.schema import Schema
+from hansa.platform.search.visitors import Visitors, fits
 
 logger = logging.getLogger("hansa.search")
 
@@ -36,12 +36,10 @@ COMPACT_MAX: Final = 100_000
 COMPACT_REST: Final = 50.0
 """How many times as long as it took it is not done again."""
 FITTING_MAX: Final = 256
-COMMIT_MAX: Final = 20_000
-"""Documents in one commit, while an index is being made."""
 
-Read = Callable[[int], Awaitable[Sequence[Changed]]]
-"""Reads the next changes after a number."""
-InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+class _Outdated(Exception):
+    """What is said of a collection has changed."""
 
 
 class Opened:
@@ -60,12 +58,7 @@ class Opened:
         self.curation = Curation()
         """What of the collection's curation fits the schema of the index."""
         self._fitting: dict[int, Filter] = {}
-        self.open_filter: Filter | None = None
-        self.is_open = False
-        """Whether visitors may search, by `open_filter`."""
-        self.is_held = False
-        """Whether they see what was there before the collection's open filter changed, as the index
-        has not yet the fields that the new one speaks of."""
+        self._visitors = Visitors()
         self.learned: Mapping[str, Mapping[str, float]] = {}
         self.frequent: Sequence[str] = ()
         """Queries that found something, the most frequent first."""
@@ -84,22 +77,28 @@ class Opened:
         self.take(whole)
 
     def take(self, whole: Whole) -> None:
-        """Go by what is said of the collection now; its index may still be of an older schema."""
+        """Go by what is said of the collection now, unless that is known already; its index may
+        still be of an older schema."""
+        if whole.revision < self.whole.revision:
+            return
         self.whole = whole
         self.wanted = max(self.wanted, whole.last_change)
         self._fit()
 
     def _fit(self) -> None:
-        """Go by what the index's schema allows of rules and the open filter. Where it has not yet
-        the fields of that filter, the one before goes on over the documents as they are: those to
-        come may be such as only the new one hides."""
-        whole, was_open = self.whole, self.is_open
-        self.curation = fitting(whole.curation, self.schema)
-        wanted = filters.parse(whole.open_filter) if whole.open_filter else None
-        self.is_open = whole.open_filter is not None
-        self.is_held = was_open and not fits(wanted, self.schema) and fits(wanted, whole.schema)
-        if not self.is_held:
-            self.open_filter = wanted
+        """Go by what the index's schema allows of rules and the open filter."""
+        self.curation = fitting(self.whole.curation, self.schema)
+        self._visitors.take(self.whole, self.schema, is_first=self.generation == 1)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether visitors may search, by `open_filter`."""
+        return self._visitors.is_open
+
+    @property
+    def open_filter(self) -> Filter | None:
+        """What of it they see."""
+        return self._visitors.filter
 
     def check(self, always: Filter) -> None:
         """Raise Denied where a filter that must hold does not fit the schema: nobody is told what
@@ -122,7 +121,7 @@ class Opened:
     @property
     def behind(self) -> int:
         """How many changes the index has not yet and is to get, at most."""
-        return 0 if self.is_held else max(0, self.wanted - self.index.checkpoint)
+        return max(0, self.wanted - self.index.checkpoint)
 
     async def wait_for(self, change: int, deadline: float) -> bool:
         """Return whether the index has a change by a deadline (monotonic seconds)."""
@@ -145,12 +144,38 @@ class Opened:
             await asyncio.sleep(wait_s)
 
     async def catch_up(self, read: Read, in_thread: InThread) -> None:
-        """Bring the index nearer to where the documents are, by one commit of bounded size."""
-        await follow(self.index, read, in_thread, self.wanted)
+        """Bring the index nearer to where the documents are, by one commit of bounded size. Where
+        more has changed than documents, that is to be read first. Raises IndexUnusable."""
+        heed = partial(self._heed, in_thread)
+        try:
+            await follow(self.index, read, in_thread, heed)
+        except (_Outdated, Removed):
+            self.is_stale = True
         self._committed_at = machine.monotonic()
         self.is_settled = False
         self.wanted = max(self.wanted, self.index.checkpoint)
         self._advanced.set()
+
+    async def _heed(self, in_thread: InThread, found: Changes) -> None:
+        """Take no change by an open filter that may not be the one that was there when it came."""
+        if found.revision != self.whole.revision:
+            raise _Outdated
+        judge = self._visitors.judge
+        if judge is not None:
+            hidden: frozenset[str] = await in_thread(partial(judge.hidden, found.changes))
+            self._visitors.hide(judge, hidden)
+
+    async def look_through(self, read: Read, in_thread: InThread) -> None:
+        """Find what of the documents visitors must not see any more, where no filter can tell: one
+        may have a value of a field that an earlier schema had."""
+        judge, after = self._visitors.judge, 0
+        while judge is not None and self._visitors.judge is judge and self._visitors.is_unsure:
+            found = await read(after, 0)
+            changes = () if found is None else found.changes
+            hidden: frozenset[str] = await in_thread(partial(judge.hidden, changes))
+            are_all = len(changes) < CHANGES_MAX
+            self._visitors.hide(judge, hidden, are_all=are_all)
+            after = after if are_all else changes[-1].change
 
     def is_to_compact(self) -> bool:
         """Tell whether the index should be compacted now: it has been quiet for a while, is not too
@@ -190,15 +215,6 @@ def not_ready() -> Overloaded:
     )  # fmt: skip
 
 
-def fits(filter: Filter | None, schema: Schema) -> bool:
-    """Tell whether a schema allows a filter."""
-    try:
-        filters.check(filter, schema)
-    except InvalidFilter:
-        return False
-    return True
-
-
 def fitting(curation: Curation, schema: Schema) -> Curation:
     """Return a curation without the rules that a schema has left behind: a field may be gone."""
     words = words_of(schema)
@@ -216,19 +232,3 @@ def fitting(curation: Curation, schema: Schema) -> Curation:
 def words_of(schema: Schema) -> rules.Words:
     """Return what makes the words of a text as a collection compares them."""
     return analyzer(schema.locale).terms
-
-
-async def follow(index: Index, read: Read, in_thread: InThread, known: int) -> None:
-    """Write what comes after an index's checkpoint and commit, at most `COMMIT_MAX` documents.
-    `known` is a change that was committed before: where nothing is left to read, it is reached,
-    even if what had that number was changed again, or its deletion is forgotten."""
-    begun = upto = index.checkpoint
-    while upto - begun < COMMIT_MAX:
-        rows = await read(upto)
-        changes = [Change(one.id, one.change, one.body, one.popularity) for one in rows]
-        upto = rows[-1].change if rows else max(upto, known)
-        await in_thread(partial(index.write, changes, upto))
-        if not rows:
-            break
-    if upto > begun:
-        await in_thread(index.commit)

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from weakref import WeakSet
 
 from hansa.kernel import machine
 from hansa.platform.search.engine.index import Index
@@ -25,10 +26,11 @@ class Writers:
     """The places for open writers of a process."""
 
     def __init__(self, in_thread: InThread, most: int = WRITERS_MAX) -> None:
-        self._in_thread = in_thread
+        self.in_thread = in_thread
         self._most = most
         self._busy: set[Index] = set()
         self._idle: OrderedDict[Index, float] = OrderedDict()
+        self._shut: WeakSet[Index] = WeakSet()
         self._changed = asyncio.Condition()
 
     @asynccontextmanager
@@ -47,7 +49,8 @@ class Writers:
         finally:
             async with self._changed:
                 self._busy.discard(index)
-                self._idle[index] = machine.monotonic()
+                if index not in self._shut:
+                    self._idle[index] = machine.monotonic()
                 self._changed.notify_all()
 
     def _has_place(self, index: Index) -> bool:
@@ -59,7 +62,7 @@ class Writers:
         self._busy.add(index)
         self._changed.release()
         try:
-            await self._in_thread(index.rest)
+            await self.in_thread(index.rest)
         finally:
             await self._changed.acquire()
             self._busy.discard(index)
@@ -73,10 +76,12 @@ class Writers:
                 if index in self._idle:
                     await self._rest(index)
 
-    async def forget(self, index: Index) -> None:
-        """Have an index that is to be closed written by nobody any more."""
+    async def shut(self, index: Index) -> None:
+        """Close an index when nobody writes it; who has waited for a turn must write no more."""
+        self._shut.add(index)
         async with self._changed:
             while index in self._busy:
                 await self._changed.wait()
             self._idle.pop(index, None)
             self._changed.notify_all()
+        await self.in_thread(index.close)

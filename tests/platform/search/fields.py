@@ -1,12 +1,12 @@
 """A schema with a field of each type, and documents, filters and their meaning for tests."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import strategies as st
 
-from hansa.platform.search import filters, instant
-from hansa.platform.search.filters import Filter, Value
+from hansa.platform.search import filters
+from hansa.platform.search.filters import Filter
 from hansa.platform.search.schema import Field, Schema
 
 SCHEMA = Schema(
@@ -128,79 +128,4 @@ FILTERS: st.SearchStrategy[Filter] = st.recursive(
 
 def lets_through(filter: Filter, document: Mapping[str, Any]) -> bool:
     """Tell whether a document is one that the filter lets through."""
-    match filter:
-        case filters.All():
-            return all(lets_through(part, document) for part in filter.parts)
-        case filters.Some():
-            return any(lets_through(part, document) for part in filter.parts)
-        case filters.Not():
-            return not lets_through(filter.part, document)
-        case filters.Exists():
-            return any(True for _ in within(document, filter.path))
-        case filters.Equals():
-            wanted = {comparable(filter.path, filter.value)}
-            return any(value in wanted for value in found(document, filter.path))
-        case filters.OneOf():
-            wanted = {comparable(filter.path, value) for value in filter.values}
-            return any(value in wanted for value in found(document, filter.path))
-        case filters.Compares():
-            _, than = comparable(filter.path, filter.value)
-            return any(
-                kind == "number"
-                and {"<": a < than, "<=": a <= than, ">": a > than, ">=": a >= than}[filter.order]
-                for kind, a in found(document, filter.path)
-                if kind == "number"
-            )
-        case filters.Between():
-            _, low = comparable(filter.path, filter.low)
-            _, high = comparable(filter.path, filter.high)
-            return any(
-                kind == "number" and low <= a <= high for kind, a in found(document, filter.path)
-            )
-
-
-def within(value: Any, path: str) -> Iterator[Any]:
-    """Yield the values at a path and below it, of members whose names may have dots."""
-    if isinstance(value, list):
-        for one in value:
-            yield from within(one, path)
-    elif isinstance(value, Mapping):
-        for name, member in value.items():
-            if not path or path == name:
-                yield from within(member, "")
-            elif path.startswith(f"{name}."):
-                yield from within(member, path[len(name) + 1 :])
-            elif name.startswith(f"{path}."):
-                yield from within(member, "")
-    elif value is not None and not path:
-        yield value
-
-
-def found(document: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the values at a path, as they are compared; not those below it."""
-    for value in at(document, path):
-        yield comparable(path, value)
-
-
-def at(value: Any, path: str) -> Iterator[Any]:
-    """Yield the values at a path itself."""
-    if isinstance(value, list):
-        for one in value:
-            yield from at(one, path)
-    elif isinstance(value, Mapping):
-        for name, member in value.items():
-            if path == name:
-                yield from at(member, "")
-            elif path.startswith(f"{name}."):
-                yield from at(member, path[len(name) + 1 :])
-    elif value is not None and not path:
-        yield value
-
-
-def comparable(path: str, value: Value) -> tuple[str, Any]:
-    """Return what kind of value it is, and the value, so that 1 is not True, nor a text a date."""
-    if path == "released":
-        return "number", instant.micros(str(value))
-    if isinstance(value, bool):
-        return "bool", value
-    return ("text" if isinstance(value, str) else "number"), value
+    return filters.lets_through(filter, document, SCHEMA)

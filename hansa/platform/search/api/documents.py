@@ -16,7 +16,6 @@ from msgspec import Meta
 from hansa.kernel.compiler import delete, param, select, update, upsert
 from hansa.kernel.context import Context
 from hansa.kernel.ids import ID
-from hansa.kernel.operation import INTERNAL
 from hansa.kernel.problems import Fault, NotFound, TooLarge
 from hansa.kernel.schedule import from_us
 from hansa.kernel.structs import Page, PageRequest, RawBody, Struct
@@ -31,7 +30,6 @@ READ: Final = "search.documents:read"
 WRITE: Final = "search.documents:write"
 BATCH_BYTES_MAX: Final = 4 << 20
 BATCH_MAX: Final = 1_000
-CHANGES_MAX: Final = 1_000
 KEPT: Final = timedelta(days=7)
 """How long a deletion is kept for indexes that have not heard of it; an older one is made anew."""
 
@@ -66,15 +64,6 @@ class Written(Struct):
 
     id: str
     change: int
-
-
-class Changed(Struct):
-    """A change of a document; without a body it was deleted."""
-
-    id: str
-    change: int
-    body: bytes | None
-    popularity: float
 
 
 class Ids(Struct):
@@ -126,12 +115,6 @@ _bodies = select(_d.id, _d.body).where(_of, _d.body.is_not(None))
 _known = select(_d.id, _d.popularity).where(_of, _d.id.in_(param("ids")))
 _there = select(_d.id).where(_of, _d.id.in_(param("ids")), _d.body.is_not(None))
 _clear = delete(tables.documents).where(_of, _d.id.in_(param("ids")))
-_after = (
-    select(_d.id, _d.change, _d.body, _d.popularity)
-    .where(_of, _d.change > param("after"))
-    .order_by(_d.change)
-    .limit(CHANGES_MAX)
-)
 _dead = select(_d.change).where(
     _of, _d.body.is_(None), _d.at < param("before")
 ).order_by(_d.change.desc()).limit(1)  # fmt: skip
@@ -275,15 +258,6 @@ async def delete_documents(ctx: Context, name: str, body: Ids) -> Deleted:
     if not there:
         raise NotFound(f"No such document is in {name[:64]}.")
     return Deleted(len(there), await write(ctx, found.id, dict.fromkeys(there)))
-
-
-# ---- for those who have indexes
-
-
-@service.query(needs=INTERNAL)
-async def read_changes(ctx: Context, collection: ID, after: int) -> list[Changed]:
-    """Return the next changes of a collection after the one with a number, at most 1,000."""
-    return await ctx.db.all(_after, Changed, collection=collection, after=after)
 
 
 # ---- keeping

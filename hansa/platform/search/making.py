@@ -1,0 +1,82 @@
+"""Making: an index in its folder, opened as it is or begun from nothing, and made anew beside
+another.
+
+What must never happen here: a folder that counts as whole and is not, or an index that is searched
+and lacks what the one before it has.
+"""
+
+import asyncio
+import logging
+from functools import partial
+from typing import Final
+
+from hansa.kernel import machine
+from hansa.kernel.ids import ID
+from hansa.platform.search.api.collections import Whole
+from hansa.platform.search.engine.index import Index, IndexUnusable
+from hansa.platform.search.folders import Folders, begin, engine_of, is_whole, mark_whole, remove
+from hansa.platform.search.following import Read, Removed, follow
+from hansa.platform.search.opened import Opened
+from hansa.platform.search.writers import Writers
+
+logger = logging.getLogger("hansa.search")
+
+RENEW_SHARE: Final = 0.5
+"""The share of the time that making an index anew may take while the old one is searched."""
+
+
+def newest(folders: Folders, site: ID, slot: int, whole: Whole) -> Opened:
+    """Open the newest index of a collection that can be searched, or begin one. On a thread."""
+    for generation, folder, schema in folders.generations(slot, site, whole.id):
+        if generation > whole.generation or not is_whole(folder):
+            remove(folder)  # of rows that were restored since, or not finished
+            continue
+        try:
+            index = Index.open(engine_of(folder), schema)
+        except IndexUnusable as why:
+            logger.warning("the index %s is made anew: %s", folder.name, why)
+            remove(folder)
+            continue
+        return Opened(site, slot, whole, index, generation, schema)
+    index = begun(folders, site, slot, whole)
+    return Opened(site, slot, whole, index, whole.generation, whole.schema)
+
+
+def begun(folders: Folders, site: ID, slot: int, whole: Whole) -> Index:
+    """Begin an index of a collection from nothing. On a thread."""
+    folder = folders.of(slot, site, whole.id, whole.generation)
+    begin(folder, whole.schema)
+    return Index.open(engine_of(folder), whole.schema)
+
+
+async def renew(opened: Opened, folders: Folders, writers: Writers, read: Read) -> None:
+    """Make the index of a new schema beside the one that is searched, and change over when it has
+    all that the other has; where that is not wanted any more, nothing is left of it."""
+    whole = opened.whole
+    new = partial(begun, folders, opened.site, opened.slot, whole)
+    left = index = await writers.in_thread(new)
+    try:
+        if await _is_filled(index, opened, whole, writers, read):
+            mark_whole(index.folder.parent)
+            left = opened.replace(index, whole.generation, whole.schema)
+    finally:
+        await writers.shut(left)
+        await writers.in_thread(partial(remove, left.folder.parent))
+
+
+async def _is_filled(
+    index: Index, opened: Opened, whole: Whole, writers: Writers, read: Read
+) -> bool:
+    """Bring a new index to where the one that is searched is; tell whether it is still wanted."""
+    while index.checkpoint < max(opened.wanted, opened.index.checkpoint):
+        began = machine.monotonic()
+        try:
+            async with writers.turn(index):
+                await follow(index, read, writers.in_thread)
+        except Removed:
+            opened.is_stale = True
+            return False
+        if opened.is_closed or opened.whole.generation != whole.generation:
+            return False
+        await asyncio.sleep((machine.monotonic() - began) * (1 / RENEW_SHARE - 1))
+    return not opened.is_closed and opened.whole.generation == whole.generation

@@ -1,0 +1,268 @@
+"""Indexes are looked after: nothing of what is gone stays, what is damaged or of other rows is made
+anew, and nobody meets two of them in one folder."""
+
+import asyncio
+import fcntl
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hansa.assembly import Place
+from hansa.kernel.problems import Problem
+from hansa.platform.search import api, search
+from hansa.platform.search.engine.index import Index
+from hansa.platform.search.folders import GONE_S, Folders
+from hansa.platform.search.indexes import Indexes
+from hansa.platform.search.writers import WRITERS_MAX
+from hansa.testing import TestCell, TestSite
+from tests.platform.search.test_service import SCHEMA, fleet, ids, ndjson
+
+WIDER = api.Schema((*SCHEMA.fields, api.Field("year", "int", facet=True)), title="title")
+
+
+@pytest.fixture
+def cell(place: Place) -> TestCell:
+    return TestCell(search, place=place)
+
+
+def indexes_of(cell: TestCell) -> Indexes:
+    indexes: Indexes = cell.runtime.resources[Indexes]
+    return indexes
+
+
+async def put(site: TestSite, *names: str) -> int:
+    """Put a document of each name by itself; return the number of the last change."""
+    written = [
+        await site.call(api.put_document, name="fleet", id=one, body={"title": f"A {one}"})
+        for one in names
+    ]
+    return written[-1].change
+
+
+def test_an_index_of_rows_that_were_restored_and_written_again_is_made_anew(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the number of a change that has happened again, otherwise."""
+
+    async def run() -> None:
+        async with TestCell(search, place=place) as cell:
+            site = await cell.site()
+            await site.call(api.put_collection, name="fleet", body=api.CollectionForm(SCHEMA))
+            change = await put(site, "cog", "hulk", "barge")
+            assert await ids(site, "barge", change=change) == ["barge"]
+        async with TestCell(place=place) as cell:
+            for sql in (
+                "UPDATE search_collections SET last_change = 1",
+                "DELETE FROM search_documents WHERE change > 1",
+                "DELETE FROM hansa_events WHERE seq > 2 AND aggregate LIKE 'search:%'",
+                "UPDATE hansa_aggregates SET seq = 2 WHERE aggregate LIKE 'search:%'",
+            ):
+                await cell.run(sql)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setenv("HANSA_SEARCH", str(tmp_path / "elsewhere"))
+            async with TestCell(search, place=place) as cell:
+                change = await put(TestSite(cell, site.id), "galley", "carvel", "lighter")
+                assert change == 4
+        async with TestCell(search, place=place) as cell:
+            site = TestSite(cell, site.id)
+
+            async def is_right() -> bool:
+                try:
+                    found = await ids(site, change=change)
+                except Problem as problem:
+                    assert problem.slug in ("index-behind", "index-not-ready")
+                    return False
+                assert sorted(found) == ["carvel", "cog", "galley", "lighter"]
+                return True
+
+            await cell.until(is_right)
+
+    asyncio.run(run())
+
+
+async def test_an_open_index_of_which_deletions_are_forgotten_is_made_anew(cell: TestCell) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    assert await ids(site, "anchor", change=change) == ["hulk"]
+    await cell.run("DELETE FROM search_documents WHERE id = ?1", "hulk")
+    await cell.run("UPDATE search_collections SET last_change = 5, forgotten_change = 4")
+    await put(site, "galley")
+
+    async def is_forgotten() -> bool:
+        try:
+            return sorted(await ids(site)) == ["barge", "cog", "galley"]
+        except Problem as problem:
+            assert problem.slug == "index-not-ready"
+            return False
+
+    await cell.until(is_forgotten)
+
+
+async def test_a_damaged_index_is_made_anew_and_no_error_for_ever(cell: TestCell) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    await ids(site, change=change, per_page=0)
+    store = next(indexes_of(cell).folder.rglob("*.store"))
+    with store.open("r+b") as file:  # the same bytes are mapped
+        content = file.read()
+        file.seek(0)
+        file.write(bytes(byte ^ 0x5A for byte in content))
+    with pytest.raises(Problem) as refused:
+        await ids(site, "anchor")
+    assert refused.value.slug == "index-not-ready"
+
+    async def is_found() -> bool:
+        try:
+            return await ids(site, "anchor") == ["hulk"]
+        except Problem as problem:
+            assert problem.slug == "index-not-ready"
+            return False
+
+    await cell.until(is_found)
+
+
+async def test_an_index_that_is_being_closed_is_not_opened_meanwhile(cell: TestCell) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    await ids(site, change=change)
+    indexes = indexes_of(cell)
+    opened = await indexes.find(site.id, "fleet")
+    async with indexes._writers.turn(opened.index):
+        closing = asyncio.create_task(indexes._close(opened))
+        await cell.until(is_so(lambda: opened.is_closed))
+        found = asyncio.create_task(ids(site, "anchor"))
+        done, _ = await asyncio.wait({found}, timeout=0.2)
+        assert not done
+    await closing
+    assert await found == ["hulk"]
+    assert (await indexes.find(site.id, "fleet")).index is not opened.index
+
+
+def is_so(holds: Any) -> Any:
+    async def look() -> bool:
+        return bool(holds())
+
+    return look
+
+
+async def test_an_index_that_was_closed_is_not_written_by_who_waited_for_it(cell: TestCell) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    await ids(site, change=change)
+    indexes = indexes_of(cell)
+    opened = await indexes.find(site.id, "fleet")
+    async with indexes._writers.turn(opened.index):
+        closing = asyncio.create_task(indexes._close(opened))
+        waiting = asyncio.create_task(indexes._catch_up(opened))
+        await cell.until(is_so(lambda: opened.is_closed))
+    await asyncio.gather(closing, waiting)
+    assert opened.index not in indexes._writers._idle
+
+
+async def test_a_name_that_was_looked_up_while_it_was_given_away_is_right(cell: TestCell) -> None:
+    site = await cell.site()
+    await fleet(site)
+    await site.call(api.put_collection, name="other", body=api.CollectionForm(SCHEMA))
+    await site.call(api.put_documents, name="other", raw=ndjson({"id": "x", "title": "cog"}))
+    indexes = indexes_of(cell)
+    await site.call(api.put_alias, name="boats", body=api.Target("fleet"))
+    for number in range(12):
+        target, wanted = (("other", ["x"]), ("fleet", ["cog"]))[number % 2]
+        for opened in list(indexes._opened.values()):
+            await indexes._close(opened)
+        body = api.Target(target)
+        await asyncio.gather(
+            indexes.find(site.id, "boats"),
+            site.call(api.put_alias, name="boats", body=body),
+            indexes.find(site.id, "boats"),
+        )
+
+        async def is_right(wanted: list[str] = wanted) -> bool:
+            return await ids(site, "cog", name="boats", typo=False) == wanted
+
+        await cell.until(is_right)
+
+
+async def test_nothing_is_left_of_an_index_that_was_being_made_of_what_is_gone(
+    cell: TestCell, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    await ids(site, change=change)
+    indexes = indexes_of(cell)
+    opened = await indexes.find(site.id, "fleet")
+    name = f"*/*/{opened.whole.id}-"
+    async with AsyncExitStack() as places:
+        for number in range(WRITERS_MAX):  # so that the new one waits for a place
+            other = Index.open(tmp_path / f"other{number}", SCHEMA)
+            await places.enter_async_context(indexes._writers.turn(other))
+        await site.call(api.put_collection, name="fleet", body=api.CollectionForm(WIDER))
+        await cell.until(is_so(lambda: list(indexes.folder.glob(f"{name}2/engine/state.json"))))
+        await site.call(api.remove_collection, name="fleet")
+        await cell.until(is_so(lambda: opened.is_closed))
+    await cell.until(is_so(lambda: opened.renewing is None))
+    await cell.until(is_so(lambda: not list(indexes.folder.glob(f"{name}*"))))
+    assert "cannot keep up" not in caplog.text
+
+
+def test_what_was_begun_while_indexes_are_closed_ends(place: Place) -> None:
+    async def run() -> None:
+        async with TestCell(search, place=place) as cell:
+            site = await cell.site()
+            change = await fleet(site)
+            await ids(site, change=change)
+            await site.call(api.put_collection, name="fleet", body=api.CollectionForm(WIDER))
+            await put(site, "galley")
+            indexes = indexes_of(cell)
+            indexes._spawn(begin_another(indexes))
+        assert not indexes._tasks
+        async with TestCell(search, place=place) as cell:
+            assert len(await ids(TestSite(cell, site.id))) == 4
+
+    async def begin_another(indexes: Indexes) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            indexes._spawn(asyncio.Event().wait())
+
+    asyncio.run(run())
+
+
+def test_the_index_of_a_collection_that_was_removed_while_it_was_closed_goes(place: Place) -> None:
+    async def run() -> None:
+        async with TestCell(search, place=place) as cell:
+            site, other = await cell.site("one"), await cell.site("other")
+            for one in (site, other):
+                change = await fleet(one)
+                assert await ids(one, "anchor", change=change) == ["hulk"]
+            folder = indexes_of(cell).folder
+            for one in (site, other):
+                assert list(folder.glob(f"*/{one.id}/coll_*"))
+        async with TestCell(search, place=place) as cell:
+            await TestSite(cell, site.id).call(api.remove_collection, name="fleet")
+            await indexes_of(cell).sweep()
+            await indexes_of(cell).sweep()
+            assert not list(folder.glob(f"*/{site.id}"))
+            assert await ids(TestSite(cell, other.id), "anchor") == ["hulk"]
+
+    asyncio.run(run())
+
+
+def test_what_a_process_left_that_is_gone_for_long_goes(tmp_path: Path) -> None:
+    own = Folders(tmp_path)
+    own.open()
+    for number in (1, 2, 3):
+        (tmp_path / str(number) / "0007" / "site_x" / "coll_y-1").mkdir(parents=True)
+        lock = tmp_path / f"{number}.lock"
+        lock.touch()
+        if number != 3:
+            os.utime(lock, (0, lock.stat().st_mtime - GONE_S - 1))
+    with (tmp_path / "2.lock").open() as other:  # it runs for long
+        fcntl.flock(other, fcntl.LOCK_EX)
+        own.sweep()
+    left = sorted(one.name for one in tmp_path.iterdir() if one.is_dir())
+    assert left == ["0", "2", "3"]
+    own.close()
