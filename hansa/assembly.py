@@ -125,6 +125,11 @@ class Place:
         """Return where the master key is, unless it is in the environment."""
         return self.folder / "master.key"
 
+    @property
+    def indexes(self) -> Path:
+        """Return the folder of the indexes of search, of all processes that run here."""
+        return Path(os.environ.get(SEARCH_ENV, "") or self.folder / SEARCH)
+
     async def sealer(self, storage: Storage) -> Sealer:
         """Return the sealer of this place's cell, whose schema is there. Raises MasterKeyInvalid
         for another key than that which sealed what is in it: only a new cell gets a new key."""
@@ -366,8 +371,7 @@ class Cell:
             return
         from hansa.platform.search.indexes import Indexes
 
-        root = os.environ.get(SEARCH_ENV, "")
-        self._indexes = Indexes(Path(root) if root else self.place.folder / "search")
+        self._indexes = Indexes(self.place.indexes)
         self._indexes.start(self.runtime)
         self.runtime.resources[Indexes] = self._indexes
 

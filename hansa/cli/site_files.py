@@ -27,6 +27,7 @@ from hansa.kernel.site import slot_of
 from hansa.kernel.sqlite import SqliteStorage
 from hansa.kernel.storage import Session, Storage
 from hansa.platform.blobs.api import FolderStore, check_key, parse_store
+from hansa.platform.search.folders import erase_indexes
 from hansa.project import services
 
 CELL: Final = "local"
@@ -125,6 +126,7 @@ async def _erase(
         if isinstance(storage, SqliteStorage):  # nobody has it open, nor what lies beside it
             await storage.scrub()
             archive.remove(place.folder / OBSERVED)
+        erase_indexes(place.indexes, site)
 
     gone = await erasing.erase(
         storage, rows, site, MachineClock(),

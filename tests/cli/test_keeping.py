@@ -407,8 +407,12 @@ def test_what_is_no_site_erases_nothing_and_a_site_its_traces_and_bytes(
     row = "INSERT INTO blobs_loose VALUES (?1, 'blob_y', 'coming', 'y', '', 0)"
     rows.execute(row, (site,))
     rows.close()
+    indexes = [folder / "search" / one / site for one in ("0/0007", "3/0007")]
+    for index in indexes:
+        (index / "coll_x-1").mkdir(parents=True)
     assert main(["sites", "erase", site, "--yes"]) == 0
     assert not blob.parent.exists()
+    assert not any(one.exists() for one in indexes)
     assert not any(one.exists() for one in traces)
     assert "erased already" in refused(capsys, "sites", "erase", site, "--yes")
 
