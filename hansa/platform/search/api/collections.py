@@ -200,8 +200,9 @@ def check_form(schema: Schema, open_filter: str | None) -> None:
 async def put_collection(ctx: Context, name: Name, body: CollectionForm) -> Collection:
     """Make a collection, or change it. With another schema its index is made anew from its
     documents, and until that is done it is searched by the old one; documents of which a field does
-    not fit the new schema are found by the others. Raises Conflict for one that a service
-    writes, and Unprocessable for a schema that cannot be."""
+    not fit the new schema are found by the others. What an open filter hides is hidden as soon as
+    processes hear of it. Raises Conflict for one that a service writes, and Unprocessable for a
+    schema that cannot be."""
     check_form(body.schema, body.open_filter)
     before = await ctx.db.first(_by_name, Collection, name=name)
     if before is not None and before.projection:
