@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hansa.kernel.caller import SYSTEM
 from hansa.kernel.commands import deadline_in
+from hansa.kernel.fence import LEFT
 from hansa.kernel.ids import ID
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import Overloaded
@@ -81,7 +82,10 @@ class Rows:
         info = await self._runtime.directory.by_id(site)
         if info is None or not self._runtime.is_home(info):
             return frozenset()
-        return frozenset(await self._ask(site, read_active))
+        try:
+            return frozenset(await self._ask(site, read_active))
+        except LEFT:
+            return frozenset()
 
     async def count(self, site: ID, counts: Sequence[Count]) -> None:
         """Write down what was searched for on a site."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from hansa.kernel import machine
 from hansa.kernel.ids import ID
+from hansa.kernel.problems import Problem
 from hansa.platform.search.folders import Folders
 from hansa.platform.search.following import InThread
 from hansa.platform.search.opened import Opened
@@ -58,7 +59,11 @@ async def sweep(
     # Folders first: one that is begun after this is not of what was gone before it.
     by_site = groupby(await in_thread(folders.collections), key=lambda one: one[:2])
     for (site, slot), found in by_site:
-        there = await rows.active(site)
+        try:
+            there = await rows.active(site)
+        except Problem as problem:  # it is being moved, or too much is going on
+            logger.info("the indexes of %s are not looked through: %s", site, problem)
+            continue
         for _, _, collection in found:
             if collection not in there:
                 await drop(site, slot, collection)

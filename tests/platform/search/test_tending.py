@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from hansa.assembly import Place
+from hansa.kernel.keeping import erasing
+from hansa.kernel.keeping.belongings import belongings
 from hansa.kernel.problems import Problem
 from hansa.platform.search import api, search
 from hansa.platform.search.engine.index import Index
@@ -249,6 +251,21 @@ def test_the_index_of_a_collection_that_was_removed_while_it_was_closed_goes(pla
             assert await ids(TestSite(cell, other.id), "anchor") == ["hulk"]
 
     asyncio.run(run())
+
+
+async def test_an_open_index_of_a_site_that_was_erased_goes(cell: TestCell) -> None:
+    site, other = await cell.site("one"), await cell.site("other")
+    for one in (site, other):
+        change = await fleet(one)
+        assert await ids(one, "anchor", change=change) == ["hulk"]
+    indexes = indexes_of(cell)
+    assert list(indexes.folder.glob(f"*/{site.id}/coll_*"))
+    rows = belongings(cell.runtime.services)
+    await erasing.erase(cell.storage, rows, site.id, cell.runtime.clock)
+    await indexes.sweep()
+    assert not list(indexes.folder.glob(f"*/{site.id}/*"))
+    assert not [one for one in indexes._opened.values() if one.site == site.id]
+    assert await ids(other, "anchor") == ["hulk"]
 
 
 def test_what_a_process_left_that_is_gone_for_long_goes(tmp_path: Path) -> None:
