@@ -1,6 +1,7 @@
 """Folders: where the indexes of a process are on its disk.
 
-    <root>/<n>/<slot>/<site>/<collection>-<generation>/
+    <root>/<n>/<slot>/<site>/<collection>-<generation>/    the first of a generation, or
+    <root>/<n>/<slot>/<site>/<collection>-<generation>.<attempt>/
 
 Each process has a number of its own, so several can share a root. All of it may be deleted while no
 process runs: it is made again from the documents. What must never happen here: a folder that is
@@ -11,7 +12,6 @@ import fcntl
 import os
 import re
 import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,7 @@ GONE_S: Final = 86_400
 _SCHEMA: Final = "schema.json"
 _WHOLE: Final = "whole"
 _POINT: Final = "point.json"
-_GENERATION: Final = re.compile(r"(coll_[0-9a-z]{26})-([0-9]{1,12})")
+_GENERATION: Final = re.compile(r"(coll_[0-9a-z]{26})-([0-9]{1,12})(?:\.([0-9]{1,12}))?")
 
 
 class Folders:
@@ -67,14 +67,22 @@ class Folders:
         """Return where the indexes of a site are."""
         return self.own / f"{slot:04d}" / site
 
-    def of(self, slot: int, site: ID, collection: ID, generation: int) -> Path:
-        """Return where an index is, or is to be."""
-        return self.of_site(slot, site) / f"{collection}-{generation}"
+    def fresh(self, slot: int, site: ID, collection: ID, generation: int) -> Path:
+        """Return where an index of a generation is to be, beside all that there are."""
+        home = self.of_site(slot, site)
+        attempts = [
+            int(match[3] or 0)
+            for one in (home.iterdir() if home.is_dir() else ())
+            if (match := _GENERATION.fullmatch(one.name))
+            and (match[1], int(match[2])) == (collection, generation)
+        ]
+        name = f"{collection}-{generation}"
+        return home / (f"{name}.{max(attempts) + 1}" if attempts else name)
 
     def generations(self, slot: int, site: ID, collection: ID) -> list[tuple[int, Path, Schema]]:
         """Return the generations of a collection that are here, the newest first, each with the
         schema that it was made by."""
-        found: list[tuple[int, Path, Schema]] = []
+        found: list[tuple[int, int, Path, Schema]] = []
         folder = self.of_site(slot, site)
         for one in folder.iterdir() if folder.is_dir() else ():
             match = _GENERATION.fullmatch(one.name)
@@ -85,8 +93,9 @@ class Folders:
             except (OSError, ValueError, msgspec.MsgspecError):
                 remove(one)  # begun and not finished, or of another release
                 continue
-            found.append((int(match[2]), one, schema))
-        return sorted(found, key=lambda each: -each[0])
+            found.append((int(match[2]), int(match[3] or 0), one, schema))
+        found.sort(key=lambda each: each[:2], reverse=True)
+        return [(generation, folder, schema) for generation, _, folder, schema in found]
 
     def remove(self, slot: int, site: ID, collection: ID) -> None:
         """Take away all that was made of a collection."""
@@ -105,18 +114,19 @@ class Folders:
                     home.rmdir()
         return sorted(found)
 
-    def sweep(self) -> None:
-        """Take away what processes left behind that are gone for a while."""
+    def sweep(self, now_s: float) -> None:
+        """Take away what processes left behind that are gone for a while at an instant in seconds
+        since 1970."""
         os.utime(self._lock)
         for folder in self._root.iterdir():
             if folder.name.isdecimal() and folder != self.own:
-                self._sweep_of(folder)
+                self._sweep_of(folder, now_s)
 
-    def _sweep_of(self, folder: Path) -> None:
+    def _sweep_of(self, folder: Path, now_s: float) -> None:
         lock = os.open(self._root / f"{folder.name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(lock).st_mtime < time.time() - GONE_S:
+            if os.fstat(lock).st_mtime < now_s - GONE_S:
                 remove(folder)
         except OSError:
             pass  # somebody has it

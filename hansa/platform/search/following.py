@@ -30,8 +30,9 @@ class Removed(Exception):
     """The collection is not there any more."""
 
 
-async def follow(index: Index, read: Read, in_thread: InThread, heed: Heed | None = None) -> None:
+async def follow(index: Index, read: Read, in_thread: InThread, heed: Heed | None = None) -> int:
     """Write what comes after an index's checkpoint and commit, at most `COMMIT_MAX` documents.
+    Return the last change that there is: the checkpoint, unless more is to come.
     `heed` hears of changes before they are written. Where nothing is left to read, the last change
     is reached, even if what had that number was changed again, or its deletion is forgotten.
 
@@ -40,6 +41,7 @@ async def follow(index: Index, read: Read, in_thread: InThread, heed: Heed | Non
     folder = index.folder.parent
     point: Point | None = await in_thread(partial(point_of, folder))
     begun = upto = index.checkpoint
+    last = upto
     while upto - begun < COMMIT_MAX:
         found = await read(upto, 0 if point is None else point.seq)
         if found is None:
@@ -48,15 +50,16 @@ async def follow(index: Index, read: Read, in_thread: InThread, heed: Heed | Non
         if heed is not None:
             await heed(found)
         point = found.point
-        rows = found.changes
+        last, rows = found.last_change, found.changes
         is_all = len(rows) < CHANGES_MAX
-        upto = found.last_change if is_all else rows[-1].change
+        upto = last if is_all else rows[-1].change
         changes = [Change(one.id, one.change, one.body, one.popularity) for one in rows]
         await in_thread(partial(_write, index, changes, upto, point))
         if is_all:
             break
     if upto > begun:
         await in_thread(index.commit)
+    return last
 
 
 def _write(index: Index, changes: list[Change], upto: int, point: Point) -> None:

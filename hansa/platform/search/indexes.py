@@ -48,7 +48,7 @@ OPEN_S: Final = 5.0
 TROUBLE_S: Final = 1.0
 LEARN_MIN: Final = 2_000
 """Documents above which words are read before the first search needs them."""
-ANEW_S: Final = 60.0
+ANEW_S: Final = 600.0
 """How long an index that was made anew is not made anew again because a search fails in it."""
 ANEW_MAX: Final = 1_000
 DAMAGES: Final = ("Data corrupted", "Failed to open file for read")
@@ -163,11 +163,11 @@ class Indexes:
         try:
             return await self._searchers.run(opened.whole.id, index.documents, request, work)
         except (IndexUnusable, OSError, ValueError) as damage:
-            if index is opened.index and not opened.is_closed:
-                if not self._may_be_made_anew(opened):
+            if index is opened.index and not opened.is_spoilt:
+                if not self._may_be_spoilt(opened):
                     raise
-                self._forget(opened)
-                self._spawn(self._make_anew(opened, damage))
+                self._spoil(opened, damage)
+                self._look_after(opened)
             raise not_ready() from damage
 
     async def _of(self, site: ID, collection: ID) -> Opened | None:
@@ -233,19 +233,11 @@ class Indexes:
 
     async def _close(self, opened: Opened, *, remove: bool = False) -> None:
         """Close an index, and take it away if wanted; who opens it again waits for that."""
-        if not opened.is_closed:
-            self._forget(opened)
-            await self._shut(opened, remove=remove)
-
-    def _forget(self, opened: Opened) -> None:
-        """Have nobody find an index any more; `_shut` is to follow."""
+        if opened.is_closed:
+            return
         key = (opened.site, opened.whole.id)
-        opened.is_closed = True
-        self._opened.pop(key, None)
-        self._forget_names(opened)
-        self._closing[key] = asyncio.Event()
-
-    async def _shut(self, opened: Opened, *, remove: bool) -> None:
+        self._forget(opened)
+        done = self._closing[key] = asyncio.Event()
         try:
             if opened.renewing is not None:
                 await asyncio.wait({opened.renewing})
@@ -253,7 +245,13 @@ class Indexes:
             if remove:
                 await self._remove(opened.site, opened.slot, opened.whole.id)
         finally:
-            self._closing.pop((opened.site, opened.whole.id)).set()
+            del self._closing[key]
+            done.set()
+
+    def _forget(self, opened: Opened) -> None:
+        opened.is_closed = True
+        self._opened.pop((opened.site, opened.whole.id), None)
+        self._forget_names(opened)
 
     def _forget_names(self, opened: Opened) -> None:
         for name in [name for name, one in self._names.items() if one is opened]:
@@ -292,7 +290,8 @@ class Indexes:
             return
         if opened.following is None and (opened.is_stale or opened.behind):
             opened.following = self._spawn(self._bring(opened))
-        if opened.renewing is None and opened.generation != opened.whole.generation:
+        is_other = opened.is_spoilt or opened.generation != opened.whole.generation
+        if opened.renewing is None and is_other:
             opened.renewing = self._spawn(self._renew(opened))
 
     async def _bring(self, opened: Opened) -> None:
@@ -344,21 +343,25 @@ class Indexes:
             self._look_after(opened)
 
     async def _trouble(self, opened: Opened, error: Exception) -> None:
-        """Try again later; what is damaged for good is made anew."""
+        """Try again later; what no other try ends is given up."""
         is_damage = isinstance(error, NotWritten) and str(error).startswith(DAMAGES)
-        if not (is_damage or isinstance(error, IndexUnusable)):
+        if is_damage or isinstance(error, IndexUnusable):
+            self._spoil(opened, error)
+        else:
             await self._pause(opened, error)
-        elif not opened.is_closed:
-            self._forget(opened)
-            await self._make_anew(opened, error)
 
     async def _pause(self, opened: Opened, error: Exception) -> None:
         logger.error("the index of %s cannot keep up: %r", opened.whole.id, error, exc_info=error)
         await asyncio.sleep(TROUBLE_S)
 
-    def _may_be_made_anew(self, opened: Opened) -> bool:
-        """Tell whether the index in which a search failed is to go; not if that was tried a moment
-        ago, as the fault is then the search's."""
+    def _spoil(self, opened: Opened, why: Exception) -> None:
+        """Have an index that cannot be used made anew beside."""
+        logger.error("the index of %s is made anew: %s", opened.whole.id, why)
+        opened.spoil()
+
+    def _may_be_spoilt(self, opened: Opened) -> bool:
+        """Tell whether an index in which a search failed is to be made anew; not if that was done a
+        moment ago, as the fault is then the search's."""
         key, now = (opened.site, opened.whole.id), machine.monotonic()
         if now - self._anew.get(key, -ANEW_S) < ANEW_S:
             return False
@@ -367,31 +370,20 @@ class Indexes:
             self._anew.popitem(last=False)
         return True
 
-    async def _make_anew(self, opened: Opened, why: Exception) -> None:
-        """Take away an index that cannot be used and is forgotten, and open another one."""
-        logger.error("the index of %s is made anew: %s", opened.whole.id, why)
-        await self._shut(opened, remove=True)
-        if not self._stopping:
-            await self._open_other(opened.site, opened.whole.id)
-
     async def _open_behind(self) -> None:
         """Bring the indexes of collections up that nobody searches, one after the other."""
         try:
             while self._behind:
                 (site, collection), _ = self._behind.popitem(last=False)
-                opened = await self._open_other(site, collection)
+                try:
+                    opened = await self._of(site, collection)
+                except Exception as error:  # it is caught up when somebody searches
+                    logger.warning("the index of %s stays behind: %r", collection, error)
+                    continue
                 if opened is not None and not opened.is_closed:
                     self._opened.move_to_end((site, collection), last=False)
         finally:
             self._others = None
-
-    async def _open_other(self, site: ID, collection: ID) -> Opened | None:
-        """Open an index that nobody waits for."""
-        try:
-            return await self._of(site, collection)
-        except Exception as error:  # it is caught up when somebody searches
-            logger.warning("the index of %s stays behind: %r", collection, error)
-            return None
 
     # ---- now and then
 

@@ -27,9 +27,10 @@ RENEW_SHARE: Final = 0.5
 
 def newest(folders: Folders, site: ID, slot: int, whole: Whole) -> Opened:
     """Open the newest index of a collection that can be searched, or begin one. On a thread."""
+    found: Opened | None = None
     for generation, folder, schema in folders.generations(slot, site, whole.id):
-        if generation > whole.generation or not is_whole(folder):
-            remove(folder)  # of rows that were restored since, or not finished
+        if found is not None or generation > whole.generation or not is_whole(folder):
+            remove(folder)  # older, of rows that were restored since, or not finished
             continue
         try:
             index = Index.open(engine_of(folder), schema)
@@ -37,21 +38,24 @@ def newest(folders: Folders, site: ID, slot: int, whole: Whole) -> Opened:
             logger.warning("the index %s is made anew: %s", folder.name, why)
             remove(folder)
             continue
-        return Opened(site, slot, whole, index, generation, schema)
+        found = Opened(site, slot, whole, index, generation, schema)
+    if found is not None:
+        return found
     index = begun(folders, site, slot, whole)
     return Opened(site, slot, whole, index, whole.generation, whole.schema)
 
 
 def begun(folders: Folders, site: ID, slot: int, whole: Whole) -> Index:
     """Begin an index of a collection from nothing. On a thread."""
-    folder = folders.of(slot, site, whole.id, whole.generation)
+    folder = folders.fresh(slot, site, whole.id, whole.generation)
     begin(folder, whole.schema)
     return Index.open(engine_of(folder), whole.schema)
 
 
 async def renew(opened: Opened, folders: Folders, writers: Writers, read: Read) -> None:
-    """Make the index of a new schema beside the one that is searched, and change over when it has
-    all that the other has; where that is not wanted any more, nothing is left of it."""
+    """Make an index beside the one that is searched, of a new schema or because that one is spoilt,
+    and change over when it has all that the other has; where that is not wanted any more, nothing
+    is left of it."""
     whole = opened.whole
     new = partial(begun, folders, opened.site, opened.slot, whole)
     left = index = await writers.in_thread(new)
@@ -67,12 +71,14 @@ async def renew(opened: Opened, folders: Folders, writers: Writers, read: Read) 
 async def _is_filled(
     index: Index, opened: Opened, whole: Whole, writers: Writers, read: Read
 ) -> bool:
-    """Bring a new index to where the one that is searched is; tell whether it is still wanted."""
-    while index.checkpoint < max(opened.wanted, opened.index.checkpoint):
+    """Bring a new index to where the one that is searched is, and all documents are that can be
+    read; tell whether it is still wanted."""
+    last: int | None = None
+    while last is None or index.checkpoint < max(last, opened.target):
         began = machine.monotonic()
         try:
             async with writers.turn(index):
-                await follow(index, read, writers.in_thread)
+                last = await follow(index, read, writers.in_thread)
         except Removed:
             opened.is_stale = True
             return False

@@ -67,6 +67,9 @@ class Opened:
         self.is_stale = False
         """Whether what is said of the collection may have changed since it was read."""
         self.is_closed = False
+        self.is_spoilt = False
+        """Whether the index cannot be followed or fully searched any more: another one is made, and
+        takes its place; until then it answers what it can."""
         self.following: asyncio.Task[None] | None = None
         self.renewing: asyncio.Task[None] | None = None
         self.is_settled = False
@@ -121,7 +124,17 @@ class Opened:
     @property
     def behind(self) -> int:
         """How many changes the index has not yet and is to get, at most."""
-        return max(0, self.wanted - self.index.checkpoint)
+        return 0 if self.is_spoilt else max(0, self.wanted - self.index.checkpoint)
+
+    @property
+    def target(self) -> int:
+        """Which change an index has to have that takes the place of this one."""
+        return self.wanted if self.is_spoilt else max(self.wanted, self.index.checkpoint)
+
+    def spoil(self) -> None:
+        """Give the index up. What it was said to be behind of may be of another history."""
+        self.is_spoilt = self.is_stale = True
+        self.wanted = 0
 
     async def wait_for(self, change: int, deadline: float) -> bool:
         """Return whether the index has a change by a deadline (monotonic seconds)."""
@@ -182,7 +195,7 @@ class Opened:
         large for its writes to wait, and what that cost the last time was long ago."""
         now = machine.monotonic()
         return (
-            not (self.is_settled or self.behind or self.is_closed)
+            not (self.is_settled or self.behind or self.is_closed or self.is_spoilt)
             and now - self._committed_at >= QUIET_S
             and now >= self.compact_after
             and self.index.documents <= COMPACT_MAX
@@ -200,6 +213,7 @@ class Opened:
         """Search in another index from now on; return the one before."""
         before, self.index, self.generation = self.index, index, generation
         self.schema = schema
+        self.is_spoilt = False
         self.is_settled = False
         self._fitting.clear()
         self._fit()

@@ -35,6 +35,10 @@ class Rows:
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
 
+    def now_s(self) -> float:
+        """Return the instant by the machine's clock, in seconds since 1970."""
+        return self._runtime.clock.now_us() / 1e6
+
     async def named(self, site: ID, name: str) -> Whole:
         """Return a collection by its name or an alias; that of a projection is made when somebody
         searches it first. Raises NotFound, and Overloaded until a projection has brought all that

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from itertools import groupby
 from typing import Final
 
@@ -55,7 +56,7 @@ async def sweep(
 ) -> None:
     """Take away the indexes of collections that were removed and of sites that are not here any
     more, and those of processes that are gone. `drop` takes away that of a collection."""
-    await in_thread(folders.sweep)
+    await in_thread(partial(folders.sweep, rows.now_s()))
     # Folders first: one that is begun after this is not of what was gone before it.
     by_site = groupby(await in_thread(folders.collections), key=lambda one: one[:2])
     for (site, slot), found in by_site:

@@ -13,9 +13,9 @@ from hansa.platform.search.indexes import Indexes
 
 class IndexState(Struct):
     """The index of a collection in the process that answers: ``closed`` until somebody searches,
-    ``behind`` while it has changes to take, ``renewing`` while one of another generation is made
-    beside it. `change` is the last one that it has, `revision` what it knows of the collection's
-    settings; `documents` is how many a search can find. All three are 0 where it is closed."""
+    ``behind`` while it has changes to take, ``renewing`` while another one is made beside it.
+    `change` is the last one that it has, `revision` what it knows of the collection's settings;
+    `documents` is how many a search can find. All three are 0 where it is closed."""
 
     state: Literal["closed", "behind", "renewing", "current"]
     documents: int
@@ -52,7 +52,7 @@ async def get_index(ctx: Context, name: str) -> IndexState:
     behind = opened.index.checkpoint < found.last_change
     state: Literal["renewing", "behind", "current"] = "behind" if behind else "current"
     return IndexState(
-        "renewing" if opened.generation != found.generation else state,
+        "renewing" if opened.is_spoilt or opened.generation != found.generation else state,
         opened.index.documents, opened.index.checkpoint, found.last_change, opened.generation,
         opened.whole.revision,
     )  # fmt: skip
