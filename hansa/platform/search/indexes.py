@@ -280,6 +280,7 @@ class Indexes:
         opened = self._opened.get((event.site, said.id))
         if opened is not None:
             opened.is_stale = True
+            self._forget_names(opened)  # searches ask anew, however long the index has to write
             self._look_after(opened)
         elif (event.site, said.id) in self._opening:
             self._missed.add((event.site, said.id))

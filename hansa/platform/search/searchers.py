@@ -52,24 +52,23 @@ class Searchers:
     ) -> Found:
         """Do the work of a search in a collection of so many documents."""
         large = documents > SMALL and is_large(request)
-        began = time.perf_counter()
-        ended = 0.0
+        took_s = 0.0
+
+        def timed() -> Found:
+            nonlocal took_s
+            began = time.thread_time()  # to wait for a core or a lock says nothing of the search
+            try:
+                return work()
+            finally:
+                took_s = time.thread_time() - began
+
         try:
             if not (large or self.are_slow(collection) or documents > INLINE_MAX):
-                return work()
-
-            def timed() -> Found:
-                nonlocal began, ended
-                began = time.perf_counter()  # waiting for a thread says nothing of the search
-                try:
-                    return work()
-                finally:
-                    ended = time.perf_counter()
-
+                return timed()
             return await asyncio.get_running_loop().run_in_executor(self._threads, timed)
         finally:
             if not large:  # of these it is known beforehand
-                self._pace.note(collection, (ended or time.perf_counter()) - began)
+                self._pace.note(collection, took_s)
 
     def stop(self) -> None:
         """Wait for the searches under way."""

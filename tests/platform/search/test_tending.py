@@ -234,6 +234,36 @@ async def test_nothing_is_left_of_an_index_that_was_being_made_of_what_is_gone(
     assert "cannot keep up" not in caplog.text
 
 
+async def test_who_may_not_search_any_more_waits_for_no_writer(cell: TestCell) -> None:
+    site = await cell.site()
+    form = api.CollectionForm(SCHEMA, open_filter="")
+    await site.call(api.put_collection, name="fleet", body=form)
+    change = await put(site, "cog")
+    assert await ids(site, "cog", change=change) == ["cog"]
+    indexes = indexes_of(cell)
+    opened = await indexes.find(site.id, "fleet")
+    async with indexes._writers.turn(opened.index):
+        await put(site, "hulk")
+        await cell.until(is_so(lambda: opened.following is not None))
+        await site.call(api.put_collection, name="fleet", body=api.CollectionForm(SCHEMA))
+
+        async def is_closed_to_visitors() -> bool:
+            return not (await indexes.find(site.id, "fleet")).is_open
+
+        await cell.until(is_closed_to_visitors)
+        await site.call(api.remove_collection, name="fleet")
+
+        async def is_unknown() -> bool:
+            try:
+                await ids(site, "cog")
+            except Problem as problem:
+                return problem.slug == "unknown-collection"
+            return False
+
+        await cell.until(is_unknown)
+        assert opened.following is not None
+
+
 def test_what_was_begun_while_indexes_are_closed_ends(place: Place) -> None:
     async def run() -> None:
         async with TestCell(search, place=place) as cell:
