@@ -83,7 +83,11 @@ async def _rest(cell: Cell) -> str:
     assert cell.provider is not None
     end = time.monotonic() + REST_S
     while True:
-        await cell.runtime.dispatcher.rest()
+        try:
+            async with asyncio.timeout(max(end - time.monotonic(), 1.0)):
+                await cell.runtime.dispatcher.rest()
+        except TimeoutError:
+            return f"deliveries are not at rest after {REST_S:g} s"
         still = [
             f"{count} open {what}"
             for what, statement in _OPEN.items()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,12 @@ _FOLLOWED = "follow:home/book.*"
 class HeldWorker(Worker):
     """A thread whose errands wait while the test holds them."""
 
-    held: list[tuple[Callable[[], Any], Done]] | None = None
+    held: list[Callable[[], None]] | None = None
 
     def post(self, errand: Callable[[], Any], done: Done) -> None:
         """See `Worker`."""
         if self.held is not None and self._name == "hansa-sqlite-writer":
-            self.held.append((errand, done))
+            self.held.append(partial(super().post, errand, done))
         else:
             super().post(errand, done)
 
@@ -53,7 +54,7 @@ def test_who_waits_for_rest_does_not_spin(tmp_path: Path) -> None:
         storage = Counted(tmp_path / "cell.db", workers=HeldWorker)
         async with opened(storage, ledger) as cell:
             await cell.runtime.do(L.step, OWNER, {"body": Step("a")})
-            held: list[tuple[Callable[[], Any], Done]] = []
+            held: list[Callable[[], None]] = []
             HeldWorker.held = held
             rest = asyncio.create_task(cell.runtime.dispatcher.rest())
             for _ in range(TURNS):
@@ -62,8 +63,8 @@ def test_who_waits_for_rest_does_not_spin(tmp_path: Path) -> None:
             assert not rest.done()
             assert storage.looks < TURNS / 4
             HeldWorker.held = None
-            for errand, done in held:
-                done(errand(), None)
+            for post in held:
+                post()
             await rest
 
     asyncio.run(go())
