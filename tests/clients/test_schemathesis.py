@@ -63,6 +63,7 @@ def things(url: str, key: str, operator: str) -> dict[str, str]:
     letter = {"to": ["ann@example.org"], "subject": "Hello", "text": "There"}
     endpoint = ask(url, key, "/webhooks/endpoints", {"url": "https://hooks.invalid/"})
     return {
+        "query": collect(url, key),
         "own": own["id"],
         "position": headers["Hansa-Position"],
         "site": ask(url, operator, "/sites", {"name": "victim"})["id"],
@@ -75,6 +76,25 @@ def things(url: str, key: str, operator: str) -> dict[str, str]:
         "message": ask(url, key, "/mail/messages", letter)["id"],
         "blob": ask(url, key, "/files?name=cat.gif", FILE, "PUT")["id"],
     }
+
+
+def collect(url: str, key: str) -> str:
+    """Make a collection with one of everything that a path can name in it; schemathesis.toml and
+    schemathesis_hooks.py know the names. Return that of a search which found something."""
+    at = "/search/collections/recipes"
+    fields = [{"name": "title", "type": "text"}, {"name": "cuisine", "type": "keyword"}]
+    rule = {"id": "first", "q": "stew", "pin": [{"id": "labskaus", "place": 1}]}
+    for path, body in (
+        (at, {"schema": {"fields": fields}, "open_filter": ""}),
+        (f"{at}/documents/labskaus", {"title": "Labskaus", "cuisine": "hanseatic"}),
+        (f"{at}/rules/first", rule),
+        (f"{at}/synonyms/stew", {"id": "stew", "words": ["stew", "ragout"]}),
+        ("/search/aliases/dishes", {"collection": "recipes"}),
+        ("/search/collections/spare", {"schema": {"fields": fields}}),
+    ):
+        ask(url, key, path, body, "PUT")
+    found = ask(url, key, f"{at}/search", {"q": "labskaus", "change": 1})
+    return str(found["query_id"])
 
 
 def test_it_finds_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hansa.kernel.structs import Struct
 from hansa.platform.search import search as service
 from hansa.platform.search.access import filter_for, may_see_words
 from hansa.platform.search.api.collections import READ as READ_COLLECTIONS
+from hansa.platform.search.api.collections import Name
 from hansa.platform.search.filters import Filter
 from hansa.platform.search.fusing import fused
 from hansa.platform.search.indexes import Indexes
@@ -39,17 +40,20 @@ Text = Annotated[str, Meta(max_length=Q_LETTERS_MAX)]
 Names = Annotated[str, Meta(max_length=1_000)]
 
 
-class OneSearch(SearchRequest):
-    """A search in a collection, among several."""
+class OneSearch(SearchRequest, kw_only=True):
+    """A search in a collection, by its name or an alias, among several."""
 
-    collection: Annotated[str, Meta(max_length=63)] = ""
+    collection: Name
 
 
 class SeveralSearches(Struct):
     """Several searches. `merge` gives one list of hits as well, by reciprocal rank fusion (Cormack,
     Clarke and Buettcher 2009), with at most `per_page` of them."""
 
-    searches: Annotated[tuple[OneSearch, ...], Meta(min_length=1, max_length=SEARCHES_MAX)]
+    searches: Annotated[
+        tuple[OneSearch, ...],
+        Meta(min_length=1, max_length=SEARCHES_MAX, examples=[[{"collection": "products"}]]),
+    ]
     merge: bool = False
     per_page: Annotated[int, Meta(ge=1, le=MERGED_MAX)] = 10
 
