@@ -1,6 +1,7 @@
 """Access: what of a collection somebody may find. Pure.
 
-What must never happen here: a search without the filter that its key carries.
+What must never happen here: a search without the filter that its key carries, or a refusal by which
+a visitor tells a collection that is closed from one that is not there.
 """
 
 from functools import lru_cache
@@ -8,7 +9,7 @@ from typing import Final
 
 from hansa.kernel import codec
 from hansa.kernel.caller import Principal
-from hansa.kernel.problems import Denied, Unauthenticated
+from hansa.kernel.problems import Denied, NotFound
 from hansa.kernel.structs import Struct
 from hansa.platform.search import filters
 from hansa.platform.search.filters import Filter
@@ -35,9 +36,8 @@ def filter_for(
     principal: Principal, names: tuple[str, ...], open_filter: Filter | None, *, is_open: bool
 ) -> Filter | None:
     """Return the filter that a search always has, None for none; `names` are what the collection is
-    called here. Raises
-    Unauthenticated for a visitor where the collection is not open, and Denied for a key that may
-    not search it."""
+    called here, first as it was asked for. Raises NotFound for a visitor where the collection is
+    not open, as where there is none, and Denied for a key that may not search it."""
     if principal.grant:
         collections, filter = _read(principal.grant)
         if collections.isdisjoint(names):
@@ -48,7 +48,11 @@ def filter_for(
     if is_open:
         return open_filter
     if principal.kind == "public":
-        raise Unauthenticated(f"Send a key with the permission {READ}, or a scoped key.")
+        raise NotFound(
+            f"No collection {names[0][:64]} is open to visitors here. If there is one, searching it"
+            f" takes a key with the permission {READ}, or a scoped key.",
+            slug="unknown-collection",
+        )
     raise Denied(f"It takes the permission {READ}, or a scoped key.")
 
 

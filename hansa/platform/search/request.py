@@ -49,7 +49,8 @@ class SearchRequest(Struct):
     - `highlight`: fields whose found words are marked; `fields`: what of a document is given back,
       all of it when empty.
     - `rules`: whether curation rules apply.
-    - `change`: the number of a change that the answer has to have seen, as putting documents told.
+    - `change`: the number of a change that the answer has to have seen, as putting documents told;
+      one that nothing has yet is refused, and is not waited for.
     - `explain`: why each hit ranks where it does; for who may read the settings.
     - `analytics`: whether it counts as a search that a visitor made.
     """

@@ -5,9 +5,10 @@ import pytest
 
 from hansa.assembly import OPERATOR
 from hansa.kernel.caller import Caller
-from hansa.kernel.problems import Denied, Unauthenticated
+from hansa.kernel.problems import Denied, NotFound, Problem, Unauthenticated
 from hansa.kernel.service import Service
 from hansa.platform.search import api, search
+from hansa.platform.search.indexes import Indexes
 from hansa.platform.sites.api import NewKey, create_key, revoke_key
 from hansa.testing import TestCell, TestSite
 from hansa.testing.cell import TestCaller
@@ -82,7 +83,7 @@ async def test_visitors_find_what_is_open(cell: TestCell) -> None:
     site = await cell.site()
     change = await fleet(site)
     visitor = site.visitor
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(NotFound):
         await ids(visitor)
     form = api.CollectionForm(SCHEMA, open_filter="price < 1000")
     await site.call(api.put_collection, name="fleet", body=form)
@@ -90,8 +91,51 @@ async def test_visitors_find_what_is_open(cell: TestCell) -> None:
         try:
             assert await ids(visitor, change=change) == ["barge", "cog"]
             break
-        except Unauthenticated:  # this process has not yet read what is said of it now
+        except NotFound:  # this process has not yet read what is said of it now
             continue
+
+
+async def test_what_is_closed_is_as_if_it_were_not_there(cell: TestCell) -> None:
+    """Neither by the answer nor by an index that is made for it does a visitor learn of it."""
+    site = await cell.site()
+    await fleet(site)
+    await site.call(api.put_alias, name="boats", body=api.Target("fleet"))
+    indexes = cell.runtime.resources[Indexes]
+    told: set[str] = set()
+    for name in ("fleet", "boats", "none!"):
+        for operation, more in (
+            (api.search_collection, {"body": api.SearchRequest("cog", change=10**9)}),
+            (api.search_by_address, {"q": "cog", "filter": "kind = ship"}),
+            (api.suggest, {"q": "co"}),
+        ):
+            with pytest.raises(NotFound) as refused:
+                await site.visitor.call(operation, name=name, **more)
+            told.add(msgspec.json.encode(refused.value.document()).decode().replace(name, "NAME"))
+    assert len(told) == 1, told
+    assert indexes.peek(site.id, "fleet") is None
+    other = await holder(cell, site, "fleet")
+    told.clear()
+    await site.call(api.put_collection, name="other", body=api.CollectionForm(SCHEMA))
+    for name in ("other", "none!"):
+        with pytest.raises(Denied) as denied:
+            await ids(other, name=name)
+        told.add(str(denied.value.document()))
+    assert len(told) == 1, told
+
+
+async def test_a_change_that_nothing_has_is_not_waited_for(cell: TestCell) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    form = api.CollectionForm(SCHEMA, open_filter="")
+    await site.call(api.put_collection, name="fleet", body=form)
+    assert change < 90, "the number is not in the words of the problem"
+    for caller in (site, site.visitor):
+        assert len(await ids(caller, change=change)) == 3
+        for wanted in (change + 1, 2**62):
+            with pytest.raises(Problem) as refused:
+                await ids(caller, change=wanted)
+            assert refused.value.slug == "unknown-change"
+            assert str(change) not in str(refused.value.document())
 
 
 async def test_a_key_ends_with_the_one_it_was_made_with(cell: TestCell) -> None:

@@ -7,14 +7,17 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from hansa.kernel import machine
+from hansa.kernel.compiler import param, select
 from hansa.kernel.context import Context
 from hansa.kernel.operation import PUBLIC
-from hansa.kernel.problems import DeadlineExceeded, Denied, Overloaded
+from hansa.kernel.problems import DeadlineExceeded, Denied, Overloaded, Unprocessable
 from hansa.kernel.structs import Struct
 from hansa.platform.search import search as service
-from hansa.platform.search.access import filter_for, may_see_words
+from hansa.platform.search import tables
+from hansa.platform.search.access import READ, filter_for, may_see_words
 from hansa.platform.search.api.collections import READ as READ_COLLECTIONS
-from hansa.platform.search.api.collections import Name
+from hansa.platform.search.api.collections import Name, whole_of
+from hansa.platform.search.api.projecting import projection_of
 from hansa.platform.search.filters import Filter
 from hansa.platform.search.fusing import fused
 from hansa.platform.search.indexes import Indexes
@@ -35,6 +38,9 @@ SEARCHES_MAX: Final = 20
 MERGED_MAX: Final = 100
 CHANGE_WAIT_S: Final = 2.0
 """How long a search waits for a change that it has to have seen."""
+
+_c = tables.collections.c
+_last_change = select(_c.last_change).where(_c.id == param("id"), _c.state == "active")
 
 Text = Annotated[str, Meta(max_length=Q_LETTERS_MAX)]
 Names = Annotated[str, Meta(max_length=1_000)]
@@ -144,10 +150,45 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 async def _of(ctx: Context, name: str) -> tuple[Opened, Filter | None]:
+    """Return a collection with the filter that the caller's searches in it always have."""
     indexes = ctx.get(Indexes)
-    opened = indexes.peek(ctx.site, name) or await indexes.find(ctx.site, name)
+    opened = indexes.peek(ctx.site, name)
+    if opened is None:
+        await _admit(ctx, name)
+        opened = await indexes.find(ctx.site, name)
     names = (name, opened.whole.name)
     return opened, filter_for(ctx.principal, names, opened.open_filter, is_open=opened.is_open)
+
+
+async def _admit(ctx: Context, name: str) -> None:
+    """Refuse who may not search a collection before anything is done for them that takes longer
+    where there is one. Raises NotFound and Denied."""
+    if ctx.principal.allows(READ):
+        return
+    whole, projected = await whole_of(ctx, name), projection_of(name)
+    names = (name,) if whole is None else (name, whole.name)
+    said = projected if whole is None else whole
+    is_open = said is not None and said.open_filter is not None
+    filter_for(ctx.principal, names, None, is_open=is_open)
+
+
+async def _see(ctx: Context, opened: Opened, change: int) -> None:
+    """Wait until an index has a change. Raises Unprocessable at once where no change has such a
+    number, and Overloaded where it takes long."""
+    if change > opened.wanted:
+        last = await ctx.db.value(_last_change, int, id=opened.whole.id)
+        if last is None or change > last:
+            raise Unprocessable(
+                "No change of this collection has such a number yet; send one that putting or"
+                " deleting documents answered.",
+                slug="unknown-change",
+            )
+    deadline = min(ctx.run.deadline, machine.monotonic() + CHANGE_WAIT_S)
+    if not await opened.wait_for(change, deadline):
+        raise Overloaded(
+            "The index has not come to this change yet; ask again.",
+            slug="index-behind", retry_after_s=1,
+        )  # fmt: skip
 
 
 async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
@@ -156,12 +197,7 @@ async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
     if request.explain and not ctx.principal.allows(READ_COLLECTIONS):
         raise Denied(f"It takes the permission {READ_COLLECTIONS} to see why.")
     if request.change > opened.index.checkpoint:
-        deadline = min(ctx.run.deadline, machine.monotonic() + CHANGE_WAIT_S)
-        if not await opened.wait_for(request.change, deadline):
-            raise Overloaded(
-                f"The index is at change {opened.index.checkpoint}, not yet at {request.change}.",
-                slug="index-behind", retry_after_s=1,
-            )  # fmt: skip
+        await _see(ctx, opened, request.change)
     began = time.perf_counter_ns()
     found = await ctx.get(Indexes).search(opened, request, always)
     query_id = ""
