@@ -18,6 +18,8 @@ class Principal:
     `id` names it in the log, `home` is the site that it belongs to (or the platform), and
     `permissions` are exact names (``commerce.products:write``) or wildcards: ``commerce.*``, ``*``.
     `grant` is what its bearer was signed with beside that, for the service that signed it.
+    `address` is where somebody without a key of their own comes from (of IPv6 the network of 64
+    bits), "" where that cannot be known; it is in no row and in no log.
     """
 
     id: str
@@ -25,6 +27,12 @@ class Principal:
     kind: Literal["key", "public", "system"]
     home: str
     grant: str = ""
+    address: str = field(default="", compare=False, repr=False)
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether it has no key, or one that a site hands out to whoever comes."""
+        return self.kind == "public" or bool(self.grant)
 
     @property
     def is_engineer(self) -> bool:

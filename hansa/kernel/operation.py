@@ -70,17 +70,20 @@ class Operation(Generic[P, R]):
     parameters: tuple[Parameter, ...] = ()
     returns: Any = None
     deprecated: str = ""
+    worth: Callable[..., int] | None = None
 
     id: str = field(init=False)
     """The operation's name in the whole catalog, ``commerce.get_product``."""
     serial_names: tuple[str, ...] = field(init=False)
     """The names of the arguments that `serial_by` takes."""
+    worth_names: tuple[str, ...] = field(init=False)
+    """The names of the arguments that `worth` takes."""
 
     def __post_init__(self) -> None:
-        """Name it, and look at what orders its calls."""
+        """Name it, and look at what orders its calls and what they are worth."""
         self.id = f"{self.service}.{self.name}"
-        asks = self.serial_by
-        self.serial_names = tuple(inspect.signature(asks).parameters) if asks else ()
+        self.serial_names = _names(self.serial_by)
+        self.worth_names = _names(self.worth)
 
     def prepare(self, fn: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """Declare what runs before the transaction; its value arrives as argument `prepared`."""
@@ -100,6 +103,10 @@ class Operation(Generic[P, R]):
         For handlers of the same service that share a step; across services use `ctx.call`.
         """
         return self.fn(context, *args, **kwargs)
+
+
+def _names(asks: Callable[..., Any] | None) -> tuple[str, ...]:
+    return tuple(inspect.signature(asks).parameters) if asks else ()
 
 
 Handler = Callable[Concatenate[C, P], Awaitable[R]]

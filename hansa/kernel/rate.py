@@ -47,8 +47,9 @@ class Meter:
         """How many names are remembered, those in both tables twice."""
         return len(self._young) + len(self._old)
 
-    def take(self, name: str, rate: Rate, now: float) -> float:
-        """Count a request at `now` if there is room for it. Return what is left afterwards, in
+    def take(self, name: str, rate: Rate, now: float, count: int = 1) -> float:
+        """Count a request at `now` if there is room for it, or one that is worth `count` of them,
+        of which no more than a full bucket holds are counted. Return what is left afterwards, in
         seconds' worth of the rate: times `per_s` it is how many more may come at once. Below 0
         there was no room and nothing is counted; so many seconds from now there will be."""
         full_at = self._young.get(name)
@@ -58,15 +59,18 @@ class Meter:
         if full_at < now:
             full_at = now
         per_s = rate.per_s
-        room = (rate.burst - 1) / per_s - full_at + now
+        if count > rate.burst:
+            count = rate.burst
+        room = (rate.burst - count) / per_s - full_at + now
         if room >= 0.0:
-            self._young[name] = full_at + 1.0 / per_s
+            self._young[name] = full_at + count / per_s
             if is_old and len(self._young) >= self._half:
                 self._old = self._young
                 self._young = {}
         return room
 
-    def give_back(self, name: str, rate: Rate) -> None:
+    def give_back(self, name: str, rate: Rate, count: int = 1) -> None:
         """Undo the last `take` of a name that counted."""
         names = self._young if name in self._young else self._old
-        names[name] -= 1.0 / rate.per_s
+        if name in names:
+            names[name] -= min(count, rate.burst) / rate.per_s

@@ -27,6 +27,8 @@ class SiteLimits(Struct, dict=True):
     at_once: Annotated[int, Meta(ge=1, le=100_000)] = 1536
     """Requests under way in one process. More than half of what a process takes is never to be
     had (`http.limits.Limits`)."""
+    reads: Rate = Rate(100, 1_000)
+    """Of what visitors without a key read, by the address that they come from."""
 
     @cached_property
     def policy_of_key(self) -> str:
@@ -42,6 +44,11 @@ class SiteLimits(Struct, dict=True):
     def policy_of_address(self) -> str:
         """The quota policy that holds for what a visitor writes."""
         return told("address", self.address)
+
+    @cached_property
+    def policy_of_reads(self) -> str:
+        """The quota policy that holds for what a visitor reads."""
+        return told("address", self.reads)
 
     @cached_property
     def policy_of_site(self) -> str:

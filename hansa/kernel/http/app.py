@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -216,9 +217,9 @@ class HttpApp:
                 segment.site = site
                 segment.principal = caller.principal.id
             self.load.admit(Priority.VITAL if vital else endpoint.priority, site)
-            writes_as_visitor = not endpoint.reads and caller.principal.kind == "public"
-            address = self.proxies.address_of(request) if writes_as_visitor else ""
-            self.quotas.take(caller, address, started, told)
+            if caller.principal.is_stranger and (address := self.proxies.address_of(request)):
+                caller = replace(caller, principal=replace(caller.principal, address=address))
+            self.quotas.take(caller, started, told, reads=endpoint.reads)
             if operation.needs is not PUBLIC:  # who may not learns no names and sends no bodies
                 admit(operation, caller.principal)
             arguments = endpoint.binding.arguments(values, request.query)
@@ -230,6 +231,10 @@ class HttpApp:
                     gate.hold(size)
                     held = size
                 body = await self._body(endpoint, request, arguments)
+                if operation.worth is not None:
+                    asked = {name: arguments[name] for name in operation.worth_names}
+                    if (more := operation.worth(**asked) - 1) > 0:
+                        self.quotas.add(caller, started, told, reads=endpoint.reads, more=more)
                 key = None if endpoint.reads else self._key(request)
                 if key is not None:
                     digest = _digest(request, body)

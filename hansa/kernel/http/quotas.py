@@ -25,22 +25,31 @@ POLICY = "ratelimit-policy"
 class Quotas:
     """What the callers of a process have used of their rates."""
 
-    __slots__ = ("_addresses", "_keys", "_sites")
+    __slots__ = ("_addresses", "_keys", "_readers", "_sites")
 
     def __init__(self) -> None:
         self._sites = Meter()
         self._keys = Meter()
         self._addresses = Meter()
+        self._readers = Meter()
 
-    def take(self, caller: Caller, address: str, now: float, headers: list[Header]) -> None:
-        """Count a request at `now` (monotonic seconds) and add what its answer tells; `address` is
-        that of a visitor who writes, else "". Raises TooMany, and then has counted nothing."""
+    def take(
+        self,
+        caller: Caller,
+        now: float,
+        headers: list[Header],
+        *,
+        reads: bool = False,
+        count: int = 1,
+    ) -> None:
+        """Count a request at `now` (monotonic seconds) as `count` and add what its answer tells;
+        `reads` is whether it only reads. Raises TooMany, and then has counted nothing."""
         principal, limits = caller.principal, caller.limits
         if principal.kind == "public":
-            self._take_public(caller, address, now, headers)
+            self._take_public(caller, now, headers, reads, count)
             return
         key, rate = principal.id, limits.key
-        room = self._keys.take(key, rate, now)
+        room = self._keys.take(key, rate, now, count)
         if principal.home == PLATFORM:
             if room < 0.0:
                 raise _refusal("key", limits.policy_of_operator, room, headers)
@@ -51,9 +60,9 @@ class Quotas:
         if room < 0.0:
             raise _refusal("key", limits.policy_of_key, room, headers)
         whole = limits.site
-        site_room = self._sites.take(caller.site, whole, now)
+        site_room = self._sites.take(caller.site, whole, now, count)
         if site_room < 0.0:
-            self._keys.give_back(key, rate)
+            self._keys.give_back(key, rate, count)
             raise _refusal("site", limits.policy_of_key, site_room, headers)
         if is_worth_telling(rate, room) or is_worth_telling(whole, site_room):
             headers.append((POLICY, limits.policy_of_key))
@@ -61,20 +70,53 @@ class Quotas:
                 (FIELD, f"{_left('key', rate, room)}, {_left('site', whole, site_room)}")
             )
 
-    def _take_public(self, caller: Caller, address: str, now: float, headers: list[Header]) -> None:
+    def add(
+        self, caller: Caller, now: float, headers: list[Header], *, reads: bool, more: int
+    ) -> None:
+        """Count `more` for a request that `take` has counted as one, once it is known what it asks
+        for. Raises TooMany, and then it has not been counted at all."""
+        headers[:] = [one for one in headers if one[0] not in (FIELD, POLICY)]
+        try:
+            self.take(caller, now, headers, reads=reads, count=more)
+        except TooMany:
+            self._give_back(caller, reads)
+            raise
+
+    def _give_back(self, caller: Caller, reads: bool) -> None:
+        """Undo what `take` counted for a request as one."""
+        principal, limits = caller.principal, caller.limits
+        if principal.kind != "public":
+            self._keys.give_back(principal.id, limits.key)
+        elif principal.address:
+            meter, rate, _ = self._of_address(caller, reads)
+            meter.give_back(f"{caller.site} {principal.address}", rate)
+        if principal.kind == "public" or principal.home != PLATFORM:
+            self._sites.give_back(caller.site, limits.site)
+
+    def _of_address(self, caller: Caller, reads: bool) -> tuple[Meter, Rate, str]:
+        """Return where a visitor's requests are counted by address, at which rate, and what is told
+        of it."""
         limits = caller.limits
-        whole, rate = limits.site, limits.address
+        if reads:
+            return self._readers, limits.reads, limits.policy_of_reads
+        return self._addresses, limits.address, limits.policy_of_address
+
+    def _take_public(
+        self, caller: Caller, now: float, headers: list[Header], reads: bool, count: int
+    ) -> None:
+        limits, address = caller.limits, caller.principal.address
+        meter, rate, policy = self._of_address(caller, reads)
         name = f"{caller.site} {address}" if address else ""
-        room = self._addresses.take(name, rate, now) if name else 0.0
+        room = meter.take(name, rate, now, count) if name else 0.0
         if room < 0.0:
-            raise _refusal("address", limits.policy_of_address, room, headers)
-        site_room = self._sites.take(caller.site, whole, now)
+            raise _refusal("address", policy, room, headers)
+        site_room = self._sites.take(caller.site, limits.site, now, count)
         if site_room < 0.0:
             if name:
-                self._addresses.give_back(name, rate)
+                meter.give_back(name, rate, count)
             raise _refusal("site", limits.policy_of_site, site_room, headers)
         if name and is_worth_telling(rate, room):
-            headers.append((POLICY, limits.policy_of_address))
+            headers.append((POLICY, policy))
             headers.append((FIELD, _left("address", rate, room)))
 
 

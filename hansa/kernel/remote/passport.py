@@ -35,10 +35,13 @@ class Passport(Struct, omit_defaults=True):
     inside: bool
     until_us: int
     grant: str = ""
+    address: str = ""
 
     def principal(self) -> Principal:
         """Return who calls."""
-        return Principal(self.id, frozenset(self.permissions), self.kind, self.home, self.grant)
+        return Principal(
+            self.id, frozenset(self.permissions), self.kind, self.home, self.grant, self.address
+        )
 
 
 class PassportRefused(Exception):
@@ -66,7 +69,7 @@ class Seal:
         passport = Passport(
             site, principal.id, tuple(sorted(principal.permissions)), principal.kind,
             principal.home, operation, inside, now_us + int(GOOD_S * 1_000_000),
-            principal.grant,
+            principal.grant, principal.address,
         )  # fmt: skip
         body = urlsafe_b64encode(msgspec.json.encode(passport))
         return f"{body.decode()}.{self._mac(self._keys[0], body)}"

@@ -79,6 +79,7 @@ class AsgiClient:
             "path": path.decode("latin-1"),
             "raw_path": path,
             "query_string": query,
+            "client": ["127.0.0.1", 4711],  # a proxy, so X-Forwarded-For is believed
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in pairs],
         }
         await self.face(scope, receive, send)

@@ -20,15 +20,15 @@ from hansa.kernel.storage import PLATFORM
 from tests.kernel.http.backend import EchoBackend
 from tests.kernel.http.client import AsgiClient
 
-LIMITS = SiteLimits(Rate(10, 5), Rate(2, 4), Rate(1, 2))
+LIMITS = SiteLimits(Rate(10, 5), Rate(2, 4), Rate(1, 2), reads=Rate(1, 3))
 
 
 def keyed(key: str, site: str = "site_1") -> Caller:
     return Caller(site, Principal(key, frozenset(), "key", site), LIMITS)
 
 
-def visitor(site: str = "site_1") -> Caller:
-    return Caller(site, PUBLIC_PRINCIPAL, LIMITS)
+def visitor(site: str = "site_1", address: str = "") -> Caller:
+    return Caller(site, replace(PUBLIC_PRINCIPAL, address=address), LIMITS)
 
 
 def operator(site: str) -> Caller:
@@ -42,14 +42,17 @@ class Counter:
     quotas: Quotas = field(default_factory=Quotas)
     now: float = 100.0
 
-    def take(self, caller: Caller, address: str = "") -> dict[str, str]:
+    def take(self, caller: Caller, *, reads: bool = False, more: int = 0) -> dict[str, str]:
         headers: list[Header] = []
-        self.quotas.take(caller, address, self.now, headers)
+        self.quotas.take(caller, self.now, headers, reads=reads)
+        if more:
+            self.quotas.add(caller, self.now, headers, reads=reads, more=more)
+        assert len(dict(headers)) == len(headers), "told twice"
         return dict(headers)
 
-    def refused(self, caller: Caller, address: str = "") -> TooMany:
+    def refused(self, caller: Caller, *, reads: bool = False, more: int = 0) -> TooMany:
         with pytest.raises(TooMany) as refusal:
-            self.take(caller, address)
+            self.take(caller, reads=reads, more=more)
         return refusal.value
 
 
@@ -103,19 +106,56 @@ def test_a_visitor_learns_nothing_of_the_site_before_it_is_used_up() -> None:
         assert counter.take(visitor()) == {}
     headers: list[Header] = []
     with pytest.raises(TooMany):
-        counter.quotas.take(visitor(), "", counter.now, headers)
+        counter.quotas.take(visitor(), counter.now, headers)
     assert dict(headers) == {"ratelimit-policy": '"site";q=5;w=1', "ratelimit": '"site";r=0;t=1'}
 
 
 def test_what_visitors_write_counts_by_address() -> None:
     counter = Counter()
     for left in (1, 0):
-        told = counter.take(visitor(), "192.0.2.1")
+        told = counter.take(visitor(address="192.0.2.1"))
         assert told["ratelimit"].startswith(f'"address";r={left}')
-    assert counter.refused(visitor(), "192.0.2.1").more == {"violated-policies": ["address"]}
-    counter.take(visitor(), "192.0.2.2")
-    counter.take(visitor("site_2"), "192.0.2.1")
-    counter.take(visitor())  # it may still read
+    refusal = counter.refused(visitor(address="192.0.2.1"))
+    assert refusal.more == {"violated-policies": ["address"]}
+    counter.take(visitor(address="192.0.2.2"))
+    counter.take(visitor("site_2", "192.0.2.1"))
+    counter.take(visitor(address="192.0.2.1"), reads=True)
+
+
+def test_what_visitors_read_counts_by_address_too() -> None:
+    counter = Counter()
+    for left in (2, 1, 0):
+        told = counter.take(visitor(address="192.0.2.1"), reads=True)
+        assert left == 2 or told["ratelimit-policy"] == '"address";q=3;w=3'
+    refusal = counter.refused(visitor(address="192.0.2.1"), reads=True)
+    assert refusal.more == {"violated-policies": ["address"]}
+    counter.take(visitor(address="192.0.2.2"), reads=True)
+    counter.take(visitor(), reads=True)
+
+
+@pytest.mark.parametrize(
+    ("caller", "reads", "room"),
+    [
+        (visitor(address="192.0.2.1"), True, 3), (visitor(address="192.0.2.1"), False, 2),
+        (visitor(), True, 5), (keyed("key_1"), True, 4), (operator("site_1"), True, 4),
+    ],
+)  # fmt: skip
+def test_a_request_counts_as_what_it_is_worth_or_not_at_all(
+    caller: Caller, reads: bool, room: int
+) -> None:
+    """A quota has room for one that is worth all of it, and for none that is worth more."""
+    counter = Counter()
+    counter.take(caller, reads=reads)
+    for _ in range(3):
+        counter.refused(caller, reads=reads, more=room - 1)
+    if room > 2:
+        counter.take(caller, reads=reads, more=room - 2)
+    else:
+        counter.take(caller, reads=reads)
+    counter.refused(caller, reads=reads)
+    counter.now += 60.0
+    counter.take(caller, reads=reads, more=room - 1)
+    counter.refused(caller, reads=reads)
 
 
 def test_an_operator_is_bound_by_its_own_quota_alone() -> None:

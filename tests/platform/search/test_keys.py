@@ -1,5 +1,7 @@
 """Scoped keys, visitors and open filters: who finds what."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -103,11 +105,12 @@ async def test_what_is_closed_is_as_if_it_were_not_there(cell: TestCell) -> None
     indexes = cell.runtime.resources[Indexes]
     told: set[str] = set()
     for name in ("fleet", "boats", "none!"):
-        for operation, more in (
+        asked: list[tuple[Any, dict[str, Any]]] = [
             (api.search_collection, {"body": api.SearchRequest("cog", change=10**9)}),
             (api.search_by_address, {"q": "cog", "filter": "kind = ship"}),
             (api.suggest, {"q": "co"}),
-        ):
+        ]
+        for operation, more in asked:
             with pytest.raises(NotFound) as refused:
                 await site.visitor.call(operation, name=name, **more)
             told.add(msgspec.json.encode(refused.value.document()).decode().replace(name, "NAME"))

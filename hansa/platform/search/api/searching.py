@@ -114,9 +114,14 @@ async def search_by_address(
     return await run_search(ctx, name, request)
 
 
-@service.query("POST /multi", needs=PUBLIC)
+def _searches(body: SeveralSearches) -> int:
+    return len(body.searches)
+
+
+@service.query("POST /multi", needs=PUBLIC, worth=_searches)
 async def search_several(ctx: Context, body: SeveralSearches) -> SeveralFound:
-    """Search several times in one request; each as `search_collection` does."""
+    """Search several times in one request; each as `search_collection` does, and as many of those
+    it counts in the quotas."""
     results: list[Found] = []
     for one in body.searches:
         if machine.monotonic() >= ctx.run.deadline:

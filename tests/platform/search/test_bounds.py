@@ -1,0 +1,28 @@
+"""Bounds: what one visitor may ask for, by the request and by the rate."""
+
+import pytest
+
+from hansa.kernel.service import Service
+from hansa.platform.search import search
+from hansa.testing import TestCell
+from tests.platform.search.visitors import harbour
+
+
+@pytest.fixture
+def services() -> list[Service]:
+    return [search]
+
+
+async def test_what_visitors_ask_counts_by_address_and_by_the_search(cell: TestCell) -> None:
+    port = await harbour(cell, reads={"per_s": 0.01, "burst": 7})
+    one, several = "/search/collections/fleet/search", "/search/multi"
+    four = {"searches": [{"collection": "fleet", "q": "cog"}] * 4}
+    assert (await port.ask("192.0.2.1", one, {"q": "cog"})).status == 200
+    assert (await port.ask("192.0.2.1", several, four)).status == 200  # 5 of 7
+    refused = await port.ask("192.0.2.1", several, four)
+    assert (refused.status, refused.json()["violated-policies"]) == (429, ["address"])
+    assert (await port.ask("192.0.2.1", f"{one}?q=cog")).status == 200  # that cost nothing
+    told = await port.ask("192.0.2.1", "/search/collections/fleet/suggestions?q=co")
+    assert told.headers["ratelimit"].startswith('"address";r=0')
+    assert (await port.ask("192.0.2.1", one, {"q": "cog"})).status == 429
+    assert (await port.ask("192.0.2.2", several, four)).status == 200
