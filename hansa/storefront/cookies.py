@@ -19,7 +19,7 @@ FOUND_S: Final = 86_400
 """As long as search knows the query."""
 FINDS_MAX: Final = 5
 _CART: Final = re.compile(r"(cart_[0-9a-z]{10,40})(?:\.(\d{1,5}))?", re.ASCII)
-_FIND: Final = re.compile(r"([A-Za-z0-9_-]{1,120})\.(\d{1,3})\.([A-Za-z0-9_-]{1,400})", re.ASCII)
+_FIND: Final = re.compile(r"([A-Za-z0-9_-]{1,120})\.(\d{1,3})\.([A-Za-z0-9_-]{1,512})", re.ASCII)
 
 
 class Basket(Struct):

@@ -10,11 +10,12 @@ both smoothed by a beta prior.
 
 Preferences move a document by one place when it is liked twice or half as much, at most three,
 after relevance and before pins. What must never happen: that one visitor moves anything. So each
-counts once for a query and a document, however often they come; several must have clicked; and a
-document is moved only as far as it would be without any one of them.
+counts once a day for a query and a document, however often they come; several must have clicked on
+one day, as who comes again the next day is not known again; and a document is moved only as far as
+it would be without any one of them.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from math import log2
 from typing import Final
@@ -31,7 +32,8 @@ PRIOR: Final = 10.0
 VISITORS_MIN: Final = 10
 """So many visitors have clicked after a query, or nothing is learned of it."""
 CLICKERS_MIN: Final = 3
-"""So many of them have clicked a document that goes up, or would have one that goes down."""
+"""So many of them have clicked a document that goes up, or would have one that goes down; and so
+many have come on one day."""
 STEP: Final = 0.25
 """Popularity is told in steps: documents need not be written anew for each click."""
 
@@ -39,13 +41,14 @@ STEP: Final = 0.25
 class Visit(Struct):
     """What a visitor was shown for a query, with the places from 1, what of it was clicked, and
     what was then bought. `query` is as searches are compared: words, in order. `visitor` is any
-    text that is one person's, such as a hash that changes daily."""
+    text that is one person's on that `day`, such as a hash that changes daily."""
 
     visitor: str
     query: str
     shown: dict[str, int]
     clicked: tuple[str, ...] = ()
     bought: tuple[str, ...] = ()
+    day: int = 0
 
 
 class _Tally:
@@ -56,7 +59,8 @@ class _Tally:
     def __init__(self) -> None:
         self.looks = 0.0
         self.clicks = 0.0
-        self.clickers = 0
+        self.clickers: Counter[int] = Counter()
+        """By day."""
         self.most = 1.0
 
 
@@ -65,15 +69,18 @@ def look(place: int) -> float:
     return max(1 / max(place, 1), LOOK_MIN)
 
 
-def _merged(visits: Iterable[Visit]) -> dict[tuple[str, str], dict[str, tuple[int, float]]]:
-    """Return for each query and visitor what was shown: at which best place, and how much a click
-    counts. Visits without a click are left out: whether anybody looked is not known."""
-    found: defaultdict[tuple[str, str], dict[str, tuple[int, float]]] = defaultdict(dict)
+_Merged = dict[tuple[str, int, str], dict[str, tuple[int, float]]]
+
+
+def _merged(visits: Iterable[Visit]) -> _Merged:
+    """Return for each query, day and visitor what was shown: at which best place, and how much a
+    click counts. Visits without a click are left out: whether anybody looked is not known."""
+    found: defaultdict[tuple[str, int, str], dict[str, tuple[int, float]]] = defaultdict(dict)
     for visit in visits:
         clicked, bought = set(visit.clicked), set(visit.bought)
         if not clicked.intersection(visit.shown):
             continue
-        documents = found[visit.query, visit.visitor]
+        documents = found[visit.query, visit.day, visit.visitor]
         for document, place in visit.shown.items():
             weight = (BOUGHT if document in bought else 1.0) if document in clicked else 0.0
             before = documents.get(document, (place, 0.0))
@@ -85,21 +92,26 @@ def learned(visits: Iterable[Visit]) -> dict[str, dict[str, float]]:
     """Return for each query by how many places a document goes up, or down below 0; those that go
     nowhere are left out. Visits come in any order."""
     queries: defaultdict[str, defaultdict[str, _Tally]] = defaultdict(lambda: defaultdict(_Tally))
-    visitors: defaultdict[str, int] = defaultdict(int)
-    for (query, _), documents in sorted(_merged(visits).items()):
-        visitors[query] += 1
+    visitors: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    for (query, day, _), documents in sorted(_merged(visits).items()):
+        visitors[query][day] += 1
         for document, (place, weight) in documents.items():
             tally = queries[query][document]
             tally.looks += look(place)
             tally.clicks += weight
-            tally.clickers += weight > 0
+            tally.clickers[day] += weight > 0
             tally.most = max(tally.most, weight)
     found = {
         query: _shifts(tallies)
         for query, tallies in queries.items()
-        if visitors[query] >= VISITORS_MIN
+        if visitors[query].total() >= VISITORS_MIN and _are_several(visitors[query])
     }
     return {query: shifts for query, shifts in found.items() if shifts}
+
+
+def _are_several(by_day: Mapping[int, int]) -> bool:
+    """Tell whether there were several people: one is another visitor each day."""
+    return max(by_day.values(), default=0) >= CLICKERS_MIN
 
 
 def _shifts(tallies: Mapping[str, _Tally]) -> dict[str, float]:
@@ -108,7 +120,7 @@ def _shifts(tallies: Mapping[str, _Tally]) -> dict[str, float]:
     for document, tally in tallies.items():
         up = _places(tally, tally.clicks - tally.most, usual)
         down = _places(tally, tally.clicks + tally.most, usual)
-        if up > 0 and tally.clickers >= CLICKERS_MIN:
+        if up > 0 and _are_several(tally.clickers):
             found[document] = min(up, PLACES_MAX)
         elif down < 0 and tally.looks * usual >= CLICKERS_MIN * tally.most:
             found[document] = max(down, -PLACES_MAX)
@@ -125,15 +137,16 @@ def _places(tally: _Tally, clicks: float, usual: float) -> float:
 def popularity(visits: Iterable[Visit]) -> dict[str, float]:
     """Return how popular documents are, from 0, whatever was searched for: 1 more is twice as many
     visitors. Fewer than `CLICKERS_MIN` are nobody."""
-    chosen: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for (_, visitor), documents in _merged(visits).items():
+    chosen: defaultdict[str, dict[tuple[int, str], float]] = defaultdict(dict)
+    for (_, day, visitor), documents in _merged(visits).items():
+        who = (day, visitor)
         for document, (_, weight) in documents.items():
             if weight:
-                chosen[document][visitor] = max(weight, chosen[document].get(visitor, 0.0))
+                chosen[document][who] = max(weight, chosen[document].get(who, 0.0))
     return {
         document: round(log2(1 + sum(weights.values())) / STEP) * STEP
         for document, weights in sorted(chosen.items())
-        if len(weights) >= CLICKERS_MIN
+        if _are_several(Counter(day for day, _ in weights))
     }
 
 

@@ -49,6 +49,8 @@ queries = service.table(
     integer("searches"),
     integer("without"),  # of these, how many found nothing
     json("shown"),  # the documents of a first page of that day, in their order
+    integer("askers"),  # how many different visitors asked for it that day, up to a few
+    json("asked_by"),  # digests of these, until they are so many
     index=[("collection_id", "day", "searches")],
     foreign=[("collection_id", collections)],
 )

@@ -76,6 +76,16 @@ def test_one_visitor_moves_nothing(some: list[Visit]) -> None:
     assert learning.popularity(some) == {}
 
 
+def test_one_who_comes_every_day_moves_nothing() -> None:
+    """Nobody knows on the next day that it is the same."""
+    month = [Visit(f"{day}", "mug", SHOWN, ("e",), day=day) for day in range(30)]
+    assert learning.learned(month) == {}
+    assert learning.popularity(month) == {}
+    one_day = [Visit(f"{number}", "mug", SHOWN, ("e",)) for number in range(30)]
+    assert learning.learned(one_day)["mug"]["e"] > 0
+    assert learning.popularity(one_day)["e"] > 0
+
+
 @given(st.lists(visits(st.integers(1, 30).map(str)), max_size=80))
 def test_who_goes_up_was_clicked_by_several_and_who_moves_moves_little(some: list[Visit]) -> None:
     for query, places in learning.learned(some).items():

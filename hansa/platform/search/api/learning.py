@@ -1,12 +1,11 @@
 """Learning: what people click and buy after a search, what they search for and do not find."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
-from hashlib import blake2b
-from typing import Annotated, Final, Literal
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
-from sqlalchemy import func
+from sqlalchemy import and_, func
 
 from hansa.kernel.compiler import delete, param, select, update, upsert
 from hansa.kernel.context import Context
@@ -18,8 +17,8 @@ from hansa.platform.search import learning, tables
 from hansa.platform.search import search as service
 from hansa.platform.search.api.collections import READ, touch, unknown, whole_of
 from hansa.platform.search.api.documents import write
-from hansa.platform.search.process import query_keys
-from hansa.platform.search.tracking import Count, read_name
+from hansa.platform.search.process import query_keys, visitor_key
+from hansa.platform.search.tracking import ASKERS_MIN, NAME_LETTERS_MAX, Count, read_name, who
 
 KEPT: Final = timedelta(days=90)
 LEARNED_OF: Final = timedelta(days=30)
@@ -31,14 +30,23 @@ LEARNED_MAX: Final = 5_000
 POPULAR_MAX: Final = 1_000
 """Documents whose popularity changes in one night, at most: each is written into the index anew."""
 ROWS_MAX: Final = 10_000
+PIECE: Final = 500
+"""Rows that one statement reads or deletes."""
+QUERIES_MAX: Final = 2_000
+"""Different queries of a collection that are kept of a day, the most frequent: visitors may type
+anything."""
+QUERIES_MIN: Final = 200
+SITE_QUERIES_MAX: Final = 20_000
+"""Of all collections of a site together, unless each has no more than `QUERIES_MIN`."""
 
 
 class Use(Struct):
     """What somebody did with a document that a search found: opened it (``click``), or did what
-    the site is there for (``convert``). `place` is where it stood, from 1; `visitor` is any text
-    that tells visitors apart, of which only a digest is kept."""
+    the site is there for (``convert``). `place` is where it stood, from 1, over all pages;
+    `visitor` is any text that tells visitors apart, of which a digest is kept for a site's own
+    keys. Visitors without one are told apart by their address."""
 
-    query_id: Annotated[str, Meta(max_length=400)]
+    query_id: Annotated[str, Meta(max_length=NAME_LETTERS_MAX)]
     type: Literal["click", "convert"]
     id: Annotated[str, Meta(min_length=1, max_length=120)]
     place: Annotated[int, Meta(ge=1, le=1_000)]
@@ -71,6 +79,7 @@ class Learned(Struct):
 _c, _q, _k, _l, _d = (
     tables.collections.c, tables.queries.c, tables.clicks.c, tables.learned.c, tables.documents.c
 )  # fmt: skip
+_of_day = and_(_q.collection_id == param("collection"), _q.day == param("day"))
 _record = upsert(
     tables.clicks,
     key=("collection_id", "q", "document_id", "kind", "visitor"),
@@ -87,12 +96,17 @@ _count = upsert(
     values={
         "collection_id": param("collection"), "day": param("day"), "q": param("q"),
         "searches": param("searches"), "without": param("without"), "shown": param("shown"),
+        "askers": param("askers"), "asked_by": param("asked_by"),
     },
     change={
         "searches": _q.searches + param("searches"), "without": _q.without + param("without"),
-        "shown": param("shown"),
+        "shown": param("shown"), "askers": param("askers"), "asked_by": param("asked_by"),
     },
 )  # fmt: skip
+_asked = select(_q.q, _q.askers, _q.asked_by).where(_of_day, _q.q.in_(param("qs")))
+_how_many = select(func.count()).select_from(tables.queries).where(_of_day)
+_rarest = select(_q.q).where(_of_day).order_by(_q.searches, _q.q).limit(param("limit"))
+_drop = delete(tables.queries).where(_of_day, _q.q.in_(param("qs")))
 _counted = (
     select(_q.q, func.sum(_q.searches).label("searches"), func.sum(_q.without).label("without"))
     .where(_q.collection_id == param("collection"), _q.day >= param("since"))
@@ -108,30 +122,74 @@ _active = select(_c.id).where(_c.state == "active")
 
 @service.command("POST /events", needs=PUBLIC, status=204)
 async def record_use(ctx: Context, body: Use) -> None:
-    """Note a click or a conversion. One visitor counts once for a document and a query, however
-    often. Raises Unprocessable (`unknown-query`) for a query that was not answered here today."""
+    """Note a click or a conversion. One visitor counts once a day for a document and a query,
+    however often. Raises Unprocessable (`unknown-query`) for a search that was not answered here in
+    the last day, and (`unknown-hit`) for what it did not show at this place."""
     searched = read_name(query_keys(ctx.runtime, ctx.site), body.query_id, ctx.now)
     if searched is None or await ctx.db.value(_there, str, id=searched.collection) is None:
         raise Unprocessable(
             "No search of the last day has this query_id; send the one of its answer.",
             slug="unknown-query",
         )
-    visitor = blake2b(body.visitor.encode(), digest_size=12, key=ctx.site.encode()[:64])
+    if not searched.showed(body.id, body.place):
+        raise Unprocessable(
+            "The search with this query_id did not show this document at this place.",
+            slug="unknown-hit",
+        )
+    key = visitor_key(ctx.runtime, ctx.site)
     await ctx.db.run(
         _record, collection=searched.collection, q=searched.q, document=body.id, kind=body.type,
-        visitor=visitor.hexdigest(), place=body.place, at=ctx.now,
+        visitor=who(key, ctx.now.date(), ctx.principal, body.visitor), place=body.place, at=ctx.now,
     )  # fmt: skip
 
 
+# ---- what is asked for
+
+
+class _Asked(Struct):
+    q: str
+    askers: int
+    asked_by: tuple[str, ...]
+
+
 async def count_searches(ctx: Context, counts: Sequence[Count]) -> None:
-    """Write down what was searched for on a site since the last time."""
+    """Write down what was searched for on a site since the last time. Of a day the most frequent
+    are kept, so many that all collections of a site have `SITE_QUERIES_MAX` at most."""
     there = set(await ctx.db.all(_active, str))
+    most = min(QUERIES_MAX, max(QUERIES_MIN, SITE_QUERIES_MAX // max(1, len(there))))
+    by_collection: dict[ID, list[Count]] = {}
     for one in counts:
         if one.collection in there:
-            await ctx.db.run(
-                _count, collection=one.collection, day=ctx.now.date(), q=one.q,
-                searches=one.searches, without=one.without, shown=one.shown,
-            )  # fmt: skip
+            by_collection.setdefault(one.collection, []).append(one)
+    for collection, some in by_collection.items():
+        about = {"collection": collection, "day": ctx.now.date()}
+        for begin in range(0, len(some), PIECE):
+            await _add(ctx, some[begin : begin + PIECE], about)
+        surplus = (await ctx.db.value(_how_many, int, **about) or 0) - most
+        while surplus > 0:
+            qs = await ctx.db.all(_rarest, str, limit=min(surplus, PIECE), **about)
+            await ctx.db.run(_drop, qs=qs, **about)
+            surplus -= PIECE
+
+
+async def _add(ctx: Context, counts: Sequence[Count], about: Mapping[str, Any]) -> None:
+    rows = await ctx.db.all(_asked, _Asked, qs=[one.q for one in counts], **about)
+    known = {one.q: one for one in rows}
+    for one in counts:
+        askers, by = asked_by(known.get(one.q), one.askers)
+        await ctx.db.run(
+            _count, q=one.q, searches=one.searches, without=one.without, shown=one.shown,
+            askers=askers, asked_by=by, **about,
+        )  # fmt: skip
+
+
+def asked_by(before: _Asked | None, more: Sequence[str]) -> tuple[int, tuple[str, ...]]:
+    """Return how many have asked for something, and who, as long as they are not several: then it
+    is enough to know that. Pure."""
+    known = set(before.asked_by) if before else set[str]()
+    known.update(more)
+    count = max(len(known), before.askers if before else 0)
+    return (ASKERS_MIN, ()) if count >= ASKERS_MIN else (count, tuple(sorted(known)))
 
 
 @service.query("GET /collections/{name}/analytics", needs=READ)
@@ -163,7 +221,7 @@ class Memory(Struct):
 
 _suggested = (
     _counted.where(_q.searches > _q.without)
-    .having(func.sum(_q.searches) >= FREQUENT_MIN)
+    .having(func.sum(_q.searches) >= FREQUENT_MIN, func.max(_q.askers) >= ASKERS_MIN)
     .order_by(func.sum(_q.searches).desc(), _q.q)
     .limit(FREQUENT_MAX)
 )
@@ -190,11 +248,16 @@ class _Click(Struct):
     kind: str
     visitor: str
     place: int
+    at: datetime
 
 
 class _Shown(Struct):
     q: str
     shown: tuple[str, ...]
+
+
+_PAGES: Final = 100
+"""Queries whose pages are read at once: of each there are as many as days."""
 
 
 class _Popular(Struct):
@@ -204,16 +267,15 @@ class _Popular(Struct):
 
 
 _clicked = (
-    select(_k.q, _k.document_id, _k.kind, _k.visitor, _k.place)
+    select(_k.q, _k.document_id, _k.kind, _k.visitor, _k.place, _k["at"])
     .where(_k.collection_id == param("collection"), _k["at"] >= param("since"))
     .order_by(_k["at"].desc())
     .limit(ROWS_MAX)
 )
 _were_shown = (
     select(_q.q, _q.shown)
-    .where(_q.collection_id == param("collection"), _q.day >= param("day"))
+    .where(_q.collection_id == param("collection"), _q.day >= param("day"), _q.q.in_(param("qs")))
     .order_by(_q.day)
-    .limit(ROWS_MAX)
 )
 _forget_learned = delete(tables.learned).where(_l.collection_id == param("collection"))
 _popular = select(_d.id, _d.popularity, _d.body).where(
@@ -224,11 +286,17 @@ _set_popularity = (
     .where(_d.collection_id == param("collection"), _d.id == param("id"))
     .values(popularity=param("popularity"))
 )
-_old_clicks = delete(tables.clicks).where(
-    _k.collection_id == param("collection"), _k["at"] < param("before")
+_oldest_clicks = (
+    select(_k["at"])
+    .where(_k.collection_id == param("collection"), _k["at"] < param("before"))
+    .order_by(_k["at"])
+    .limit(param("limit"))
 )
-_old_queries = delete(tables.queries).where(
-    _q.collection_id == param("collection"), _q.day < param("day")
+_drop_clicks = delete(tables.clicks).where(
+    _k.collection_id == param("collection"), _k["at"] <= param("upto")
+)
+_oldest_day = select(func.min(_q.day)).where(
+    _q.collection_id == param("collection"), _q.day < param("before")
 )
 
 
@@ -245,8 +313,13 @@ async def learn(ctx: Context, collection: ID) -> None:
     documents rise or fall for a query, and how popular each is."""
     since = ctx.now - LEARNED_OF
     clicks = await ctx.db.all(_clicked, _Click, collection=collection, since=since)
-    pages = await ctx.db.all(_were_shown, _Shown, collection=collection, day=since.date())
-    visits = visits_of(clicks, {one.q: one.shown for one in pages})
+    asked = sorted({one.q for one in clicks})
+    pages: dict[str, tuple[str, ...]] = {}
+    about = {"collection": collection, "day": since.date()}
+    for begin in range(0, len(asked), _PAGES):
+        qs = asked[begin : begin + _PAGES]
+        pages |= {one.q: one.shown for one in await ctx.db.all(_were_shown, _Shown, qs=qs, **about)}
+    visits = visits_of(clicks, pages)
     found = learning.learned(visits)
     await ctx.db.run(_forget_learned, collection=collection)
     rows = [
@@ -255,10 +328,25 @@ async def learn(ctx: Context, collection: ID) -> None:
     ]
     await ctx.db.insert_all(tables.learned, rows)
     await _popularise(ctx, collection, learning.popularity(visits))
-    before = ctx.now - KEPT
-    await ctx.db.run(_old_clicks, collection=collection, before=before)
-    await ctx.db.run(_old_queries, collection=collection, day=before.date())
+    ctx.schedule(forget, at=ctx.now, id=f"forget:{collection}", collection=collection)
     await touch(ctx, collection)
+
+
+@service.due("search.forget")
+async def forget(ctx: Context, collection: ID) -> None:
+    """Forget what visitors did long ago, a piece at a time until nothing of it is left."""
+    before = ctx.now - KEPT
+    about = {"collection": collection, "before": before, "limit": PIECE}
+    clicks = await ctx.db.all(_oldest_clicks, datetime, **about)
+    if clicks:
+        await ctx.db.run(_drop_clicks, collection=collection, upto=clicks[-1])
+    day = await ctx.db.value(_oldest_day, date, collection=collection, before=before.date())
+    if day is not None:
+        about = {"collection": collection, "day": day}
+        qs = await ctx.db.all(_rarest, str, limit=PIECE, **about)
+        await ctx.db.run(_drop, qs=qs, **about)
+    if clicks or day is not None:
+        ctx.schedule(forget, at=ctx.now, id=f"forget:{collection}", collection=collection)
 
 
 def visits_of(
@@ -266,16 +354,16 @@ def visits_of(
 ) -> list[learning.Visit]:
     """Return clicks as visits: what a first page of that query showed on one of these days, with
     what was clicked where it stood. Pure."""
-    by_visitor: dict[tuple[str, str], list[_Click]] = {}
+    by_visitor: dict[tuple[str, str, int], list[_Click]] = {}
     for one in clicks:
-        by_visitor.setdefault((one.visitor, one.q), []).append(one)
+        by_visitor.setdefault((one.visitor, one.q, one.at.toordinal()), []).append(one)
     visits: list[learning.Visit] = []
-    for (visitor, q), several in by_visitor.items():
+    for (visitor, q, day), several in by_visitor.items():
         places = {id: place for place, id in enumerate(shown.get(q, ()), 1)}
         places |= {one.document_id: one.place for one in several}
         clicked = tuple(one.document_id for one in several)
         bought = tuple(one.document_id for one in several if one.kind == "convert")
-        visits.append(learning.Visit(visitor, q, places, clicked, bought))
+        visits.append(learning.Visit(visitor, q, places, clicked, bought, day))
     return visits
 
 

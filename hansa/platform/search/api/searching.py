@@ -1,6 +1,7 @@
 """Searching: one collection, several at once, and what a beginning of a query may become."""
 
 import time
+from functools import partial
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -22,7 +23,7 @@ from hansa.platform.search.filters import Filter
 from hansa.platform.search.fusing import fused
 from hansa.platform.search.indexes import Indexes
 from hansa.platform.search.opened import Opened
-from hansa.platform.search.process import query_keys
+from hansa.platform.search.process import query_keys, visitor_key
 from hansa.platform.search.request import (
     FILTER_LETTERS_MAX,
     Q_LETTERS_MAX,
@@ -31,7 +32,7 @@ from hansa.platform.search.request import (
     Hit,
     SearchRequest,
 )
-from hansa.platform.search.tracking import named, normal
+from hansa.platform.search.tracking import named, normal, who
 
 SEARCHES_MAX: Final = 20
 """Searches in one request."""
@@ -196,6 +197,14 @@ async def _see(ctx: Context, opened: Opened, change: int) -> None:
         )  # fmt: skip
 
 
+def _asker(ctx: Context, always: Filter | None) -> str:
+    """Return who asks, "" for those whose words are not for others: who finds only a part is not to
+    be told what is searched for in the rest, nor the others what this part has."""
+    if not may_see_words(ctx.principal, always):
+        return ""
+    return who(visitor_key(ctx.runtime, ctx.site), ctx.now.date(), ctx.principal)
+
+
 async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
     """Search a collection as whoever calls may."""
     opened, always = await _of(ctx, name)
@@ -207,9 +216,12 @@ async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
     found = await ctx.get(Indexes).search(opened, request, always)
     query_id = ""
     if request.q and request.analytics:
-        q = normal(request.q)
-        ctx.get(Indexes).uses.note(ctx.site, opened.whole.id, q, found)
-        query_id = named(query_keys(ctx.runtime, ctx.site)[0], opened.whole.id, q, ctx.now)
+        q, collection = normal(request.q), opened.whole.id
+        asker = partial(_asker, ctx, always)
+        ctx.get(Indexes).uses.note(ctx.site, collection, q, found, asker)
+        first = (request.page - 1) * request.per_page + 1
+        key = query_keys(ctx.runtime, ctx.site)[0]
+        query_id = named(key, collection, q, ctx.now, first, found.hits)
     if not may_see_words(ctx.principal, always):
         found = replace(found, corrected={})
     took_us = (time.perf_counter_ns() - began) // 1_000

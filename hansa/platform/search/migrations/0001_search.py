@@ -114,6 +114,8 @@ def upgrade() -> None:
         sa.Column("searches", sa.BigInteger(), nullable=False),
         sa.Column("without", sa.BigInteger(), nullable=False),
         sa.Column("shown", sa.Text(), nullable=False),
+        sa.Column("askers", sa.BigInteger(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["site", "collection_id"],
             ["search_collections.site", "search_collections.id"],
