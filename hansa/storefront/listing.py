@@ -14,12 +14,22 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from hansa.kernel.problems import NotFound
+from hansa.platform.search.api import FACETS_MAX
 from hansa.storefront import choices
 from hansa.storefront.answers import FacetCounts, Found, Hit, Suggestions
 from hansa.storefront.choices import Choice, Option
 from hansa.storefront.money import decimals_of
 from hansa.storefront.visit import Visit
-from hansa.storefront.wish import ATTRIBUTE, BRAND, ORDERS, PAGES_MAX, PER_PAGE, PRICE, Wish
+from hansa.storefront.wish import (
+    ATTRIBUTE,
+    BRAND,
+    ORDERS,
+    PAGES_MAX,
+    PER_PAGE,
+    PRICE,
+    Wish,
+    fitting,
+)
 from hansa.storefront.wish import filter_of as filter_of_wish
 from hansa.storefront.wish import read as read_wish
 
@@ -131,11 +141,13 @@ class Listing:
         return visit.page("found.html", shelf=await self._shelf(visit))
 
     async def _shelf(self, visit: Visit) -> Shelf:
-        wish = read_wish(visit.request.query_params.multi_items())
         currency = visit.site.currency
+        asked_for = read_wish(visit.request.query_params.multi_items())
+        wish = fitting(asked_for, decimals_of(currency))
         names = self._attributes.of(visit.site.id)
         chosen = [path for path in wish.paths if path.startswith(ATTRIBUTE)]
         asked = list(dict.fromkeys([*chosen, *(ATTRIBUTE + name for name in names)]))
+        asked = asked[: FACETS_MAX - 2]
         try:
             found = await _search(visit, wish, [BRAND, PRICE, *asked], PER_PAGE)
         except NotFound:  # nothing was ever on sale on this site

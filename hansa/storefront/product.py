@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
+from hansa.business.commerce.finding import BRANDS, IMAGES, SUMMARIES
 from hansa.kernel.problems import NotFound, Problem
 from hansa.storefront.answers import Availability, Variant, Whole
 from hansa.storefront.choices import KINDS
@@ -18,9 +19,6 @@ logger = logging.getLogger("hansa.storefront")
 
 LOOKED_AT_MAX: Final = 12
 """Forms whose stock is asked for; of a product with more it is told when one is bought."""
-BRANDS: Final = ("brand", "supplier", "vendor", "manufacturer")
-IMAGES: Final = ("image", "img_500x500", "img_high")
-SUMMARIES: Final = ("summary", "short_description")
 _ELSEWHERE: Final = frozenset({*BRANDS, *IMAGES, *SUMMARIES})
 
 

@@ -14,11 +14,15 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from hansa.platform.search.api import FILTER_LETTERS_MAX
+
 PER_PAGE: Final = 24
 PAGES_MAX: Final = 40
 """How deep pages go; search shows a thousand hits at most."""
 Q_LETTERS_MAX: Final = 200
-CHOSEN_MAX: Final = 24
+CHOSEN_MAX: Final = 16
+"""What can be chosen at once: each field of it is counted by itself, and search has a bound for
+that."""
 VALUE_LETTERS_MAX: Final = 200
 NAME_LETTERS_MAX: Final = 120
 ATTRIBUTE: Final = "attributes."
@@ -114,6 +118,13 @@ def filter_of(wish: Wish, decimals: int) -> str:
             alike = [other for one in values for other in _meant(path, one)]
             parts.append(f"{_quoted_path(path)} IN [{', '.join(map(_text, alike))}]")
     return " AND ".join(f"({part})" for part in parts)
+
+
+def fitting(wish: Wish, decimals: int) -> Wish:
+    """Return a wish that search can be asked for: of more than a filter holds the first choices."""
+    while len(filter_of(wish, decimals)) > FILTER_LETTERS_MAX:
+        wish = replace(wish, chosen=wish.chosen[:-1])
+    return wish
 
 
 def bounds_of(value: str, decimals: int) -> Bounds:

@@ -176,6 +176,21 @@ async def test_an_address_that_means_nothing_is_no_failure(cell: TestCell) -> No
         assert page.status == 200, (query, text_of(page))
 
 
+async def test_more_than_search_takes_is_cut(cell: TestCell) -> None:
+    """By hand, or by a robot that follows every link: long filters, and facets without end."""
+    shopper = await shop_at(cell)
+    await shopper.get("/")  # some attributes are remembered now
+    long = "&".join(f"a.x{number:0>110}={'v' * 199}{number % 9}" for number in range(40))
+    many = "&".join(f"a.n{number}={value}" for number in range(40) for value in range(40))
+    one = "&".join(f"brand={number}" for number in range(400))
+    for query in (long, many, one, f"{long}&{many}"):
+        page = await shopper.get(f"/?{query}"[:8_000])
+        assert page.status == 200, text_of(page)
+        assert "Remove" in page.body.decode()
+    found = await shopper.get("/?" + "&".join(f"a.n{number}=1" for number in range(15)))
+    assert found.status == 200
+
+
 async def test_each_host_is_one_shop(cell: TestCell) -> None:
     here = await shop_at(cell)
     there = await shop_at(cell, [product("yen", "Tin mug", 1_200, "JPY")], "other.test", "JPY")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hansa.platform.search import filters
+from hansa.platform.search.api import FILTER_LETTERS_MAX
 from hansa.storefront.wish import (
     BRAND,
     CHOSEN_MAX,
@@ -16,6 +17,7 @@ from hansa.storefront.wish import (
     Wish,
     bounds_of,
     filter_of,
+    fitting,
     range_of,
     read,
 )
@@ -67,6 +69,9 @@ def test_what_is_chosen_is_all_that_the_filter_says(wish: Wish) -> None:
 def test_no_address_is_refused(pairs: list[tuple[str, str]]) -> None:
     wish = read(pairs)
     assert len(wish.chosen) <= CHOSEN_MAX
+    fit = fitting(wish, 2)
+    assert len(filter_of(fit, 2)) <= FILTER_LETTERS_MAX
+    assert fit.chosen == wish.chosen[: len(fit.chosen)]
     filters.parse(filter_of(wish, 2))
 
 

@@ -131,6 +131,21 @@ async def test_a_name_is_given_to_another_collection(cell: TestCell) -> None:
     assert put.change == 1
 
 
+async def test_what_is_written_at_once_by_a_name_and_an_alias_is_all_there(cell: TestCell) -> None:
+    site = await cell.site()
+    await fleet(site)
+    await site.call(api.put_alias, name="boats", body=api.Target("fleet"))
+    puts = [
+        site.call(api.put_document, name=name, id=f"{name}{number}", body={"title": "raft"})
+        for number in range(5)
+        for name in ("fleet", "boats")
+    ]
+    written = await asyncio.gather(*puts)
+    changes = sorted(one.change for one in written)
+    assert changes == list(range(4, 14))
+    assert len(await ids(site, "raft", change=changes[-1])) == 10
+
+
 async def test_lines_that_do_not_fit_are_told_and_the_others_are_kept(cell: TestCell) -> None:
     site = await cell.site()
     await site.call(api.put_collection, name="fleet", body=api.CollectionForm(SCHEMA))

@@ -62,10 +62,20 @@ from hansa.platform.search.api.searching import (
 )
 from hansa.platform.search.curation import Boost, Curation, Pin, Rule, Synonym
 from hansa.platform.search.projection import Projection
-from hansa.platform.search.request import Facet, Found, Hit, Range, SearchRequest
+from hansa.platform.search.request import (
+    FACETS_MAX,
+    FILTER_LETTERS_MAX,
+    Facet,
+    Found,
+    Hit,
+    Range,
+    SearchRequest,
+)
 from hansa.platform.search.schema import Field, Schema
 
 __all__ = [
+    "FACETS_MAX",
+    "FILTER_LETTERS_MAX",
     "Alias",
     "Analytics",
     "Boost",

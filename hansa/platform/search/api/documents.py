@@ -130,6 +130,9 @@ _active = select(_c.id).where(_c.state == "active")
 
 
 def _by_name(name: str) -> str:
+    """Queue what is written under one name, instead of having PostgreSQL abort all but one. Under
+    an alias it stands in another queue: whose it is, is not known before the transaction, which
+    then is tried again; none is lost."""
     return name
 
 

@@ -13,8 +13,8 @@ from hansa.kernel.context import Context
 from hansa.kernel.operation import PUBLIC
 from hansa.kernel.problems import DeadlineExceeded, Denied, Overloaded, Unprocessable
 from hansa.kernel.structs import Struct
+from hansa.platform.search import effort, tables
 from hansa.platform.search import search as service
-from hansa.platform.search import tables
 from hansa.platform.search.access import READ, filter_for, may_see_words
 from hansa.platform.search.api.collections import READ as READ_COLLECTIONS
 from hansa.platform.search.api.collections import Name, whole_of
@@ -210,6 +210,8 @@ async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
     opened, always = await _of(ctx, name)
     if request.explain and not ctx.principal.allows(READ_COLLECTIONS):
         raise Denied(f"It takes the permission {READ_COLLECTIONS} to see why.")
+    most = effort.STRANGERS_MAX if ctx.principal.is_stranger else effort.KEYS_MAX
+    effort.check(request, opened.schema, most)
     if request.change > opened.index.checkpoint:
         await _see(ctx, opened, request.change)
     began = time.perf_counter_ns()

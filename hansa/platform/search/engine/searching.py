@@ -16,7 +16,6 @@ import msgspec
 import tantivy
 from tantivy import Occur, Query
 
-from hansa.kernel import machine
 from hansa.platform.search import filters
 from hansa.platform.search.curation import Curation, Pin
 from hansa.platform.search.engine.asking import Kind, kind_of
@@ -73,14 +72,13 @@ def search(
 ) -> Found:
     """Return what a request finds; see `Index.search`. A request that was answered from the same
     snapshot has the same answer, which is kept for a while."""
-    began = machine.monotonic()
     curated = snapshot.words.curated(curation)
     key = (snapshot.edition, request, _said(always), curated.serial, frozenset(learned.items()))
     found = answers.get(key)
     if found is None:
         found = _answer(snapshot, request, always, curated, learned)
         answers.put(key, found, _weight(found))
-    return msgspec.structs.replace(found, took_us=round((machine.monotonic() - began) * 1e6))
+    return found
 
 
 def _said(always: Filter | None) -> str:
