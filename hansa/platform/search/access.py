@@ -57,6 +57,6 @@ def filter_for(
 
 
 def may_see_words(principal: Principal, always: Filter | None) -> bool:
-    """Tell whether somebody may learn which words there are, whatever document has them: not who
-    finds only a part of the documents."""
+    """Tell whether somebody may learn which words there are and how frequent they are, whatever
+    document has them: not who finds only a part of the documents."""
     return always is None or principal.allows(READ)

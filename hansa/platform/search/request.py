@@ -51,7 +51,7 @@ class SearchRequest(Struct):
     - `rules`: whether curation rules apply.
     - `change`: the number of a change that the answer has to have seen, as putting documents told;
       one that nothing has yet is refused, and is not waited for.
-    - `explain`: why each hit ranks where it does; for who may read the settings.
+    - `explain`: why each hit ranks where it does; for who may read the settings and all documents.
     - `analytics`: whether it counts as a search that a visitor made.
     """
 
@@ -73,9 +73,10 @@ class SearchRequest(Struct):
 
 
 class Hit(Struct):
-    """A document that was found. `highlights` has, for each field that was asked for and matches, a
-    piece of its text with the found words between ``<mark>`` and ``</mark>``, safe to put into a
-    page: all else in it is escaped."""
+    """A document that was found. `score` is 0 for who may find only a part of the collection:
+    scores go by how many documents have a word, all of them. `highlights` has, for each field that
+    was asked for and matches, a piece of its text with the found words between ``<mark>`` and
+    ``</mark>``, safe to put into a page: all else in it is escaped."""
 
     document: msgspec.Raw
     score: float

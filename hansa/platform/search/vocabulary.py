@@ -208,7 +208,8 @@ class Vocabulary:
 
     def spellings(self, word: str) -> Sequence[str]:
         """Return how an unknown word is written with accents."""
-        return self._compared().spellings(word)
+        spellings = self._compared().spellings(word)
+        return [one for one in spellings if self._terms.frequency(one)]
 
     def similar(self, word: str) -> tuple[Meant, ...]:
         """Return the words that an unknown one may stand for, the likeliest first: those one edit
@@ -222,10 +223,10 @@ class Vocabulary:
         if len(word) < TYPO_LETTERS_MIN - 1 or word.isdigit():
             return ()
         lexicon = self._compared()
-        found = lexicon.one_edit_from(word)
-        if not found and len(word) >= TWO_TYPOS_LETTERS_MIN:
-            found = lexicon.two_edits_from(word)
-        return self._likeliest_of(found, word)[:SIMILAR_MAX]
+        likely = self._likeliest_of(lexicon.one_edit_from(word), word)
+        if not likely and len(word) >= TWO_TYPOS_LETTERS_MIN:
+            likely = self._likeliest_of(lexicon.two_edits_from(word), word)
+        return likely[:SIMILAR_MAX]
 
     def similar_beginnings(self, word: str) -> tuple[Meant, ...]:
         """Return the words that an unfinished one may be the beginning of when nothing begins so:
@@ -265,7 +266,8 @@ class Vocabulary:
         frequent = dict(self._terms.beginning(beginning, COMPLETIONS_SEEN))
         if (lexicon := self._at_hand()) is not None:
             for word in lexicon.accented(beginning):
-                frequent[word] = self._terms.frequency(word)
+                if count := self._terms.frequency(word):
+                    frequent[word] = count
         return self.likeliest(frequent)[:COMPLETIONS_MAX]
 
     def likeliest(

@@ -334,7 +334,7 @@ def test_whatever_is_asked_nothing_foreign_comes_back(
     outcomes = asyncio.run(run())
     record_property("told", f"isolation: {SEARCHES} searches, seed {seed}: {dict(outcomes)}")
     assert outcomes["found something"] > SEARCHES // 10
-    assert outcomes["unauthenticated"] + outcomes["unknown-collection"] > SEARCHES // 10
+    assert outcomes["unauthenticated"] > SEARCHES // 10
 
 
 async def scores(town: Town, name: str) -> list[api.Found]:

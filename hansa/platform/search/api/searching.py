@@ -208,8 +208,9 @@ def _asker(ctx: Context, always: Filter | None) -> str:
 async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
     """Search a collection as whoever calls may."""
     opened, always = await _of(ctx, name)
-    if request.explain and not ctx.principal.allows(READ_COLLECTIONS):
-        raise Denied(f"It takes the permission {READ_COLLECTIONS} to see why.")
+    sees_all = may_see_words(ctx.principal, always)
+    if request.explain and not (sees_all and ctx.principal.allows(READ_COLLECTIONS)):
+        raise Denied(f"It takes the permissions {READ_COLLECTIONS} and {READ} to see why.")
     most = effort.STRANGERS_MAX if ctx.principal.is_stranger else effort.KEYS_MAX
     effort.check(request, opened.schema, most)
     if request.change > opened.index.checkpoint:
@@ -224,7 +225,7 @@ async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
         first = (request.page - 1) * request.per_page + 1
         key = query_keys(ctx.runtime, ctx.site)[0]
         query_id = named(key, collection, q, ctx.now, first, found.hits)
-    if not may_see_words(ctx.principal, always):
-        found = replace(found, corrected={})
+    if not sees_all:
+        found = replace(found, hits=tuple(replace(hit, score=0.0) for hit in found.hits))
     took_us = (time.perf_counter_ns() - began) // 1_000
     return replace(found, query_id=query_id, took_us=took_us)

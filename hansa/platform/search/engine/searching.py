@@ -112,7 +112,7 @@ def _answer(
     asked = _parsed(request.filter)
     filters.check(asked, snapshot.schema)
     applied = curated.rules.applied(request.q) if request.rules else Applied(request.q)
-    sought = _sought(snapshot, curated, applied.q, request)
+    sought = _sought(snapshot, curated, applied.q, request, always)
     search = _Search(snapshot, kind, sought, applied, filters.both(always, applied.filter))
     begin = (request.page - 1) * request.per_page
     page = search.page(asked, begin, begin + request.per_page, learned)
@@ -159,16 +159,20 @@ class _Sought(NamedTuple):
         return ranking.finding(self.plan)
 
 
-def _sought(snapshot: Snapshot, curated: Curated, q: str, request: SearchRequest) -> _Sought:
-    """Return what words look for: with other filters, facets and pages they are the same."""
-    key = (snapshot.edition, curated.serial, q, request.typo, request.prefix)
+def _sought(
+    snapshot: Snapshot, curated: Curated, q: str, request: SearchRequest, always: Filter | None
+) -> _Sought:
+    """Return what words look for, within what is `always` found: with other filters, facets and
+    pages they are the same."""
+    said = _said(always)
+    key = (snapshot.edition, curated.serial, q, request.typo, request.prefix, said)
     sought = plans.get(key)
     if sought is None:
         words = snapshot.words
         planned = plan(
             q,
             words.analyzer,
-            snapshot.vocabulary,
+            snapshot.vocabulary_of(always, said),
             curated.thesaurus,
             typo=request.typo,
             prefix=request.prefix,

@@ -13,6 +13,7 @@ from hansa.platform.search.curation import Curation
 from hansa.platform.search.engine.layout import BODY, ID, ORDER
 from hansa.platform.search.engine.matching import query_of
 from hansa.platform.search.engine.ranking import Ranking
+from hansa.platform.search.engine.seen import Seen
 from hansa.platform.search.engine.wording import TITLE, VOCAB, WORDS
 from hansa.platform.search.filters import Filter
 from hansa.platform.search.rules import Rulebook
@@ -21,6 +22,8 @@ from hansa.platform.search.synonyms import NO_CURATION, Thesaurus
 from hansa.platform.search.vocabulary import Lexicons, Vocabulary
 
 READ_AT_ONCE: Final = 1_000
+SEEN_MAX: Final = 64
+"""Filters whose words are in mind."""
 
 _serials = count(1)
 
@@ -114,6 +117,24 @@ class Snapshot:
             lambda: words.lexicons.at_hand(spoken, serial),
         )
         self._index = index
+        self._seen: dict[str, Vocabulary] = {}
+
+    def vocabulary_of(self, always: Filter | None, said: str) -> Vocabulary:
+        """Return the words for who finds what a checked filter lets through; `said` is its text."""
+        if always is None:
+            return self.vocabulary
+        known = self._seen.get(said)
+        if known is None:
+            words, spoken, serial = self.words, self.spoken, self.serial
+            seen = Seen(words.analyzer, self.searcher, self.engine, self.matching(always))
+            if len(self._seen) >= SEEN_MAX:
+                self._seen.clear()
+            known = self._seen[said] = Vocabulary(
+                seen,
+                lambda: words.lexicons.of(spoken, serial),
+                lambda: words.lexicons.at_hand(spoken, serial),
+            )
+        return known
 
     @property
     def edition(self) -> tuple[int, int]:
