@@ -1,7 +1,8 @@
 """Listing: what is on sale, and what of it a visitor looks for.
 
-A page takes one search. A second one counts attributes that were not counted, because what is found
-has some that nobody has seen on this site yet; a third offers something where nothing was found.
+A page takes one search, and asks for suggestions where there are words. A second search counts
+attributes that were not counted, because what is found has some that nobody has seen on this site
+yet; a third offers something where nothing was found.
 """
 
 import re

@@ -201,8 +201,9 @@ async def put_collection(ctx: Context, name: Name, body: CollectionForm) -> Coll
     """Make a collection, or change it. With another schema its index is made anew from its
     documents, and until that is done it is searched by the old one; documents of which a field does
     not fit the new schema are found by the others. What an open filter hides is hidden as soon as
-    processes hear of it. Raises Conflict for one that a service writes, and Unprocessable for a
-    schema that cannot be."""
+    processes hear of it. Raises Conflict for one that a service writes and for the name of an
+    alias, and Unprocessable for a schema or an open filter that cannot be, and for more than 100
+    collections and aliases."""
     check_form(body.schema, body.open_filter)
     before = await ctx.db.first(_by_name, Collection, name=name)
     if before is not None and before.projection:
