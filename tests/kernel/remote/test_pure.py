@@ -79,8 +79,9 @@ def test_what_is_no_placement_is_told(text: str, why: str) -> None:
 
 names = st.text("abcdefghijklmnopqrstuvwxyz_.:*é", min_size=1, max_size=30)
 principals = st.builds(
-    Principal, names, st.frozensets(names, max_size=5), st.sampled_from(["key", "public"]), names
-)
+    Principal, names, st.frozensets(names, max_size=5), st.sampled_from(["key", "public"]), names,
+    st.just("") | names, st.just("") | names,
+)  # fmt: skip
 
 
 @given(principals, names, names, st.booleans())
@@ -91,6 +92,7 @@ def test_what_is_signed_is_read_and_nothing_else(
     text.encode("ascii")
     found = Seal([OTHER, KEY]).open(text, operation, NOW_US)
     assert (found.principal(), found.site, found.inside) == (who, site, inside)
+    assert found.principal().address == who.address, "it is no part of who somebody is"
     with pytest.raises(PassportRefused):
         Seal([OTHER]).open(text, operation, NOW_US)
     with pytest.raises(PassportRefused):
