@@ -60,6 +60,12 @@ class Caller:
     principal: Principal
     limits: SiteLimits = field(default=DEFAULT_LIMITS, compare=False)
 
+    def at(self, address: str) -> "Caller":
+        """Return the caller as somebody who comes from an address."""
+        who = self.principal
+        known = Principal(who.id, who.permissions, who.kind, who.home, who.grant, address)
+        return Caller(self.site, known, self.limits)
+
 
 PUBLIC_PRINCIPAL: Final = Principal("public", frozenset(), "public", PLATFORM)
 """Anybody without a key."""

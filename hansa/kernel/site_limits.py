@@ -27,7 +27,7 @@ class SiteLimits(Struct, dict=True):
     at_once: Annotated[int, Meta(ge=1, le=100_000)] = 1536
     """Requests under way in one process. More than half of what a process takes is never to be
     had (`http.limits.Limits`)."""
-    reads: Rate = Rate(100, 1_000)
+    reads: Rate = Rate(500, 5_000)
     """Of what visitors without a key read, by the address that they come from."""
 
     @cached_property

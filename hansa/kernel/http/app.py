@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -218,7 +217,7 @@ class HttpApp:
                 segment.principal = caller.principal.id
             self.load.admit(Priority.VITAL if vital else endpoint.priority, site)
             if caller.principal.is_stranger and (address := self.proxies.address_of(request)):
-                caller = replace(caller, principal=replace(caller.principal, address=address))
+                caller = caller.at(address)
             self.quotas.take(caller, started, told, reads=endpoint.reads)
             if operation.needs is not PUBLIC:  # who may not learns no names and sends no bodies
                 admit(operation, caller.principal)

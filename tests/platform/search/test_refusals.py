@@ -168,6 +168,20 @@ async def test_what_is_wrong_is_told_with_its_place(cell: TestCell) -> None:
     assert [hit["document"]["title"] for hit in found["hits"]] == ["A cog"]
 
 
+async def test_which_of_several_searches_is_wrong_is_told(cell: TestCell) -> None:
+    client = Client(cell)
+    await client.come_in()
+    for wrong, pointer in (
+        ({"sort": ["kind"]}, "/searches/1/sort/0"),
+        ({"filter": "price <"}, "/searches/1"),
+        ({"collection": "nowhere"}, "/searches/1"),
+    ):
+        body = {"searches": [{"collection": "fleet"}, {"collection": "fleet", **wrong}]}
+        reply = await client.send("POST", "/search/multi", body)
+        assert reply.json()["errors"][0]["pointer"] == pointer
+        assert reply.json()["detail"].startswith("/searches/1: ")
+
+
 async def test_what_is_no_json_is_told_with_its_place(cell: TestCell) -> None:
     client = Client(cell)
     await client.come_in()

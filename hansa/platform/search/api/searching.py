@@ -1,5 +1,6 @@
 """Searching: one collection, several at once, and what a beginning of a query may become."""
 
+import asyncio
 import time
 from functools import partial
 from typing import Annotated, Final
@@ -11,7 +12,14 @@ from hansa.kernel import machine
 from hansa.kernel.compiler import param, select
 from hansa.kernel.context import Context
 from hansa.kernel.operation import PUBLIC
-from hansa.kernel.problems import DeadlineExceeded, Denied, Overloaded, Unprocessable
+from hansa.kernel.problems import (
+    DeadlineExceeded,
+    Denied,
+    Fault,
+    Overloaded,
+    Problem,
+    Unprocessable,
+)
 from hansa.kernel.structs import Struct
 from hansa.platform.search import effort, tables
 from hansa.platform.search import search as service
@@ -124,16 +132,28 @@ async def search_several(ctx: Context, body: SeveralSearches) -> SeveralFound:
     """Search several times in one request; each as `search_collection` does, and as many of those
     it counts in the quotas."""
     results: list[Found] = []
-    for one in body.searches:
+    for number, one in enumerate(body.searches):
         if machine.monotonic() >= ctx.run.deadline:
             raise DeadlineExceeded("The searches before took all of the time; ask for fewer.")
-        results.append(await run_search(ctx, one.collection, one))
+        await asyncio.sleep(0)  # others have their turn between the searches
+        try:
+            results.append(await run_search(ctx, one.collection, one))
+        except Problem as refused:
+            raise _placed(refused, f"/searches/{number}") from None
     if not body.merge:
         return SeveralFound(tuple(results))
     names = [one.collection for one in body.searches]
     order = fused([len(found.hits) for found in results])[: body.per_page]
     merged = tuple(MergedHit(names[which], results[which].hits[place]) for which, place in order)
     return SeveralFound(tuple(results), merged)
+
+
+def _placed(refused: Problem, pointer: str) -> Problem:
+    """Return a refusal of one of several searches that says which."""
+    faults = refused.errors or (Fault("", refused.detail),)
+    refused.errors = tuple(Fault(pointer + fault.pointer, fault.detail) for fault in faults)
+    refused.detail = f"{pointer}: {refused.detail}"
+    return refused
 
 
 @service.query("GET /collections/{name}/suggestions", needs=PUBLIC)
