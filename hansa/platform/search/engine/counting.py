@@ -155,8 +155,13 @@ def _within(bound: _Bound, buckets: Sequence[Mapping[str, Any]]) -> int:
 
 def _name(range: Range) -> str:
     """The value that stands for a range in an answer: ``10..20``, ``10..`` or ``..20``."""
-    low, high = ("" if end is None else str(end) for end in (range.low, range.high))
-    return f"{low}..{high}"
+    return f"{_end(range.low)}..{_end(range.high)}"
+
+
+def _end(end: float | str | None) -> str:
+    if end is None:
+        return ""
+    return str(int(end)) if isinstance(end, float) and end.is_integer() else str(end)
 
 
 def facet_counts(
