@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from hansa import assembly
 from hansa.kernel import catalog, contracts
 from hansa.kernel.attempts import attempts
 from hansa.kernel.interventions import interventions
-from hansa.kernel.service import Service
+from hansa.kernel.service import Service, heard_in, origin_of
 from hansa.platform.sites import sites
 
 EVERYWHERE: Final[tuple[Service, ...]] = (attempts, interventions, sites)
@@ -57,6 +57,7 @@ class Project:
         for module in self.modules:
             found |= dict.fromkeys(services_in(module))
         _check_heard(found)
+        _check_projected(found)
         return tuple(found)
 
     def _make_importable(self) -> None:
@@ -139,20 +140,29 @@ def services_in(module: str) -> list[Service]:
     return found
 
 
-def _check_heard(services: Iterable[Service]) -> None:
+def _check_heard(services: Collection[Service]) -> None:
     """Raise ProjectInvalid where a service hears one that is not there."""
-    names = {one.name: one for one in services}
-    for one in names.values():
-        for subscription in one.subscriptions:
-            if subscription.event is None:
-                continue
-            event = catalog.event_name(subscription.event)
-            if event.partition(".")[0] not in names:
-                package = subscription.event.__module__.removesuffix(".events").removesuffix(".api")
-                raise ProjectInvalid(
-                    f"{one.name} hears {event}, but {package} is not among the services of the"
-                    " project: name it under [tool.hansa] in pyproject.toml"
-                )
+    names = {one.name for one in services}
+    for subscription in heard_in(services):
+        if subscription.event is None or origin_of(subscription) in names:
+            continue
+        event = catalog.event_name(subscription.event)
+        package = subscription.event.__module__.removesuffix(".events").removesuffix(".api")
+        raise ProjectInvalid(
+            f"{subscription.service} hears {event}, but {package} is not among the services of the"
+            " project: name it under [tool.hansa] in pyproject.toml"
+        )
+
+
+def _check_projected(services: Collection[Service]) -> None:
+    """Raise ProjectInvalid where two services write a collection of one name."""
+    if assembly.SEARCH in {one.name for one in services}:
+        from hansa.platform.search.api.projecting import projections_of
+
+        try:
+            projections_of(services)
+        except ValueError as twice:
+            raise ProjectInvalid(str(twice)) from None
 
 
 def _spec(module: str) -> Any:

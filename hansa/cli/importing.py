@@ -31,6 +31,7 @@ from hansa.project import services
 SEND_BYTES_MAX: Final = 4 << 20
 BAR: Final = 30
 
+Position = Callable[[str], Awaitable[Import]]
 Send = Callable[[ImportBatch], Awaitable[Import]]
 
 
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace, file: Path) -> int:
     if options.url:
         async with Server(options.url, options.key or "", options.site) as server:
-            return await _import(options, file, server.import_position, server.send)
+            return await _import(options, file, *_through(server))
     from hansa.cli.main import place_of
     from hansa.cli.sites import one_site
 
@@ -111,10 +112,25 @@ async def _run(options: argparse.Namespace, file: Path) -> int:
         await cell.close()
 
 
+def _through(server: Server) -> tuple[Position, Send]:
+    """Return how a server is asked how far an import is, and given a batch of it."""
+
+    async def position(source: str) -> Import:
+        return await server.ask(get_import, {"source": source})
+
+    async def send(batch: ImportBatch) -> Import:
+        key = f"{batch.source}:{batch.first_line}-{batch.next_line}:{len(batch.products)}"
+        if batch.again:  # what was refused may be taken the next time: each try is one of its own
+            key = ""
+        return await server.ask(import_products, {"body": batch}, key)
+
+    return position, send
+
+
 async def _import(
     options: argparse.Namespace,
     file: Path,
-    position: Callable[[str], Awaitable[Import]],
+    position: Position,
     send: Send,
 ) -> int:
     source, size = _digest(file), _size(file)

@@ -19,7 +19,7 @@ from hansa.kernel.caller import SYSTEM, Caller
 from hansa.kernel.commands import deadline_in
 from hansa.kernel.interventions import carry_out, replay_delivery, retry_due, skip_delivery
 from hansa.kernel.problems import Problem, StorageFailed
-from hansa.kernel.service import Subscription
+from hansa.kernel.service import Subscription, heard_in
 from hansa.kernel.sqlite.connection import InUse
 from hansa.kernel.storage import PLATFORM, Session
 from hansa.project import services
@@ -104,7 +104,7 @@ def _of_type(pattern: str) -> str:
 
 
 def _subscriptions() -> list[Subscription]:
-    return [one for service in services() for one in service.subscriptions]
+    return heard_in(services())
 
 
 async def _is_site(options: argparse.Namespace) -> bool:

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-from hansa.business.commerce.api import Import, ImportBatch
 from hansa.kernel import codec
 from hansa.kernel.operation import Operation
 from hansa.kernel.problems import Problem, problem_of
@@ -63,8 +62,11 @@ class Server:
     ) -> None:
         self._connection.close()
 
-    async def ask(self, operation: Operation[..., T], arguments: dict[str, Any]) -> T:
-        """Run an operation there and return its answer. Raises Problem and ServerUnusable."""
+    async def ask(
+        self, operation: Operation[..., T], arguments: dict[str, Any], key: str = ""
+    ) -> T:
+        """Run an operation there, under an idempotency key if one is given, and return its answer.
+        Raises Problem and ServerUnusable."""
         path = f"/{operation.service}{operation.path}".rstrip("/")
         query, body = dict[str, str](), None
         for one in operation.parameters:
@@ -75,11 +77,13 @@ class Server:
                 query["limit"] = str(value.limit)
                 if value.cursor is not None:
                     query["cursor"] = value.cursor
+            elif one.source == "query" and value is not None:
+                query[one.name] = str(value)
             elif one.source == "body":
                 body = value
         if query:
             path += f"?{urlencode(query)}"
-        answer = await self.call(operation.method, path, body)
+        answer = await self.call(operation.method, path, body, key)
         return codec.decode(answer or b"null", operation.returns)  # type: ignore[no-any-return]
 
     async def call(self, method: str, path: str, body: Any = None, key: str = "") -> bytes:
@@ -103,21 +107,6 @@ class Server:
         if response.status >= 400:
             raise _problem(response.status, answer)
         return answer
-
-    async def import_position(self, source: str) -> Import:
-        """Return how far an import is."""
-        answer = await self.call("GET", f"/commerce/imports/{quote(source)}")
-        found: Import = codec.decode(answer, Import)
-        return found
-
-    async def send(self, batch: ImportBatch) -> Import:
-        """Send a batch of an import, under a key of its own."""
-        key = f"{batch.source}:{batch.first_line}-{batch.next_line}:{len(batch.products)}"
-        if batch.again:  # what was refused may be taken the next time: each try is one of its own
-            key = ""
-        answer = await self.call("POST", "/commerce/imports", batch, key)
-        done: Import = codec.decode(answer, Import)
-        return done
 
 
 def _problem(status: int, answer: bytes) -> Problem:

@@ -17,6 +17,7 @@ import msgspec
 from hansa.console.places import groups
 from hansa.kernel.catalog import event_name
 from hansa.kernel.problems import Problem
+from hansa.kernel.service import heard_in
 from hansa.kernel.structs import Struct
 
 if TYPE_CHECKING:
@@ -67,15 +68,15 @@ def catalog(runtime: "Runtime") -> Iterator[Entry]:
             yield Entry("operation", op.id, op.summary, f"/api/{op.id}" if is_open else at)
         for name in service.events:
             yield Entry("event", name, f"of {service.name}", f"/log?type={name}")
-        for one in service.subscriptions:
-            heard = "all events" if one.event is None else event_name(one.event)
-            yield Entry("subscriber", one.name, f"hears {heard}", at)
         for name in service.due_work:
             yield Entry("due work", name, f"of {service.name}", at)
         for schedule in service.schedules:
             yield Entry("due work", schedule.name, f"every {schedule.cron.expression}", at)
         for table in service.tables.values():
             yield Entry("table", table.name, ", ".join(table.columns.keys()), at)
+    for one in heard_in(runtime.services):
+        heard = "all events" if one.event is None else event_name(one.event)
+        yield Entry("subscriber", one.name, f"hears {heard}", f"/services/{one.service}")
     for kind in kinds():
         yield Entry("problem", kind.slug, kind.title, f"/problems#{kind.slug}")
 

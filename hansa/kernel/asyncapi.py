@@ -13,6 +13,7 @@ from hansa.kernel import contracts
 from hansa.kernel.catalog import event_name
 from hansa.kernel.contracts import Contract
 from hansa.kernel.json_schema import schemas_of
+from hansa.kernel.service import heard_in
 from hansa.kernel.structs import Event
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ def document(services: "Sequence[Service]") -> Document:
             **{f"{one.name}.publish": _operation("send", one.name) for one in events},
             **{
                 subscription.name: _operation("receive", name, _first_line(subscription.fn))
-                for service in services
-                for subscription in service.subscriptions
+                for subscription in heard_in(services)
                 if subscription.event and (name := event_name(subscription.event)) in named
             },
         },

@@ -34,7 +34,7 @@ from hansa.kernel.problems import Denied, NotFound, problem_of
 from hansa.kernel.relations import Authorizer, RelationAuthorizer
 from hansa.kernel.run import Run
 from hansa.kernel.sealing import Sealer
-from hansa.kernel.service import BACKOFF_S, Service, Subscription
+from hansa.kernel.service import BACKOFF_S, Service, Subscription, heard_in
 from hansa.kernel.site import EPOCH_FIRST, PLATFORM_SITE, SiteDirectory, SiteInfo, slot_of
 from hansa.kernel.storage import PLATFORM, Committed, Session, Storage
 from hansa.kernel.stored import Stored
@@ -107,7 +107,7 @@ class Runtime:
         self.due_work = {w.name: w for one in here for w in one.due_work.values()}
         self.due_work |= {s.name: s.as_due_work() for s in self.schedules.values()}
         self.subscriptions: dict[str, list[Subscription]] = {}
-        subscribed = [subscription for one in here for subscription in one.subscriptions]
+        subscribed = [one for one in heard_in(self.services) if one.service in self._hosted]
         self.listening = [one for one in subscribed if one.event is None]
         for one in subscribed:
             if one.event is not None:

@@ -6,7 +6,7 @@ What must never happen here: a declaration that does anything before a runtime t
 
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -56,7 +56,8 @@ class Subscription:
     """A handler of an event: `name` stands in the cursors, so renaming it reads from the start.
 
     With `event` None it takes every event of some sites, as it stands in the log: of those that
-    have rows in `listeners`, and of others from their first `opened_by` on.
+    have rows in `listeners`, and of others from their first `opened_by` on. An `optional` one is
+    there only beside the service whose event it takes (see `heard_in`).
     """
 
     name: str
@@ -66,6 +67,7 @@ class Subscription:
     backoff_s: tuple[float, ...]
     listeners: Table | None = None
     opened_by: type[Event] | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,25 @@ class Schedule:
     def as_due_work(self) -> DueWork:
         """Return what its due rows are."""
         return DueWork(self.name, self.service, 1, self.fn, (), self.backoff_s)
+
+
+def heard_in(services: "Iterable[Service]") -> list[Subscription]:
+    """Return the subscriptions of some services that run together. Which optional ones are among
+    them is decided by these services, never by which modules happen to be imported."""
+    there = {one.name: one for one in services}
+    return [
+        subscription
+        for one in there.values()
+        for subscription in one.subscriptions
+        if not subscription.optional or origin_of(subscription) in there
+    ]
+
+
+def origin_of(subscription: Subscription) -> str:
+    """Return the name of the service whose event is taken; "" where it is all events."""
+    if subscription.event is None:
+        return ""
+    return catalog.event_name(subscription.event).partition(".")[0]
 
 
 class Service:
@@ -259,16 +280,22 @@ class Service:
     # ---- what it reacts to
 
     def on(
-        self, event: type[E], *, backoff_s: tuple[float, ...] = BACKOFF_S
+        self,
+        event: type[E],
+        *,
+        backoff_s: tuple[float, ...] = BACKOFF_S,
+        optional: bool = False,
     ) -> Callable[
         [Callable[[Context, E], Awaitable[None]]], Callable[[Context, E], Awaitable[None]]
     ]:
-        """Declare a subscriber: exactly once in effect, in order per aggregate."""
+        """Declare a subscriber: exactly once in effect, in order per aggregate. An `optional` one
+        does without the service that has the event: where that is not run, neither is this."""
 
         def declare(
             fn: Callable[[Context, E], Awaitable[None]],
         ) -> Callable[[Context, E], Awaitable[None]]:
-            self._subscribe(Subscription(self._name_of(fn), self.name, event, fn, backoff_s))
+            name = self._name_of(fn)
+            self._subscribe(Subscription(name, self.name, event, fn, backoff_s, optional=optional))
             return fn
 
         return declare

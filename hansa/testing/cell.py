@@ -233,7 +233,9 @@ def with_the_heard(services: Sequence[Service]) -> tuple[Service, ...]:
         one = wanted.pop(0)
         if one not in found:
             found.append(one)
-            wanted += [_owner(s.event) for s in one.subscriptions if s.event is not None]
+            wanted += [
+                _owner(s.event) for s in one.subscriptions if s.event is not None and not s.optional
+            ]
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 import hansa
 from hansa.console.visit import Visit
 from hansa.kernel import lag, log
+from hansa.kernel.service import heard_in
 
 ENGINES: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 SUBSCRIBERS_MAX: Final = 500
@@ -35,7 +36,7 @@ async def show(visit: Visit) -> Response:
     runtime, storage = visit.runtime, visit.runtime.storage
     used = resource.getrusage(resource.RUSAGE_SELF)
     last = await visit.reading(log.last)
-    subscriptions = [one for service in runtime.services for one in service.subscriptions]
+    subscriptions = heard_in(runtime.services)
     lags = await visit.reading(lambda session: lag.look(session, subscriptions, EVENTS_MAX))
     return visit.page(
         "cells.html",

@@ -11,6 +11,7 @@ from hansa.console.visit import Visit
 from hansa.console.wording import pretty
 from hansa.kernel import codec, interventions, log
 from hansa.kernel.problems import Invalid, NotFound
+from hansa.kernel.service import heard_in
 from hansa.kernel.storage import Row
 
 STATES: Final = ("parked", "waiting", "queued", "skipped")
@@ -27,7 +28,7 @@ async def every(visit: Visit) -> Response:
     cursor = visit.asked("cursor")
     rows = await _listed(visit, state, subscriber, cursor)
     shown, further = part(rows, lambda row: cursor_of(row[7], row[4], row[0]))
-    names = sorted(one.name for service in visit.runtime.services for one in service.subscriptions)
+    names = sorted(one.name for one in heard_in(visit.runtime.services))
     return visit.page(
         "deliveries.html", deliveries=shown, next=further, state=state, states=STATES,
         subscriber=subscriber, subscribers=names,

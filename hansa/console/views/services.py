@@ -7,6 +7,7 @@ from hansa.console.visit import Visit
 from hansa.kernel.catalog import event_name
 from hansa.kernel.observe.flow import declared, joined
 from hansa.kernel.problems import NotFound
+from hansa.kernel.service import heard_in
 
 
 async def every(visit: Visit) -> Response:
@@ -24,13 +25,14 @@ async def one(visit: Visit) -> Response:
     for service in services:
         if service.name == name:
             hearers: dict[str, list[str]] = {}
-            for other in services:
-                for heard in other.subscriptions:
-                    if heard.event is not None:
-                        hearers.setdefault(event_name(heard.event), []).append(heard.name)
+            every = heard_in(services)
+            for heard in every:
+                if heard.event is not None:
+                    hearers.setdefault(event_name(heard.event), []).append(heard.name)
             hears = [
                 (own.name, "" if own.event is None else event_name(own.event))
-                for own in service.subscriptions
+                for own in every
+                if own.service == name
             ]
             rates = await visit.records.read(lambda reader: reader.operations())
             return visit.page(

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from hansa.kernel import catalog
 from hansa.kernel.operation import Operation
-from hansa.kernel.service import Service
+from hansa.kernel.service import Service, heard_in, origin_of
 from hansa.kernel.structs import Struct
 
 ANY: Final = "*"
@@ -38,10 +38,11 @@ def declared(services: Iterable[Service]) -> list[Edge]:
     """Return the edges that the code says: of each subscription, and of each operation of another
     service that a handler's code names, by itself or through functions of its own service."""
     found: dict[tuple[str, str, str], None] = {}
+    services = tuple(services)
+    for one in heard_in(services):
+        event = "" if one.event is None else catalog.event_name(one.event)
+        found[origin_of(one) or ANY, one.service, event] = None
     for service in services:
-        for one in service.subscriptions:
-            event = "" if one.event is None else catalog.event_name(one.event)
-            found[event.partition(".")[0] or ANY, service.name, event] = None
         for function in _handlers(service):
             for operation in _named(function, service.package, set()):
                 if operation.service != service.name:

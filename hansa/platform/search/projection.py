@@ -120,7 +120,7 @@ class Projection:
             await apply(ctx, self._projected, made)
 
         on_document.__name__ = f"keep_{self.service.name}_{self.name}"
-        search.on(self.event)(on_document)
+        search.on(self.event, optional=True)(on_document)
 
 
 def _event(service: Service, name: str) -> Any:

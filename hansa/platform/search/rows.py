@@ -44,7 +44,7 @@ class Rows:
         searches it first. Raises NotFound, and Overloaded until a projection has brought all that
         it has."""
         whole: Whole | None = await self._ask(site, read_collection, name=name)
-        projected = projection_of(name)
+        projected = projection_of(name, self._runtime.services)
         if projected is not None and (
             whole is None or whole.projection_version < projected.version
         ):

@@ -1,6 +1,7 @@
 """Projecting: documents that a service makes, kept in the collection of its projection."""
 
 import logging
+from collections.abc import Iterable
 from typing import Any, Final
 
 from hansa.kernel import codec
@@ -8,6 +9,7 @@ from hansa.kernel.compiler import param, select, update
 from hansa.kernel.context import Context
 from hansa.kernel.ids import ID
 from hansa.kernel.problems import Conflict
+from hansa.kernel.service import Service
 from hansa.kernel.structs import Struct
 from hansa.platform.search import tables
 from hansa.platform.search.api import documents
@@ -22,7 +24,8 @@ ROLLOUT_S: Final = 60
 """How many seconds after a document of an older release all are made once more; each one puts that
 off."""
 _declared: Final[dict[str, "Projected"]] = {}
-"""The projections that there are, by the names of their collections."""
+"""The projections of all modules that were imported, by their ids; which of them are there, the
+services say that run together."""
 
 
 class Projected(Struct):
@@ -35,10 +38,13 @@ class Projected(Struct):
     open_filter: str | None
 
     def __post_init__(self) -> None:
-        """Note that there is one. Raises ValueError for a name that another one has."""
-        known = _declared.setdefault(self.name, self)
-        if known.id != self.id:
-            raise ValueError(f"the collection {self.name} is that of {known.id} already")
+        """Note that there is one."""
+        _declared.setdefault(self.id, self)
+
+    @property
+    def service(self) -> str:
+        """The name of the service that declares it."""
+        return self.id.partition(".")[0]
 
 
 class Made(Struct):
@@ -78,9 +84,22 @@ _fill = (
 )
 
 
-def projection_of(name: str) -> Projected | None:
-    """Return the projection whose collection has a name, None if there is none."""
-    return _declared.get(name)
+def projection_of(name: str, services: Iterable[Service]) -> Projected | None:
+    """Return the projection of some services whose collection has a name, None if there is none.
+    Raises ValueError where two of them have it."""
+    return projections_of(services).get(name)
+
+
+def projections_of(services: Iterable[Service]) -> dict[str, Projected]:
+    """Return the projections of some services, by the names of their collections. Raises ValueError
+    where two services have one of a name."""
+    there = {one.name for one in services}
+    found: dict[str, Projected] = {}
+    for one in _declared.values():
+        if one.service in there and found.setdefault(one.name, one) is not one:
+            raise ValueError(f"the collection {one.name} is that of {found[one.name].id} already,"
+                             f" and cannot be that of {one.id} too")  # fmt: skip
+    return found
 
 
 async def adopted(ctx: Context, projected: Projected, first: ID = "") -> Collection:

@@ -191,7 +191,8 @@ async def _admit(ctx: Context, name: str) -> None:
     where there is one. Raises NotFound and Denied."""
     if ctx.principal.allows(READ):
         return
-    whole, projected = await whole_of(ctx, name), projection_of(name)
+    whole = await whole_of(ctx, name)
+    projected = projection_of(name, ctx.runtime.services)
     names = (name,) if whole is None else (name, whole.name)
     said = projected if whole is None else whole
     is_open = said is not None and said.open_filter is not None
