@@ -18,6 +18,7 @@ from hansa.assembly import Cell
 from hansa.business.commerce.api import Import, ImportBatch, get_import, import_products
 from hansa.business.commerce.catalogue import NewProduct
 from hansa.business.commerce.importing import BATCH_MAX, LINE_BYTES_MAX, LineFault, parse
+from hansa.cli.cells import Local, aim, one_site
 from hansa.cli.refused import RefusedLines, given
 from hansa.cli.remote import IN_USE, Server, ServerUnusable
 from hansa.cli.serving import check_exists, failed, told
@@ -86,17 +87,17 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace, file: Path) -> int:
     if options.url:
-        async with Server(options.url, options.key or "", options.site) as server:
+        async with Server(options.url, options.key or "") as server:
+            await aim(server, options.site)
             return await _import(options, file, *_through(server))
     from hansa.cli.main import place_of
-    from hansa.cli.sites import one_site
 
     place = place_of(options)
     check_exists(place)
     cell = Cell(place, services())
     await cell.open()
     try:
-        site = await one_site(cell, options.site)
+        site = await one_site(Local(cell), options.site)
         caller = Caller(site.id, SYSTEM)
 
         async def position(source: str) -> Import:

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from hansa.kernel import codec
 from hansa.kernel.operation import Operation
-from hansa.kernel.problems import Problem, problem_of
+from hansa.kernel.problems import Invalid, Problem, problem_of
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class ServerUnusable(OSError):
 class Server:
     """A running server and the key to it. One request at a time, on a kept connection."""
 
-    def __init__(self, url: str, key: str, site: str) -> None:
+    def __init__(self, url: str, key: str) -> None:
         """Raises ServerUnusable for a URL that is none, and without a key."""
         self._url = url
         parts = _parts(url)
@@ -48,8 +48,8 @@ class Server:
         self._connection = kind(parts.netloc, timeout=TIMEOUT_S)
         self._root = parts.path.rstrip("/")
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        if site:
-            self._headers["hansa-site"] = site
+        self.site = ""
+        """The id of the site that is asked; without it that of the key, or the platform."""
 
     async def __aenter__(self) -> "Server":
         return self
@@ -98,6 +98,8 @@ class Server:
 
     def _call(self, method: str, path: str, body: Any, key: str) -> bytes:
         headers = dict(self._headers)
+        if self.site:
+            headers["hansa-site"] = self.site
         if key:
             headers["idempotency-key"] = key
         data = None if body is None else codec.encode(body)
@@ -111,9 +113,15 @@ class Server:
 
 def _problem(status: int, answer: bytes) -> Problem:
     try:
-        return problem_of(json.loads(answer), status)
+        problem = problem_of(json.loads(answer), status)
     except (ValueError, KeyError, TypeError):
         return Problem(f"The server answered {status}.", slug="bad-answer")
+    if problem.slug == "site-missing":  # it speaks of headers, which nobody types
+        return Invalid(
+            "Say which site is meant, by its id with --site: this key may not list the sites.",
+            slug="site-missing", title=problem.title,
+        )  # fmt: skip
+    return problem
 
 
 def _parts(url: str) -> SplitResult:

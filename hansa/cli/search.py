@@ -16,6 +16,7 @@ import msgspec
 import uvloop
 
 from hansa.assembly import Cell
+from hansa.cli.cells import Local, aim, one_site
 from hansa.cli.remote import IN_USE, Server
 from hansa.cli.serving import check_exists, failed, told
 from hansa.kernel import codec
@@ -83,7 +84,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _remote(options: argparse.Namespace) -> int:
-    async with Server(options.url, options.key or "", options.site) as server:
+    async with Server(options.url, options.key or "") as server:
+        await aim(server, options.site)
 
         async def do(operation: Operation[..., T], **arguments: Any) -> T:
             return await server.ask(operation, arguments)
@@ -93,14 +95,13 @@ async def _remote(options: argparse.Namespace) -> int:
 
 async def _local(options: argparse.Namespace) -> int:
     from hansa.cli.main import place_of
-    from hansa.cli.sites import one_site
 
     place = place_of(options)
     check_exists(place)
     cell = Cell(place, services())
     await cell.open()
     try:
-        site = await one_site(cell, options.site)
+        site = await one_site(Local(cell), options.site)
         caller = Caller(site.id, SYSTEM)
 
         async def do(operation: Operation[..., T], **arguments: Any) -> T:

@@ -4,23 +4,23 @@ import argparse
 import asyncio
 import time
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 import uvloop
 
-from hansa.assembly import OPERATOR, Cell
+from hansa.assembly import Cell
+from hansa.cli.cells import Asked, Local, Through, every, hosts_of_sites, one_site, shown
 from hansa.cli.remote import IN_USE, Server
 from hansa.cli.serving import check_exists, failed, told
 from hansa.cli.values import instant
 from hansa.kernel import codec
-from hansa.kernel.ids import ID
+from hansa.kernel.ids import ID, is_id
 from hansa.kernel.migrating import MigrationFailed, MigrationRefused
-from hansa.kernel.operation import Operation
-from hansa.kernel.problems import Invalid, NotFound, Problem
+from hansa.kernel.problems import Problem
 from hansa.kernel.sealing import MasterKeyInvalid
 from hansa.kernel.sqlite.connection import InUse
-from hansa.kernel.structs import Page, PageRequest
+from hansa.kernel.storage import PLATFORM
 from hansa.platform.sites.api import (
     ClockState,
     Key,
@@ -44,11 +44,15 @@ from hansa.platform.sites.api import (
 )
 from hansa.project import services
 
-T = TypeVar("T")
-
 LOOK_S: Final = 0.2
 STUCK_S: Final = 60.0
 """How long a test clock may stand on its way before it counts as stuck: one due work takes less."""
+
+
+class Listed(Site):
+    """A site with its hosts."""
+
+    hosts: tuple[str, ...] = ()
 
 
 def run(options: argparse.Namespace) -> int:
@@ -68,61 +72,6 @@ def run(options: argparse.Namespace) -> int:
         return failed(told(error))
 
 
-async def every_site(cell: Cell) -> list[Site]:
-    """Return all sites of a cell."""
-    return await _all(Local(cell), list_sites)
-
-
-async def one_site(cell: Cell, wanted: str) -> Site:
-    """Return the site of an id, a host or a name; without one the only site there is."""
-    every = await every_site(cell)
-    if wanted:
-        info = await cell.directory.by_host(wanted)
-        identity = info.id if info else wanted
-        every = [site for site in every if identity in (site.id, site.name)]
-    if len(every) == 1:
-        return every[0]
-    if not every:
-        raise NotFound(f"There is no site {wanted or 'yet'}; `hansa sites create NAME` makes one.")
-    raise Invalid("There are several sites; say which with --site.")
-
-
-class Local:
-    """The operations in a cell of this process."""
-
-    def __init__(self, cell: Cell) -> None:
-        self._cell = cell
-
-    async def do(self, operation: Operation[..., T], **arguments: Any) -> T:
-        """Run an operation and return its answer."""
-        return await self._cell.runtime.do(operation, OPERATOR, arguments)
-
-
-class Through:
-    """The same operations, through a server."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    async def do(self, operation: Operation[..., T], **arguments: Any) -> T:
-        """Run an operation and return its answer."""
-        return await self._server.ask(operation, arguments)
-
-
-async def _all(
-    cell: Local | Through, operation: Operation[..., Page[T]], **arguments: Any
-) -> list[T]:
-    """Return all that a list has, page by page."""
-    found: list[T] = []
-    cursor: str | None = None
-    while True:
-        page = await cell.do(operation, page=PageRequest(100, cursor), **arguments)
-        found += page.items
-        cursor = page.next
-        if cursor is None:
-            return found
-
-
 async def _local(options: argparse.Namespace) -> int:
     from hansa.cli.main import place_of
 
@@ -138,11 +87,11 @@ async def _local(options: argparse.Namespace) -> int:
 
 
 async def _remote(options: argparse.Namespace) -> int:
-    async with Server(options.url, options.key or "", "") as server:
+    async with Server(options.url, options.key or "") as server:
         return await _do(Through(server), options)
 
 
-async def _do(cell: Local | Through, options: argparse.Namespace) -> int:
+async def _do(cell: Asked, options: argparse.Namespace) -> int:
     """Do what the verb says and tell it, in words or with --json as it was answered."""
     answer = await _answer(cell, options)
     if options.json:
@@ -154,17 +103,21 @@ async def _do(cell: Local | Through, options: argparse.Namespace) -> int:
     return 0
 
 
-async def _answer(cell: Local | Through, options: argparse.Namespace) -> Any:
+async def _answer(cell: Asked, options: argparse.Namespace) -> Any:
     verb = options.verb
     if verb == "list":
-        return await _all(cell, list_sites)
+        hosts = await hosts_of_sites(cell)
+        return [
+            Listed(**msgspec.structs.asdict(one), hosts=tuple(hosts.get(one.id, ())))
+            for one in await every(cell, list_sites)
+        ]
     if verb == "create":
         return await cell.do(create_site, body=_new_site(options))
-    site = options.site
+    site = await _site(cell, options.site)
     if verb == "key":
         return await cell.do(create_key, site=site, body=_new_key(options))
     if verb == "keys":
-        return await _all(cell, list_keys, site=site)
+        return await every(cell, list_keys, site=site)
     if verb == "revoke":
         return await cell.do(revoke_key, site=site, key=options.id)
     if verb == "settings":
@@ -178,7 +131,14 @@ async def _answer(cell: Local | Through, options: argparse.Namespace) -> Any:
     return await cell.do(reset_setting, site=site, name=name)
 
 
-async def _advance(cell: Local | Through, site: ID, to: datetime) -> ClockState:
+async def _site(cell: Asked, wanted: str) -> ID:
+    """Return the site of an id or a host; `platform` is none, and has keys all the same."""
+    if wanted == PLATFORM or is_id(wanted, "site"):
+        return wanted
+    return (await one_site(cell, wanted)).id
+
+
+async def _advance(cell: Asked, site: ID, to: datetime) -> ClockState:
     """Move a test clock and wait until it has come there. Raises TimeoutError when it stands."""
     state = await cell.do(advance_clock, site=site, body=NewTime(to))
     moved = time.monotonic()
@@ -199,7 +159,7 @@ def _lines(verb: str, answer: Any) -> list[str]:
     """Return an answer in words."""
     if verb == "list":
         return [f"{one.id}  {one.state:<9}  {one.currency}  {one.zone:<16}  {one.name}"
-                for one in answer]  # fmt: skip
+                f"  {shown(one.hosts)}".rstrip() for one in answer]  # fmt: skip
     if verb == "create":
         return [answer.id]
     if verb == "key":

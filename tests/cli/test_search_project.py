@@ -3,7 +3,7 @@
 import json
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hansa.platform.search.api.projecting import projection_of, projections_of
 from tests.cli.server import ROOT, Server
 from tests.cli.warm import Warm
 
+Hansa = Callable[..., str]
 ROOM = {"title": "Harbour room", "about": "Wakes with the gulls", "view": "sea", "beds": 2}
 
 
@@ -54,9 +55,9 @@ def asked(url: str, key: str, site: str, body: Any = None) -> Any:
 def test_the_documented_service_is_searched_without_the_shop(inn: Path, warm: Warm) -> None:
     cell = inn / "cell"
 
-    def hansa(*arguments: str) -> str:
+    def hansa(*arguments: str, status: int = 0) -> str:
         done = warm.run(inn, *arguments, "--folder", str(cell))
-        assert done.status == 0, done.said
+        assert done.status == status, done.said
         return done.said.strip()
 
     done = warm.run(inn, "new", "revision", "rooms", "first")
@@ -69,16 +70,50 @@ def test_the_documented_service_is_searched_without_the_shop(inn: Path, warm: Wa
         server.wait_for(r"Hansa serves on \S+")
         at = f"http://localhost:{server.port}"
         id = asked(f"{at}/rooms", key, site, ROOM)
-        remote = warm.run(
-            inn, "search", "--url", at, "--key", key, "--site", site, "rebuild", "rooms"
-        )
-        assert remote.status == 0, remote.said
-        (hit,) = asked(f"{at}/search/collections/rooms?q=gulls", key, site)["hits"]
+        assert hansa(*there(at, key), "rebuild", "rooms").startswith("made anew: 1 documents")
+        (hit,) = asked(f"{at}/search/collections/rooms/search?q=gulls", key, site)["hits"]
         assert hit["document"] == {**ROOM, "id": id}
+        which_site_is_meant(hansa, at, key, site)
         assert server.stop() == 0
-    said = hansa("search", "collections")
+    said = hansa("search", "collections", "--site", "localhost")
     assert said.startswith("rooms")
     assert "rooms.rooms" in said
+
+
+def which_site_is_meant(hansa: Hansa, at: str, key: str, inn: str) -> None:
+    """Through a server as in a cell here: an id, a host or a name; and without any of these the
+    only site there is, or a list to choose from."""
+    remote = ("sites", "--url", at, "--key", key)
+    own = hansa(*remote, "key", "localhost", "search.*")  # a site's own key says which site
+    barn = hansa(*remote, "create", "The barn", "--host", "barn.example", "--host", "b.example")
+    for site in (inn, "localhost", "127.0.0.1", "The inn"):
+        assert hansa(*there(at, key), "collections", "--site", site).startswith("rooms"), site
+    assert "There are no coll" in hansa(*there(at, key), "collections", "--site", "Barn.example")
+    assert hansa(*there(at, own), "collections").startswith("rooms")
+    assert hansa(*there(at, own), "collections", "--site", inn).startswith("rooms")
+    listed = hansa(*remote, "list").splitlines()
+    assert [line.rpartition("  ")[2] for line in listed] == [
+        "(localhost)",
+        "(b.example, barn.example)",
+    ]
+    assert [one["hosts"] for one in json.loads(hansa(*remote, "list", "--json"))] == [
+        ["localhost"], ["b.example", "barn.example"],
+    ]  # fmt: skip
+    said = hansa(*there(at, key), "collections", status=1)
+    assert f"say which with --site: {inn} The inn (localhost); {barn} The barn (b.example" in said
+    assert "There is no site pub" in hansa(
+        *there(at, key), "collections", "--site", "pub", status=1
+    )
+    no = hansa(*there(at, own), "collections", "--site", "localhost", status=1)
+    assert "This key may not look which site localhost is. Name its id, or leave --site away" in no
+    narrow = hansa(*remote, "key", "platform", "search.*")
+    no = hansa(*there(at, narrow), "collections", status=1)
+    assert "Say which site is meant, by its id with --site" in no
+    assert "header" not in no
+
+
+def there(at: str, key: str) -> tuple[str, ...]:
+    return "search", "--url", at, "--key", key
 
 
 def test_what_is_imported_does_not_decide_which_projections_there_are() -> None:

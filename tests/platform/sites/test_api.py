@@ -243,6 +243,24 @@ def test_a_host_leads_to_one_site(storage: Storage) -> None:
     run(storage, body)
 
 
+def test_a_host_is_found_among_those_of_all_sites(storage: Storage) -> None:
+    async def body(world: World) -> None:
+        tea = await world.site(hosts=("tea.example", "bücher.example", "localhost"))
+        ink = await world.site(hosts=("ink.example",))
+        every = (await world.do(api.find_hosts, page=PAGE)).items
+        assert [(one.host, one.site) for one in every] == [
+            ("ink.example", ink.id), ("localhost", tea.id), ("tea.example", tea.id),
+            ("xn--bcher-kva.example", tea.id),
+        ]  # fmt: skip
+        for host in ("TEA.example.", "tea.example:8400", "Bücher.example", "127.0.0.1:8400"):
+            (one,) = (await world.do(api.find_hosts, page=PAGE, host=host)).items
+            assert one.site == tea.id, host
+        for host in ("", "nobody.example", "a b", "[", "é" * 300):
+            assert not (await world.do(api.find_hosts, page=PAGE, host=host)).items, host
+
+    run(storage, body)
+
+
 # ---- keys
 
 

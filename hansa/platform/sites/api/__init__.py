@@ -14,7 +14,15 @@ from hansa.platform.sites.api.events import (
     SiteCreated,
     SiteMoved,
 )
-from hansa.platform.sites.api.hosts import Host, NewHost, add_host, list_hosts, remove_host
+from hansa.platform.sites.api.hosts import (
+    Host,
+    NewHost,
+    SiteHost,
+    add_host,
+    find_hosts,
+    list_hosts,
+    remove_host,
+)
 from hansa.platform.sites.api.keys import (
     CreatedKey,
     Key,
@@ -71,6 +79,7 @@ __all__ = [
     "SiteChange",
     "SiteChanged",
     "SiteCreated",
+    "SiteHost",
     "SiteMoved",
     "TestClock",
     "add_host",
@@ -78,6 +87,7 @@ __all__ = [
     "change_site",
     "create_key",
     "create_site",
+    "find_hosts",
     "get_clock",
     "get_place",
     "get_setting",

@@ -11,7 +11,7 @@ from hansa.platform.sites import sites as service
 from hansa.platform.sites import tables
 from hansa.platform.sites.api.events import HostAdded, HostRemoved
 from hansa.platform.sites.api.sites import find_site
-from hansa.platform.sites.hosts import check_host
+from hansa.platform.sites.hosts import check_host, host_of_header
 from hansa.platform.sites.process import directory_of
 
 
@@ -28,6 +28,18 @@ class Host(Struct):
     created_at: datetime
 
 
+class SiteHost(Struct):
+    """A host, and the site that it leads to."""
+
+    host: str
+    site: ID
+    created_at: datetime
+
+
+_every = select(
+    tables.hosts.c.host, tables.hosts.c.site_id.label("site"), tables.hosts.c.created_at
+)
+_one = _every.where(tables.hosts.c.host == param("host"))
 _of_site = select(tables.hosts.c.host, tables.hosts.c.created_at).where(
     tables.hosts.c.site_id == param("site_id")
 )
@@ -61,6 +73,26 @@ async def list_hosts(ctx: Context, site: ID, page: PageRequest) -> Page[Host]:
         _of_site, Host, page, order=(tables.hosts.c.host,), site_id=site
     )
     return found
+
+
+@service.query("GET /hosts", needs="platform.sites:read", scope="platform")
+async def find_hosts(ctx: Context, page: PageRequest, host: str | None = None) -> Page[SiteHost]:
+    """List the hosts of all sites by name, or find the site of one: `host` in any spelling, with a
+    port or without. One that leads nowhere is no fault; nothing is listed."""
+    if host is None:
+        found: Page[SiteHost] = await ctx.db.page(
+            _every, SiteHost, page, order=(tables.hosts.c.host,)
+        )
+        return found
+    led = await ctx.db.first(_one, SiteHost, host=_looked_up(host))
+    return Page(() if led is None else (led,))
+
+
+def _looked_up(text: str) -> str:
+    try:
+        return check_host(text)
+    except ValueError:  # with a port, or an address of this machine
+        return host_of_header(text)
 
 
 @service.command(
