@@ -30,6 +30,7 @@ from hansa.kernel.structs import Struct
 from hansa.platform.search import api
 from hansa.platform.search.evaluation import (
     DEPTH,
+    Comparison,
     Judgements,
     Report,
     compared,
@@ -37,7 +38,6 @@ from hansa.platform.search.evaluation import (
     judgements_of_csv,
     named,
 )
-from hansa.platform.search.metrics import Changed
 from hansa.project import services
 
 T = TypeVar("T")
@@ -62,8 +62,7 @@ class Evaluation(Struct):
     """What was measured, and what changed since what it is compared with."""
 
     report: Report
-    before: Report | None
-    changed: tuple[Changed, ...]
+    against: Comparison | None
 
 
 def run(options: argparse.Namespace) -> int:
@@ -151,7 +150,7 @@ async def _rebuild(do: Do, options: argparse.Namespace) -> api.IndexState:
 
 async def _evaluate(do: Do, options: argparse.Namespace) -> Evaluation:
     judgements = _judgements(Path(options.judgements))
-    before = _read_report(Path(options.against)) if options.against else None
+    before = _read_report(Path(options.against), judgements) if options.against else None
     found: dict[str, Sequence[str]] = {}
     for query in judgements:
         request = api.SearchRequest(
@@ -164,8 +163,7 @@ async def _evaluate(do: Do, options: argparse.Namespace) -> Evaluation:
     report = evaluate(lambda query, most: found[query][:most], judgements)
     if options.save:
         _save(Path(options.save), report)
-    changed = () if before is None else tuple(compared(before, report, judgements))
-    return Evaluation(report, before, changed)
+    return Evaluation(report, None if before is None else compared(before, report, judgements))
 
 
 _VERBS: Final[dict[str, Callable[[Do, argparse.Namespace], Awaitable[Any]]]] = {
@@ -203,7 +201,7 @@ async def _search(
 def _judgements(file: Path) -> Judgements:
     """Read judgements. Raises ValueError, which names the file and the line, and OSError."""
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
             found = judgements_of_csv(lines)
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{file}: {error}") from None
@@ -216,11 +214,18 @@ def _save(file: Path, report: Report) -> None:
     file.write_bytes(codec.encode(report))
 
 
-def _read_report(file: Path) -> Report:
+def _read_report(file: Path, judgements: Judgements) -> Report:
+    """Read what --save has kept. Raises ValueError for another file, and for one that has none of
+    the searches that are judged, before any of them is made; and OSError."""
     try:
         report: Report = codec.decode(file.read_bytes(), Report)
     except msgspec.MsgspecError as error:
         raise ValueError(f"{file} is nothing that --save has kept: {error}") from None
+    if report.rankings.keys().isdisjoint(judgements):
+        raise ValueError(
+            f"{file} cannot be compared with: none of its {len(report.queries):,} searches is among"
+            f" the {len(judgements):,} that are judged now. Was it saved with other judgements?"
+        )
     return report
 
 
@@ -250,26 +255,31 @@ def _collection(one: Listed) -> str:
 
 
 def _evaluated(answer: Evaluation) -> Iterator[str]:
-    total, before = answer.report.total, None if answer.before is None else answer.before.total
-    queries = answer.report.queries
+    total, queries, against = answer.report.total, answer.report.queries, answer.against
     relevant = sum(one.measured.ndcg is not None for one in queries)
     yield f"{len(queries):,} queries, something relevant is known for {relevant:,}"
+    if against is not None and against.only_before + against.only_after:
+        yield (
+            f"compared by the {against.shared:,} queries that both have: {against.only_before:,}"
+            f" are only in what was saved, {against.only_after:,} only in what is judged now"
+        )
     for name, metric in (
         ("ndcg", "nDCG@10"), ("condensed_ndcg", "nDCG@10 of what was judged"),
         ("judged", "judged@10"), ("recall", f"recall@{DEPTH}"),
         ("average_precision", "mean average precision"),
     ):  # fmt: skip
-        was = None if before is None else getattr(before, name)
-        yield f"{metric:<28}{_figure(getattr(total, name), was)}"
+        now = getattr(total if against is None else against.after, name)
+        was = None if against is None else getattr(against.before, name)
+        yield f"{metric:<28}{_figure(now, was)}"
     if not total.judged and (strange := next((one for one in queries if one.found), None)):
         yield (
             f"Nothing that was found is judged, as {strange.found[0]} for {strange.query!r}. Where"
             " judgements name documents by another field than id, say --by FIELD."
         )
-    if answer.before is None:
+    if against is None:
         return
-    yield f"{len(answer.changed):,} queries find other documents among the first 10"
-    for one in answer.changed[:CHANGED_SHOWN]:
+    yield f"{len(against.changed):,} queries find other documents among the first 10"
+    for one in against.changed[:CHANGED_SHOWN]:
         yield f"  {one.gain:+.3f}  {one.query}"
         if one.came or one.went:
             yield f"          came {' '.join(one.came) or '-'}, went {' '.join(one.went) or '-'}"

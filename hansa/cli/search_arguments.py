@@ -37,7 +37,7 @@ def arguments(
     verb.add_argument(
         "judgements", metavar="JUDGEMENTS.csv",
         help="a header that names query, product_id (or document, or id) and grade, from 0; then a"
-        " judgement a line",
+        " judgement a line, in columns apart by a comma, a semicolon or a tab",
     )  # fmt: skip
     verb.add_argument(
         "--by", default="", metavar="FIELD",
@@ -45,7 +45,10 @@ def arguments(
     )  # fmt: skip
     verb.add_argument("--save", default="", metavar="FILE", help="keep what was found, as JSON")
     verb.add_argument(
-        "--against", default="", metavar="FILE", help="tell what changed since it was saved"
+        "--against",
+        default="",
+        metavar="FILE",
+        help="tell what changed since it was saved, by the queries that both have",
     )
     verb.add_argument(
         "--without-rules", action="store_true", help="the ranking alone, without pins and boosts"

@@ -75,6 +75,16 @@ def evaluated(folder: Path, capsys: pytest.CaptureFixture[str], *where: str) -> 
     assert "0.5000  was 0.4000, +0.1000" in out
     assert "1 queries find other documents" in out
     assert "blue mug" in out
+    excel = folder / "excel.csv"
+    excel.write_bytes(f"query;document;grade\nblue mug;{mug};3\ntea pot;x;1\n".encode("utf-8-sig"))
+    assert main(["search", *where, "evaluate", "products", str(excel), "--against", kept]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "compared by the 1 queries that both have: 1 are only in what was saved, 1 only in" in out
+    )
+    pot = judged(folder / "pot.csv", ("tea pot", mug, 1))
+    assert main(["search", *where, "evaluate", "products", pot, "--against", kept]) == 1
+    assert "none of its 2 searches is among the 1 that are judged" in capsys.readouterr().err
 
 
 def test_a_cell_that_nobody_has_open(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

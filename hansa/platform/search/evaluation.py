@@ -1,11 +1,13 @@
 """Evaluation: how well searches are answered, by what people judged; and what a change changed.
 
 Judgements say how good documents are for searches, from 0. They come as CSV with a header that
-names the columns ``query``, ``product_id`` (or ``document``) and ``grade``, or as TREC's qrels.
+names the columns ``query``, ``product_id`` (or ``document``, or ``id``) and ``grade``, or as TREC's
+qrels.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +25,8 @@ DEPTH: Final = 100
 JUDGEMENTS_MAX: Final = 1_000_000
 
 _DOCUMENT_COLUMNS: Final = ("product_id", "document", "id")
+_DELIMITERS: Final = (",", ";", "\t")
+COLUMNS_SHOWN: Final = 10
 
 
 class InvalidJudgements(ValueError):
@@ -48,6 +52,11 @@ class Report(Struct):
         """What each search found."""
         return {one.query: one.found for one in self.queries}
 
+    def of(self, queries: Collection[str]) -> "Report":
+        """Return what it says of some searches: the rest counts in no mean."""
+        kept = tuple(one for one in self.queries if one.query in queries)
+        return self if len(kept) == len(self.queries) else _report(kept)
+
 
 def evaluate(search: Search, judgements: Judgements, *, k: int = 10) -> Report:
     """Make every search that was judged, and measure what it finds among the first `k`."""
@@ -55,8 +64,13 @@ def evaluate(search: Search, judgements: Judgements, *, k: int = 10) -> Report:
     for query, grades in judgements.items():
         found = tuple(search(query, DEPTH))
         answered.append(Answered(query, found, measure(found, grades, k=k, recall_k=DEPTH)))
-    relevant = (one.measured for one in answered if one.measured.ndcg is not None)
-    return Report(means(relevant), tuple(answered))
+    return _report(answered)
+
+
+def _report(answered: Iterable[Answered]) -> Report:
+    queries = tuple(answered)
+    relevant = (one.measured for one in queries if one.measured.ndcg is not None)
+    return Report(means(relevant), queries)
 
 
 def named(document: Mapping[str, Any], by: str, grades: Mapping[str, float]) -> str:
@@ -71,20 +85,46 @@ def named(document: Mapping[str, Any], by: str, grades: Mapping[str, float]) -> 
     return next((one for one in values if one in grades), values[0])
 
 
-def compared(
-    before: Report, after: Report, judgements: Judgements, *, k: int = 10
-) -> list[Changed]:
-    """Return the searches that find other documents than before, the worst loss first."""
-    return changed(before.rankings, after.rankings, judgements, k)
+class Comparison(Struct):
+    """Two runs by the searches that both made, `shared` in number: what these were worth `before`
+    and `after`, and those that find other documents, the worst loss first. `only_before` and
+    `only_after` count the searches of one run alone, which are not compared."""
+
+    shared: int
+    only_before: int
+    only_after: int
+    before: Measured
+    after: Measured
+    changed: tuple[Changed, ...]
+
+
+def compared(before: Report, after: Report, judgements: Judgements, *, k: int = 10) -> Comparison:
+    """Compare two runs. Raises ValueError where no search was made in both."""
+    shared = before.rankings.keys() & after.rankings.keys()
+    if not shared:
+        raise ValueError("none of its searches is among those that are judged now")
+    old, new = before.of(shared), after.of(shared)
+    return Comparison(
+        len(shared), len(before.queries) - len(old.queries), len(after.queries) - len(new.queries),
+        old.total, new.total, tuple(changed(old.rankings, new.rankings, judgements, k)),
+    )  # fmt: skip
 
 
 def judgements_of_csv(lines: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Read judgements from CSV. Raises InvalidJudgements."""
-    rows = csv.reader(lines)
+    """Read judgements from CSV, whose columns are apart by a comma, a semicolon or a tab, as in the
+    header. Raises InvalidJudgements."""
+    ahead = iter(lines)
+    first = next(ahead, "")
+    rows = csv.reader(chain((first,), ahead), delimiter=_delimiter(first))
     header = [name.strip().lower() for name in next(rows, [])]
     document = next((name for name in _DOCUMENT_COLUMNS if name in header), "")
     if not document or not {"query", "grade"} <= set(header):
-        raise InvalidJudgements("line 1: the header names query, product_id and grade")
+        found = ", ".join(name[:40] for name in header[:COLUMNS_SHOWN]) or "nothing"
+        more = f" and {len(header) - COLUMNS_SHOWN} more" if len(header) > COLUMNS_SHOWN else ""
+        raise InvalidJudgements(
+            "line 1: the header names the columns query; product_id, document or id; and grade."
+            f" This one names {found}{more}"
+        )
     places = [header.index(name) for name in ("query", document, "grade")]
     judgements: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -94,6 +134,11 @@ def judgements_of_csv(lines: Iterable[str]) -> dict[str, dict[str, float]]:
             query, id, grade = (row[place].strip() for place in places)
             _judge(judgements, query, id, grade, rows.line_num)
     return judgements
+
+
+def _delimiter(header: str) -> str:
+    """Return what stands between the columns: that which makes the most of the header."""
+    return max(_DELIMITERS, key=lambda one: len(next(csv.reader((header,), delimiter=one), ())))
 
 
 def judgements_of_qrels(

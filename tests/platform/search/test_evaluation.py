@@ -22,11 +22,20 @@ def test_judgements_as_csv() -> None:
     assert judgements_of_csv(lines) == {"mug, red": {"a": 3.0}, "mug": {"b": 0.0}}
 
 
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_columns_are_apart_as_a_spreadsheet_writes_them(between: str) -> None:
+    rows = (("query", "id", "grade"), (f'"mug{between} red"', "a", "3"), ("mug", "b", "0.5"))
+    lines = [between.join(row) + "\r\n" for row in rows]
+    assert judgements_of_csv(lines) == {f"mug{between} red": {"a": 3.0}, "mug": {"b": 0.5}}
+
+
 @pytest.mark.parametrize(
     ("lines", "error"),
     [
-        ([], "line 1: the header names query, product_id and grade"),
-        (["query,grade\n"], "line 1: the header names"),
+        ([], "line 1: the header names the columns .* This one names nothing"),
+        (["query,grade\n"], "product_id, document or id; and grade. This one names query, grade$"),
+        (["Suche;Artikel;Note\n"], "This one names suche, artikel, note$"),
+        ([",".join("abcdefghijklm")], "a, b, c, d, e, f, g, h, i, j and 3 more$"),
         (["query,id,grade\n", "mug,a\n"], "line 2: 2 columns are too few"),
         (["query,id,grade\n", "mug,a,good\n"], "line 2: 'good' is no grade"),
         (["query,id,grade\n", "mug,a,1\n", "mug,a,2\n"], "line 3: a has another grade for 'mug'"),
@@ -58,9 +67,24 @@ def test_a_report_is_of_all_searches_and_its_means_of_those_with_something_to_fi
 def test_two_runs_are_compared_by_what_they_found() -> None:
     before = evaluate(lambda q, limit: ["a", "b"], JUDGED)
     after = evaluate(lambda q, limit: ["b", "a"] if q == "mug" else ["a", "b"], JUDGED)
-    (only,) = compared(before, after, JUDGED)
+    both = compared(before, after, JUDGED)
+    (only,) = both.changed
     assert only.query == "mug"
     assert only.gain < 0
+    assert (both.shared, both.only_before, both.only_after) == (2, 0, 0)
+    assert (both.before, both.after) == (before.total, after.total)
+
+
+def test_only_searches_that_both_runs_made_are_compared() -> None:
+    more = {**JUDGED, "pot": {"a": 1.0}, "pan": {"z": 1.0}}
+    before = evaluate(lambda q, limit: ["a", "b"], {**JUDGED, "lid": {"z": 1.0}})
+    after = evaluate(lambda q, limit: ["a", "b"], more)
+    both = compared(before, after, more)
+    assert (both.shared, both.only_before, both.only_after, both.changed) == (2, 1, 2, ())
+    assert both.before == both.after != after.total  # like is compared with like
+    assert both.after == evaluate(lambda q, limit: ["a", "b"], JUDGED).total
+    with pytest.raises(ValueError, match="none of its searches"):
+        compared(before, evaluate(lambda q, limit: ["a"], {"pot": {"a": 1.0}}), more)
 
 
 def test_a_baseline_tells_what_was_lost() -> None:
