@@ -5,6 +5,7 @@ What must never happen: a document that is taken here and that the engine then c
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ PRUNED_MAX: Final = 100
 """How many members of one field are left out; of a field with more, all of it."""
 LINES_MAX: Final = 10_000
 
+_AN_OBJECT_A_LINE: Final = "send one object a line (NDJSON), not an array, nor commas between them"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SORTED: Final = frozenset({"text", "keyword", "int", "float", "bool", "date"})
 _FACETED: Final = frozenset({"keyword", "int", "float", "bool", "date", "json"})
@@ -335,15 +337,22 @@ class Line(Struct):
 
 
 def lines(body: bytes, schema: Schema) -> Iterator[Line]:
-    """Yield what is in each line of NDJSON but empty ones: one that is wrong costs no other. Raises
-    TooLarge before any, when there are too many."""
+    """Yield what is in each line of NDJSON but empty ones: one that is wrong costs no other. A byte
+    order mark before the first is skipped. Before any it raises TooLarge, when there are too many,
+    and InvalidDocument for one array of documents, of which each line would be told to be wrong."""
     if body.count(b"\n") > LINES_MAX:
         raise TooLarge(f"at most {LINES_MAX} lines go into one request")
+    body = body.removeprefix(BOM_UTF8)
+    whole = body.strip()
+    if whole.startswith(b"[") and whole.endswith(b"]"):
+        raise InvalidDocument(f"The body is an array: {_AN_OBJECT_A_LINE}")
     for number, line in enumerate(body.split(b"\n"), 1):
         text = line.strip(b" \t\r")
         if not text:
             continue
         try:
+            if text.startswith(b"["):
+                raise InvalidDocument(f"The line begins an array: {_AN_OBJECT_A_LINE}")
             document = read(text, schema)
         except InvalidDocument as refused:
             yield Line(number, refused=refused)

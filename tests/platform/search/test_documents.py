@@ -169,6 +169,25 @@ def test_a_bad_line_costs_no_other() -> None:
     assert last.detail.startswith("it is no JSON: ")
 
 
+def test_a_byte_order_mark_before_the_first_line_is_none_of_it() -> None:
+    (first, second) = documents.lines(b'\xef\xbb\xbf{"id":"a"}\n\xef\xbb\xbf{"id":"b"}', SCHEMA)
+    assert (first.id, first.body) == ("a", b'{"id":"a"}')
+    assert second.refused is not None
+
+
+@pytest.mark.parametrize("body", [b"[]", b'[{"id":"a"}]\n', b' [\n{"id":"a"},\n{"id":"b"}\n]\n'])
+def test_an_array_of_documents_is_told_to_be_none(body: bytes) -> None:
+    with pytest.raises(InvalidDocument, match=r"one object a line \(NDJSON\), not an array"):
+        list(documents.lines(body, SCHEMA))
+
+
+def test_an_array_among_the_lines_costs_no_other() -> None:
+    one, two = documents.lines(b'[{"id":"a"}]\n{"id":"b"}', SCHEMA)
+    assert one.refused is not None
+    assert "one object a line" in one.refused.detail
+    assert two.id == "b"
+
+
 def test_lines_have_a_limit() -> None:
     assert list(documents.lines(b"\n" * documents.LINES_MAX, SCHEMA)) == []
     with pytest.raises(TooLarge):
