@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 import msgspec
 
-from hansa.kernel import codec
+from hansa.kernel import choices, codec
 from hansa.kernel.http.body import INTEGER_MAX, INTEGER_MIN
 
 Convert = Callable[[str], Any]
@@ -54,7 +54,7 @@ def converter(wanted: Any) -> Convert:
         return lambda text: _aware(codec.convert(text, wanted))
     if bare is float:
         return lambda text: _finite(codec.convert(text, wanted, strict=False))
-    return lambda text: codec.convert(text, wanted, strict=False)
+    return lambda text: _chosen(text, wanted)
 
 
 def _bare(wanted: Any, *, annotated: bool) -> Any:
@@ -66,6 +66,13 @@ def _bare(wanted: Any, *, annotated: bool) -> Any:
             wanted = get_args(wanted)[0]
         else:
             return wanted
+
+
+def _chosen(text: str, wanted: Any) -> Any:
+    try:
+        return codec.convert(text, wanted, strict=False)
+    except msgspec.ValidationError as error:
+        raise ValueError(choices.explain(error, wanted)) from None
 
 
 def _integer(text: str) -> int:

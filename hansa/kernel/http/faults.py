@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from hansa.kernel import choices
 from hansa.kernel.problems import Fault
 
 TEXT_LENGTH_MAX = 300
@@ -17,8 +18,6 @@ TEXT_LENGTH_MAX = 300
 SEARCH_BYTES_MAX = 1 << 20
 """Bytes decoded at most to find a member at fault; it stays unnamed in a body that needs more."""
 
-_PLACE = re.compile(r"(.*?)(?: - at (?:`key` in )?`\$([^`]*)`)?", re.DOTALL)
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(.*)`", re.DOTALL)
 
 
@@ -36,17 +35,12 @@ def pointer_of(steps: list[str | int]) -> str:
 def fault_of(error: msgspec.ValidationError, body: bytes, decoder: Any) -> Fault:
     """Return where and what is wrong in a JSON body that `decoder` has refused with `error`."""
     message = str(error)
-    match = _PLACE.fullmatch(message)
-    what, place = match.groups() if match else (message, "")
-    steps: list[str | int | None] = [
-        name if name else None if index == "..." else int(index)
-        for name, index in _STEP.findall(place or "")
-    ]
-    found = _Search(body, decoder, message).resolve(steps)
-    field = _FIELD.fullmatch(what)
+    refused = choices.parse(message)
+    found = _Search(body, decoder, message).resolve(list(refused.steps))
+    field = _FIELD.fullmatch(refused.what)
     if field is not None:
         found.append(field[1])
-    return Fault(pointer_of(found), shorten(what))
+    return Fault(pointer_of(found), shorten(choices.explained(refused, decoder.type)))
 
 
 class _Search:

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from hansa.kernel import codec, shapes
+from hansa.kernel import choices, codec, shapes
 
 T = TypeVar("T")
 
@@ -46,6 +46,8 @@ class Setting(Generic[T]):
         not fit the type or are larger than 16 KiB."""
         try:
             stored: bytes = codec.encode(codec.convert(value, self.type))
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{self.name}: {choices.explain(error, self.type)}") from None
         except msgspec.MsgspecError as error:
             raise ValueError(f"{self.name}: {error}") from None
         if len(stored) > VALUE_BYTES_MAX:

@@ -93,6 +93,9 @@ def test_query_values_arrive_typed() -> None:
     arguments = backend.calls[0].arguments
     assert arguments["page"].limit == 7 and arguments["page"].cursor == "abc"
     assert arguments["colour"].value == "red"
+    reply = ask("GET", "/shop/products?colour=green")
+    assert "Query parameter colour: Invalid enum value 'green'" in reply.json()["detail"]
+    assert "expected one of red" in reply.json()["detail"]
     assert arguments["since"].isoformat() == "2026-01-01T00:00:00+00:00"
     assert (arguments["available"], arguments["weight"]) == (True, 2.5)
     assert arguments["stock"] == -(2**63)

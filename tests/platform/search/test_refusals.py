@@ -198,6 +198,40 @@ async def test_what_is_no_json_is_told_with_its_place(cell: TestCell) -> None:
     assert places[0][1][0]["pointer"] == "/price"
 
 
+async def test_documents_in_an_array_are_told_to_stand_on_lines(cell: TestCell) -> None:
+    client = Client(cell)
+    await client.come_in()
+    array = [{"id": "a", "title": "one"}, {"id": "b", "title": "two"}]
+    for raw in (msgspec.json.encode(array), msgspec.json.format(msgspec.json.encode(array))):
+        reply = await client.send("POST", f"{FLEET}/documents", raw)
+        assert (reply.status, reply.slug) == (422, "invalid-document")
+        assert "send one object a line (NDJSON), not an array" in reply.json()["detail"]
+    lines = b"".join(map(msgspec.json.Encoder().encode_lines, [array]))
+    reply = await client.send("POST", f"{FLEET}/documents", b"\xef\xbb\xbf" + lines)
+    assert (reply.json()["taken"], reply.json()["refused"]) == (2, [])
+    found = (await client.send("GET", f"{FLEET}/documents/a", b"")).json()
+    assert found == array[0]
+
+
+async def test_the_values_of_an_enumeration_are_told(cell: TestCell) -> None:
+    client = Client(cell)
+    await client.come_in()
+    types = "bool, date, float, int, json, keyword, stored, text"
+    use = {"query_id": "q", "type": "look", "id": "a", "place": 1, "visitor": "somebody"}
+    for method, path, body, told in (
+        ("PUT", "/search/collections/new", schema(field={"type": "string"}),
+         f"/schema/fields/0/type: Invalid enum value 'string': expected one of {types}"),
+        ("PUT", "/search/collections/new", schema(field={"type": "keywords"}),
+         f"Invalid enum value 'keywords': did you mean keyword? Expected one of {types}"),
+        ("PUT", f"{FLEET}/rules/r", {"id": "r", "match": "sometimes"}, "expected one of always,"),
+        ("POST", "/search/events", use, "one of click"),
+    ):  # fmt: skip
+        reply = await client.send(method, path, body)
+        assert (reply.status, reply.slug) == (400, "invalid-request"), reply
+        assert told in reply.json()["detail"]
+        assert reply.json()["errors"][0]["detail"] in reply.json()["detail"]
+
+
 async def test_what_is_not_there_is_told_with_what_makes_it(cell: TestCell) -> None:
     client = Client(cell)
     await client.come_in()
