@@ -4,7 +4,7 @@ A handler raises a `Problem`; everything that it wrote is undone, and the caller
 What must never happen: a refusal that leaks another site's data, a secret or a traceback.
 """
 
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
@@ -48,6 +48,13 @@ class Problem(Exception):
         self.errors = errors
         self.retry_after_s = retry_after_s
         self.more = more
+
+    def within(self, pointer: str) -> Self:
+        """Return it as being about a part of the body, the one at a JSON Pointer."""
+        faults = self.errors or (Fault("", self.detail),)
+        self.errors = tuple(Fault(pointer + one.pointer, one.detail) for one in faults)
+        self.detail = f"{pointer}: {self.detail}"
+        return self
 
     def document(self, instance: str | None = None) -> dict[str, Any]:
         """Return the members of the problem document (RFC 9457 section 3.1)."""

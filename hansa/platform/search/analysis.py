@@ -67,6 +67,8 @@ _UNSPACED: Final = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
     "\u1100-\u11ff\uac00-\ud7af"  # Korean
 )
+PAIRED: Final = re.compile(f"[{_UNSPACED}]")
+"""A letter of a script without spaces, of which pairs are looked for."""
 _RUN: Final = re.compile(f"[{_UNSPACED}]+")
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from hansa.platform.search.analysis import Analyzer
+from hansa.platform.search.analysis import PAIRED, Analyzer
 from hansa.platform.search.vocabulary import Vocabulary
 
 Beside = Callable[[str, str], Sequence[tuple[str, int]]]
@@ -24,6 +24,8 @@ def suggestions(
     so. What ends in no word begins none."""
     last = _LAST.search(q)
     if last is None or not (words := analyzer.words(last[0])):
+        return []
+    if PAIRED.search(words[-1]):  # pairs of letters are nothing that somebody types
         return []
     before, beginning = q[: last.start()], words[-1]
     if analyzer.words(before):

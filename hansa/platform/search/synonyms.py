@@ -1,13 +1,41 @@
 """Synonyms: what a site says of words: which mean the same, which mean little. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from hansa.kernel.problems import Fault, Unprocessable
 from hansa.platform.search.analysis import Analyzer
-from hansa.platform.search.curation import Curation
+from hansa.platform.search.curation import Curation, Synonym
+from hansa.platform.search.rules import Words
 
 Phrase = tuple[str, ...]
 """Terms after each other."""
+
+
+class InvalidSynonym(Unprocessable):
+    """A synonym that says nothing (422); `errors` tells where."""
+
+    slug = "invalid-synonym"
+    title = "The synonym is not valid"
+
+
+def check(synonym: Synonym, words: Words) -> None:
+    """Raise InvalidSynonym for one that no search could be helped by."""
+    faults = tuple(_faults(synonym, words))
+    if faults:
+        raise InvalidSynonym(f"{faults[0].pointer}: {faults[0].detail}", errors=faults)
+
+
+def _faults(synonym: Synonym, words: Words) -> Iterator[Fault]:
+    texts = {f"/words/{place}": text for place, text in enumerate(synonym.words)}
+    if synonym.of is not None:
+        texts["/of"] = synonym.of
+    meant = {pointer: tuple(words(text)) for pointer, text in texts.items()}
+    for pointer, phrase in meant.items():
+        if not phrase:
+            yield Fault(pointer, "there is no word in it")
+    if len(set(meant.values())) == 1:
+        yield Fault("/words", "these are all one word; say another that means the same")
 
 
 class Thesaurus:

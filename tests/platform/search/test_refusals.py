@@ -103,7 +103,14 @@ RULES: list[Case] = [
     ("pin", {"id": "r", "q": "cog", "pin": [{"id": "a", "place": 0}]}, "invalid-request",
      "/pin/0/place"),
 ]  # fmt: skip
+SYNONYMS: list[Case] = [
+    ("no word", {"id": "s", "words": ["cog", "!!"]}, "invalid-synonym", "/words/1"),
+    ("of", {"id": "s", "words": ["cog"], "of": "-"}, "invalid-synonym", "/of"),
+    ("one word", {"id": "s", "words": ["cog", "Cogs"]}, "invalid-synonym", "/words"),
+]
 CURATIONS: list[Case] = [
+    ("synonym", {"synonyms": [{"id": "s", "words": ["cog"]}]}, "invalid-synonym",
+     "/synonyms/0/words"),
     ("filter", {"rules": [{"id": "r", "match": "always", "filter": "price <"}]}, "invalid-rule",
      "/rules/0/filter"),
 ]  # fmt: skip
@@ -155,6 +162,7 @@ async def test_what_is_wrong_is_told_with_its_place(cell: TestCell) -> None:
         ("PUT", "/search/collections/new", SCHEMAS),
         ("PUT", f"{FLEET}/documents/cog", DOCUMENTS),
         ("PUT", f"{FLEET}/rules/r", RULES),
+        ("PUT", f"{FLEET}/synonyms/s", SYNONYMS),
         ("PUT", f"{FLEET}/curation", CURATIONS),
     ):
         for what, body, slug, place in cases:

@@ -39,6 +39,11 @@ def test_a_word_that_nothing_begins_with_is_corrected() -> None:
     assert suggested("labtop") == ["laptop"]
 
 
+def test_pairs_of_letters_are_no_words() -> None:
+    assert suggested("カ", words=vocabulary("カメ メラ カ")) == []
+    assert suggested("la カ", beside={"カメ": 9}) == []
+
+
 @pytest.mark.parametrize("q", ["", "laptop ", "-", "zzz"])
 def test_nothing_to_suggest(q: str) -> None:
     assert suggested(q) == []

@@ -11,7 +11,7 @@ from hansa.kernel.compiler import param, update
 from hansa.kernel.context import Context
 from hansa.kernel.problems import Fault, NotFound, Unprocessable
 from hansa.kernel.structs import Struct
-from hansa.platform.search import rules, tables
+from hansa.platform.search import rules, synonyms, tables
 from hansa.platform.search import search as service
 from hansa.platform.search.api.collections import READ, WRITE, Whole, touch, unknown, whole_of
 from hansa.platform.search.curation import (
@@ -25,6 +25,7 @@ from hansa.platform.search.curation import (
 )
 from hansa.platform.search.opened import words_of
 from hansa.platform.search.rules import InvalidRule
+from hansa.platform.search.synonyms import InvalidSynonym
 
 BYTES_MAX: Final = 1 << 19
 """Of all that is said of a collection, as it is kept."""
@@ -48,8 +49,11 @@ async def put_curation(ctx: Context, name: str, body: Curation) -> Curation:
 
 @service.command("PUT /collections/{name}/synonyms/{id}", needs=WRITE)
 async def put_synonym(ctx: Context, name: str, id: str, body: Synonym) -> Synonym:
-    """Add a synonym, or replace the one with its id."""
+    """Add a synonym, or replace the one with its id. Raises Unprocessable (`invalid-synonym`) for
+    one that says nothing."""
     _check_id(id, body.id)
+    found = await _find(ctx, name)
+    synonyms.check(body, words_of(found.schema))
     await _change(ctx, name, lambda one: replace(one, synonyms=_with(one.synonyms, body)))
     return body
 
@@ -121,6 +125,12 @@ def check_curation(curation: Curation, of: Whole) -> None:
         if twice:
             raise _refused(f"The id {twice[0]!r} stands there twice.")
     words, faults = words_of(of.schema), list[Fault]()
+    for number, synonym in enumerate(curation.synonyms):
+        if synonym not in of.curation.synonyms:
+            try:
+                synonyms.check(synonym, words)
+            except InvalidSynonym as refused:
+                raise refused.within(f"/synonyms/{number}") from None
     for number, rule in enumerate(curation.rules):
         if rule in of.curation.rules:
             continue  # it was checked; a schema that has changed since is no fault of this change

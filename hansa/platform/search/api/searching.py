@@ -15,7 +15,6 @@ from hansa.kernel.operation import PUBLIC
 from hansa.kernel.problems import (
     DeadlineExceeded,
     Denied,
-    Fault,
     Overloaded,
     Problem,
     Unprocessable,
@@ -139,21 +138,13 @@ async def search_several(ctx: Context, body: SeveralSearches) -> SeveralFound:
         try:
             results.append(await run_search(ctx, one.collection, one))
         except Problem as refused:
-            raise _placed(refused, f"/searches/{number}") from None
+            raise refused.within(f"/searches/{number}") from None
     if not body.merge:
         return SeveralFound(tuple(results))
     names = [one.collection for one in body.searches]
     order = fused([len(found.hits) for found in results])[: body.per_page]
     merged = tuple(MergedHit(names[which], results[which].hits[place]) for which, place in order)
     return SeveralFound(tuple(results), merged)
-
-
-def _placed(refused: Problem, pointer: str) -> Problem:
-    """Return a refusal of one of several searches that says which."""
-    faults = refused.errors or (Fault("", refused.detail),)
-    refused.errors = tuple(Fault(pointer + fault.pointer, fault.detail) for fault in faults)
-    refused.detail = f"{pointer}: {refused.detail}"
-    return refused
 
 
 @service.query("GET /collections/{name}/suggestions", needs=PUBLIC)

@@ -12,6 +12,8 @@ from html import escape
 from itertools import accumulate
 from typing import Final
 
+from hansa.platform.search.analysis import PAIRED
+
 FRAGMENT_LETTERS: Final = 200
 TEXT_LETTERS_MAX: Final = 20_000
 """Words further on in a text are not marked."""
@@ -23,11 +25,6 @@ _BEGIN, _END, _GAP = "\x02", "\x03", "\x00"
 _SIGNS: Final = re.compile("[\x00\x02\x03]")
 
 _WORD: Final = re.compile(r"[^\W_]+")
-_UNSPACED: Final = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
-    "\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u1100-\u11ff\uac00-\ud7af]"
-)
-"""Letters of scripts without spaces, of which pairs are looked for."""
 _TWO_FOR_ONE: Final = re.compile("ss|ae|oe|th|ij|ts|dz|ff|fi|fl")
 """What a single letter, such as ß or æ, may become where accents are taken off."""
 
@@ -43,7 +40,7 @@ class Marker:
     def __init__(self, words: Iterable[str], term: Callable[[str], str]) -> None:
         self._words = frozenset(words)
         self._term = term
-        self._pairs = sorted(word for word in self._words if _UNSPACED.search(word))
+        self._pairs = sorted(word for word in self._words if PAIRED.search(word))
         self._begins = sorted({_begin(word) for word in self._words.difference(self._pairs)})
 
     def marked(self, texts: Sequence[str]) -> list[tuple[int, str] | None]:
