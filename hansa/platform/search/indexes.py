@@ -162,7 +162,7 @@ class Indexes:
         )  # fmt: skip
         try:
             return await self._searchers.run(opened.whole.id, index.documents, request, work)
-        except (IndexUnusable, OSError, ValueError) as damage:
+        except (IndexUnusable, OSError) as damage:
             if index is opened.index and not opened.is_spoilt:
                 if not self._may_be_spoilt(opened):
                     raise

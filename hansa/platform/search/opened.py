@@ -20,7 +20,7 @@ from hansa.platform.search.api.collections import Whole
 from hansa.platform.search.api.following import CHANGES_MAX, Changes
 from hansa.platform.search.curation import Curation, Rule
 from hansa.platform.search.engine.index import Index
-from hansa.platform.search.filters import Filter
+from hansa.platform.search.filters import Filter, is_same
 from hansa.platform.search.following import InThread, Read, Removed, follow
 from hansa.platform.search.schema import Schema
 from hansa.platform.search.visitors import Visitors, fits
@@ -90,6 +90,7 @@ class Opened:
 
     def _fit(self) -> None:
         """Go by what the index's schema allows of rules and the open filter."""
+        self._fitting.clear()
         self.curation = fitting(self.whole.curation, self.schema)
         self._visitors.take(self.whole, self.schema, is_first=self.generation == 1)
 
@@ -109,7 +110,7 @@ class Opened:
         index is being made of."""
         if self._fitting.get(id(always)) is always:
             return
-        if not fits(always, self.schema):
+        if not is_same(always, self.schema, self.whole.schema):
             if fits(always, self.whole.schema):
                 raise not_ready()
             raise Denied(
@@ -215,7 +216,6 @@ class Opened:
         self.schema = schema
         self.is_spoilt = False
         self.is_settled = False
-        self._fitting.clear()
         self._fit()
         self._advanced.set()
         return before

@@ -64,13 +64,14 @@ class Visitors:
         text = whole.open_filter or ""
         wanted = filters.parse(text) if text else None
         was_open, self.is_open = self.is_open, whole.open_filter is not None
-        if wanted is None or not self.is_open or fits(wanted, schema):
+        same = filters.is_same(wanted, schema, whole.schema)
+        if wanted is None or not self.is_open or same:
             self._end(wanted)
             return
         judge = Judge(text, wanted, whole.schema, schema)
         if self.judge == judge:
             return
-        certain = filters.narrowed(wanted, schema)
+        certain = filters.narrowed(wanted, schema, whole.schema)
         if not was_open or self.judge is not None or not fits(self.filter, schema) or not certain:
             self._end(wanted)
             return
@@ -87,6 +88,8 @@ class Visitors:
         `are_all` says that those that are there have been looked through."""
         if judge is not self.judge:
             return
+        if ids <= self._hidden and not are_all:
+            return  # the filter is a new one only where it says something new
         self.is_unsure &= not are_all
         self._hidden |= ids
         if len(self._hidden) > HIDDEN_MAX:

@@ -181,6 +181,25 @@ def test_where_nothing_is_certain_visitors_are_told_to_come_again(tmp_path: Path
     asyncio.run(run())
 
 
+def test_a_filter_of_a_field_that_becomes_another_type_waits(tmp_path: Path) -> None:
+    """Over 1000 is another thing where prices have fractions, that the index has not."""
+
+    async def run() -> None:
+        shelf = Shelf(tmp_path / "index", "NOT price > 1000")
+        await shelf.put(*BOATS)
+        assert shelf.seen() == ["barge", "cog"]
+        finer = tuple(
+            msgspec.structs.replace(one, type="float") if one.name == "price" else one
+            for one in SCHEMA.fields
+        )
+        shelf.change(msgspec.structs.replace(SCHEMA, fields=finer), "NOT price > 1000")
+        await shelf.put({"id": "new", "price": 1000.5})
+        with pytest.raises(Overloaded, match="being made"):
+            shelf.seen()
+
+    asyncio.run(run())
+
+
 def test_what_came_under_another_open_filter_waits_until_that_is_known(tmp_path: Path) -> None:
     async def run() -> None:
         shelf = Shelf(tmp_path / "index")
@@ -208,7 +227,7 @@ def test_a_narrowed_filter_lets_nothing_through_that_the_filter_hides(
     filter: Filter, document: dict[str, Any]
 ) -> None:
     older = {name: document[name] for name in document if OLDER.field(name) is not None}
-    narrowed = filters.narrowed(filter, OLDER)
+    narrowed = filters.narrowed(filter, OLDER, fields.SCHEMA)
     if isinstance(narrowed, bool):
         is_through = narrowed
     else:
@@ -220,7 +239,7 @@ def test_a_narrowed_filter_lets_nothing_through_that_the_filter_hides(
 def test_a_filter_that_fits_is_not_narrowed() -> None:
     one = filters.parse('brand = "HP" AND (price > 5 OR NOT used = true)')
     assert one is not None
-    narrowed = filters.narrowed(one, fields.SCHEMA)
+    narrowed = filters.narrowed(one, fields.SCHEMA, fields.SCHEMA)
     assert not isinstance(narrowed, bool)
     assert filters.text_of(narrowed) == filters.text_of(one)
 

@@ -227,6 +227,7 @@ async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
     effort.check(request, opened.schema, most)
     if request.change > opened.index.checkpoint:
         await _see(ctx, opened, request.change)
+        opened, always = await _of(ctx, name)  # what may be found can be another thing by now
     began = time.perf_counter_ns()
     found = await ctx.get(Indexes).search(opened, request, always)
     query_id = ""

@@ -14,10 +14,12 @@ from hansa.platform.search import instant
 from hansa.platform.search.engine.counting import Counter
 from hansa.platform.search.engine.layout import engine_schema
 from hansa.platform.search.engine.retrieval import Key
+from hansa.platform.search.filters import INT_MAX, MEMBER_MAX
 from hansa.platform.search.request import HITS_MAX, Facet, Range, SearchRequest
 from hansa.platform.search.schema import ID_FIELD, Field, Schema
 
 KINDS_KEPT: Final = 2_048
+_MOST: Final = {"int": INT_MAX, "json": MEMBER_MAX}
 
 
 class InvalidSearch(Unprocessable):
@@ -145,6 +147,9 @@ def _check_range(range: Range, field: Field) -> None:
             raise ValueError(f"an end of it is {wanted}")
         if field.type == "int" and int(end) != end:
             raise ValueError("an end of it is a whole number")
-        ends.append(instant.micros(end) if isinstance(end, str) else end)
+        number = instant.micros(end) if isinstance(end, str) else end
+        if field.type in _MOST and abs(number) > _MOST[field.type]:
+            raise ValueError("an end of it is beyond all values that there can be")
+        ends.append(number)
     if len(ends) == 2 and ends[0] >= ends[1]:
         raise ValueError("it begins before it ends")

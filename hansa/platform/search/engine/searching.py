@@ -8,6 +8,7 @@ hide; pins keep their places in a ranking, not in a sorted list.
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
+from hashlib import blake2b
 from itertools import product
 from math import prod
 from typing import Any, Final, NamedTuple
@@ -50,6 +51,7 @@ ANSWERS_BYTES: Final = 16_000_000
 COUNTS_MAX: Final = 20_000
 PLANS_MAX: Final = 1_024
 TEXTS_MAX: Final = 1_024
+TEXT_LETTERS: Final = 1_000
 
 answers: Final[Kept[Found]] = Kept(ANSWERS_BYTES)
 """The last answers of all indexes."""
@@ -90,7 +92,10 @@ def _said(always: Filter | None) -> str:
     if known is None or known[0] is not always:
         if len(_texts) >= TEXTS_MAX:
             _texts.clear()
-        known = _texts[id(always)] = (always, filters.text_of(always))
+        text = filters.text_of(always)
+        if len(text) > TEXT_LETTERS:  # as of a filter that hides thousands of documents one by one
+            text = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        known = _texts[id(always)] = (always, text)
     return known[1]
 
 

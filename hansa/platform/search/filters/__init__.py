@@ -21,7 +21,7 @@ visitor's by `both`, as trees, so that no quote or parenthesis of the one reache
 
 from hansa.platform.search.filters.checking import INT_MAX, MEMBER_MAX, check, field_of
 from hansa.platform.search.filters.judging import lets_through
-from hansa.platform.search.filters.narrowing import narrowed
+from hansa.platform.search.filters.narrowing import is_same, narrowed
 from hansa.platform.search.filters.printing import text_of
 from hansa.platform.search.filters.reading import (
     CONDITIONS_MAX,
@@ -77,6 +77,7 @@ __all__ = [
     "check",
     "field_of",
     "is_path",
+    "is_same",
     "lets_through",
     "narrowed",
     "parse",
