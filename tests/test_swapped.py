@@ -23,10 +23,19 @@ from hansa.kernel.http.endpoint import Endpoint
 from hansa.kernel.http.message import Request, Response
 from hansa.kernel.storage import PLATFORM, Session
 from hansa.kernel.structs import Money
-from hansa.platform.sites.api import NewKey, NewSite, create_key, create_site
+from hansa.platform.sites.api import (
+    NewKey,
+    NewSite,
+    NewValue,
+    create_key,
+    create_site,
+    set_setting,
+)
 
 MARK: Final = "ONLY-OF-THE-FIRST"
 PRICE: Final = 31_415_926
+MANY: Final = {"per_s": 100_000, "burst": 100_000}
+OPEN: Final = {"site": MANY, "key": MANY, "address": MANY, "reads": MANY}
 
 
 async def _shop(cell: Cell, name: str, mark: str) -> dict[str, str]:
@@ -35,6 +44,9 @@ async def _shop(cell: Cell, name: str, mark: str) -> dict[str, str]:
     site = await runtime.do(
         create_site, OPERATOR, {"body": NewSite(name, hosts=(f"{name}.example",))}
     )
+    # Who is turned away at the door sees nothing anyway.
+    said = {"site": site.id, "name": "sites.limits", "body": NewValue(OPEN)}
+    await runtime.do(set_setting, OPERATOR, said)
     key = await runtime.do(create_key, OPERATOR, {"site": site.id, "body": NewKey("all", ("*",))})
     caller = Caller(site.id, SYSTEM)
     form = shop.NewVariant(f"sku-{name}", Money(PRICE, "EUR"), title=mark, stock=9)
@@ -162,12 +174,16 @@ async def _try_everything(place: Path, dsns: Any, scoped: bool) -> int:
             query = f"sku={theirs['sku']}" if endpoint.path.endswith("/variants") else ""
             for path, body in itertools.product(_paths(endpoint, ids), bodies):
                 who = count % len(intruder.headers)
-                response = await intruder.send(method, path, query, body, who)
+                while True:
+                    response = await intruder.send(method, path, query, body, who)
+                    if b"problems/overloaded" not in response.body:
+                        break
+                    await asyncio.sleep(0.05)  # the machine has too much to do: ask again
                 count += 1
                 shown = response.body.decode()
                 assert MARK not in shown, (method, path, shown)
                 assert str(PRICE) not in shown or "mine" in shown, (method, path, shown)
-                assert response.status != 500, (method, path, shown)
+                assert response.status not in (429, 500), (method, path, shown)
         await cell.runtime.dispatcher.rest()
         assert await _books(cell, theirs["site"]) == before
         return count

@@ -241,7 +241,8 @@ def test_nothing_is_left_out_while_the_log_begins_anew_and_processes_are_killed(
     assert {one.generation for one in shipped(depot)} == {chain[0].generation}, told.read_text()
     assert len(shipped(depot)) == len(chain)
     replay.restore(FolderDepot(depot), chain, Kept(tmp_path / "restored"))
-    assert contents(tmp_path / "restored" / "hansa.db") == contents(place.folder / "hansa.db")
+    left = contents(place.folder / "hansa.db")
+    assert contents(tmp_path / "restored" / "hansa.db") == left, told.read_text()
 
 
 # ---- sites

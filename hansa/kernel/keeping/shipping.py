@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
@@ -45,6 +46,8 @@ AGAIN_S: Final = 5
 the depot refuses: the first wait, which doubles."""
 AGAIN_MAX_S: Final = 60
 """The longest wait for that, and for a depot that fails."""
+LAST_TRIES: Final = 10
+LAST_WAIT_S: Final = 0.2
 GENERATION_S: Final = 86_400
 KEEP_S: Final = 7 * 86_400
 LOOK_S: Final = 60
@@ -108,11 +111,22 @@ class Shipper:
             self.once()
             while not stop.wait(every_s):
                 self.once()
-            self._delivering.succeed()
-            self.once()
+            self._ship_last()
         finally:
             self._hold(None)
             shutil.rmtree(self._spool, ignore_errors=True)
+
+    def _ship_last(self) -> None:
+        """Ship what has changed until now. A process that was killed may leave the log busy for a
+        moment: what is not taken then would never be."""
+        self._delivering.succeed()
+        for _ in range(LAST_TRIES):
+            self._beginning.succeed()
+            self.once()
+            if self._generation is not None or self._claim is None:
+                return
+            time.sleep(LAST_WAIT_S)
+        logger.error("what changed last is not shipped; it is when shipping begins again")
 
     def reach(self) -> bool:
         """Have the depot be this cell's, if that is not so already (see `claim.take`); tell whether
