@@ -2,6 +2,8 @@
 older schema than the open filter, and where searches run."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,12 @@ def test_an_index_cannot_go_on(point: Point | None, upto: int, later: Changes, w
 
 
 # ---- what visitors see
+
+
+def test_what_visitors_see_can_be_imported_first() -> None:
+    command = [sys.executable, "-c", "import hansa.platform.search.visitors"]
+    subprocess.run(command, check=True)
+
 
 WIDER = Schema((*SCHEMA.fields, Field("year", "int")), title="title")
 
