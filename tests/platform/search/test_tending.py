@@ -4,6 +4,7 @@ anew, and nobody meets two of them in one folder."""
 import asyncio
 import fcntl
 import os
+import shutil
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from hansa.kernel.keeping import erasing
 from hansa.kernel.keeping.belongings import belongings
 from hansa.kernel.problems import Problem
 from hansa.platform.search import api, search
-from hansa.platform.search.engine.index import Index
+from hansa.platform.search.engine.index import Index, NotWritten
 from hansa.platform.search.folders import GONE_S, Folders
 from hansa.platform.search.indexes import Indexes
-from hansa.platform.search.writers import WRITERS_MAX
+from hansa.platform.search.writers import WRITERS_MAX, Writers
 from hansa.testing import TestCell, TestSite
+from tests.platform.search.engine.shelf import change as changed
 from tests.platform.search.test_service import SCHEMA, fleet, ids, ndjson
 
 WIDER = api.Schema((*SCHEMA.fields, api.Field("year", "int", facet=True)), title="title")
@@ -338,3 +340,24 @@ def test_what_a_process_left_that_is_gone_for_long_goes(tmp_path: Path) -> None:
     left = sorted(one.name for one in tmp_path.iterdir() if one.is_dir())
     assert left == ["0", "2", "3"]
     own.close()
+
+
+def test_an_index_that_cannot_rest_is_no_fault_of_who_needs_its_place(tmp_path: Path) -> None:
+    async def run() -> None:
+        writers = Writers(asyncio.to_thread, most=1)
+        one, other = (Index.open(tmp_path / name / "engine", SCHEMA) for name in ("one", "other"))
+        document = changed(1, "cog", title="A cog")
+        async with writers.turn(one):
+            one.write([document], 1)
+            one.commit()
+        shutil.rmtree(one.folder)
+        async with writers.turn(other):
+            other.write([document], 1)
+            other.commit()
+        assert other.checkpoint == 1
+        async with writers.turn(one):
+            with pytest.raises(NotWritten):
+                one.write([document], 2)
+        await writers.shut(other)
+
+    asyncio.run(run())
