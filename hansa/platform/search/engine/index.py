@@ -43,9 +43,6 @@ WRITER_BYTES: Final = 15_000_000
 """The least that the engine takes for what waits to be committed."""
 COMPACT_BYTES: Final = 200_000_000
 """So much for a compaction, which then leaves few segments: of small indexes, one."""
-WORN: Final = 0.1
-"""Which part of an index may be documents that are deleted, before it is worn."""
-SEGMENTS_MAX: Final = 8
 SMALL: Final = 1_000
 """How many documents are compacted whenever an index comes to rest; it takes 0.2 s of them."""
 BLOCK_BYTES: Final = 2_048
@@ -83,7 +80,6 @@ class _Deletes(msgspec.Struct):
 
 
 class _Segment(msgspec.Struct):
-    max_doc: int
     deletes: _Deletes | None = None
 
 
@@ -95,12 +91,6 @@ class _Meta(msgspec.Struct):
     def deleted(self) -> int:
         """How many documents are deleted and still count in scores."""
         return sum(one.deletes.num_deleted_docs for one in self.segments if one.deletes)
-
-    @property
-    def is_worn(self) -> bool:
-        """Whether scores or speed suffer from how it was written."""
-        documents = sum(one.max_doc for one in self.segments)
-        return self.deleted > WORN * documents or len(self.segments) > SEGMENTS_MAX
 
 
 class Index:
@@ -208,15 +198,14 @@ class Index:
         """Commit, and close the writer with its threads and memory.
 
         Scores go by how many documents have a word, and the engine counts deleted ones until it
-        merges them away. So an index that is small or worn is compacted, too; a greater one that
-        is not has scores that differ from a new one's by less than a tenth of its documents would
-        make. Ask `compact` for more.
+        merges them away. So a small index is compacted, too: that is quick. Others wait for who
+        comes to rest, so ask `compact` where a greater one is worn.
         """
         with self._writing, self._lost_on_failure():
             self._commit()
             self._close_writer()
             self._show()
-            if _read_meta(self.folder).is_worn or (self.is_loose and self.documents <= SMALL):
+            if self.documents <= SMALL and self.is_loose:
                 self._compact()
 
     @property
