@@ -72,6 +72,19 @@ def test_an_index_cannot_go_on(point: Point | None, upto: int, later: Changes, w
         check(point, upto, later)
 
 
+def test_an_index_that_stands_where_it_stood_needs_no_room_on_the_disk(tmp_path: Path) -> None:
+    async def run() -> None:
+        shelf = Shelf(tmp_path / "index")
+        await shelf.put(*BOATS)
+        (tmp_path / "index" / "point.json.new").mkdir()  # so that no point can be noted
+        await shelf.put()
+        with pytest.raises(OSError, match=r"point\.json\.new"):
+            await shelf.put({"id": "new", "kind": "ship"})
+        assert shelf.seen() == ["barge", "cog", "hulk"]
+
+    asyncio.run(run())
+
+
 # ---- what visitors see
 
 
