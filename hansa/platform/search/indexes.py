@@ -157,7 +157,7 @@ class Indexes:
             opened.check(always)
         index = opened.index
         work = partial(
-            index.search, request, always=always, curation=opened.curation,
+            index.search, request, always=always, snapshot=index.snapshot, curation=opened.curation,
             learned=opened.learned.get(normal(request.q), {}) if opened.learned else {},
         )  # fmt: skip
         try:

@@ -5,6 +5,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from hansa.assembly import Place
+from hansa.kernel import machine
 from hansa.kernel.keeping import erasing
 from hansa.kernel.keeping.belongings import belongings
 from hansa.kernel.problems import Problem
@@ -19,6 +21,7 @@ from hansa.platform.search import api, search
 from hansa.platform.search.engine.index import Index, NotWritten
 from hansa.platform.search.folders import GONE_S, Folders
 from hansa.platform.search.indexes import Indexes
+from hansa.platform.search.searchers import SEARCHES_MAX
 from hansa.platform.search.writers import WRITERS_MAX, Writers
 from hansa.testing import TestCell, TestSite
 from tests.platform.search.engine.shelf import change as changed
@@ -234,6 +237,27 @@ async def test_nothing_is_left_of_an_index_that_was_being_made_of_what_is_gone(
     await cell.until(is_so(lambda: opened.renewing is None))
     await cell.until(is_so(lambda: not list(indexes.folder.glob(f"{name}*"))))
     assert "cannot keep up" not in caplog.text
+
+
+async def test_a_search_that_waited_finds_what_there_was_when_it_was_asked(cell: TestCell) -> None:
+    """Its filter was read then: it says nothing of the documents that come meanwhile."""
+    site = await cell.site()
+    change = await fleet(site)
+    await ids(site, change=change)
+    indexes = indexes_of(cell)
+    opened = await indexes.find(site.id, "fleet")
+    indexes._searchers._pace.note(opened.whole.id, 1.0)
+    free = threading.Event()
+    try:
+        for _ in range(SEARCHES_MAX):
+            indexes._searchers._threads.submit(free.wait)
+        asked = asyncio.create_task(indexes.search(opened, api.SearchRequest(), None))
+        change = await put(site, "galley")
+        assert await opened.wait_for(change, machine.monotonic() + 30)
+        assert not asked.done()
+    finally:
+        free.set()
+    assert (await asked).found == 3
 
 
 async def test_who_may_not_search_any_more_waits_for_no_writer(cell: TestCell) -> None:

@@ -151,6 +151,11 @@ class Index:
         """How many documents a search can find."""
         return self._snapshot.documents
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the last commit made visible."""
+        return self._snapshot
+
     def write(self, changes: Sequence[Change], checkpoint: int) -> None:
         """Take changes in their order, of which `checkpoint` is the last; `commit` keeps them.
         Raises NotWritten."""
@@ -242,11 +247,14 @@ class Index:
         always: Filter | None = None,
         curation: Curation,
         learned: Mapping[str, float],
+        snapshot: Snapshot | None = None,
     ) -> Found:
-        """Return what a request finds, within `always`. Raises a Problem for what the schema does
-        not allow, IndexUnusable where the index turns out to be damaged."""
+        """Return what a request finds, within `always`, in a `snapshot` of this index: a filter may
+        be right for what was visible when it was read, and for nothing that came later. Without one
+        it is the newest. Raises a Problem for what the schema does not allow, IndexUnusable where
+        the index turns out to be damaged."""
         try:
-            return search(self._snapshot, request, always, curation, learned)
+            return search(snapshot or self._snapshot, request, always, curation, learned)
         except BaseException as failure:
             if _is_panic(failure) or str(failure).startswith(_DAMAGES):
                 raise IndexUnusable(f"it is damaged: {failure}") from failure
