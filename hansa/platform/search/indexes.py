@@ -335,8 +335,9 @@ class Indexes:
 
     async def _renew(self, opened: Opened) -> None:
         read = self._rows.changes(opened.site, opened.whole.id)
+        read_whole = partial(self._rows.whole, opened.site, opened.whole.id)
         try:
-            await renew(opened, self._folders, self._writers, read)
+            await renew(opened, self._folders, self._writers, read, read_whole)
         except Exception as error:
             await self._pause(opened, error)
         finally:
