@@ -53,8 +53,12 @@ def newest(folders: Folders, site: ID, slot: int, whole: Whole) -> Opened:
 def begun(folders: Folders, site: ID, slot: int, whole: Whole) -> Index:
     """Begin an index of a collection from nothing. On a thread."""
     folder = folders.fresh(slot, site, whole.id, whole.generation)
-    begin(folder, whole.schema)
-    return Index.open(engine_of(folder), whole.schema)
+    try:
+        begin(folder, whole.schema)
+        return Index.open(engine_of(folder), whole.schema)
+    except BaseException:
+        remove(folder)  # nobody else knows of it
+        raise
 
 
 async def renew(

@@ -4,6 +4,7 @@ anew, and nobody meets two of them in one folder."""
 import asyncio
 import fcntl
 import os
+import resource
 import shutil
 import threading
 from contextlib import AsyncExitStack
@@ -18,9 +19,12 @@ from hansa.kernel.keeping import erasing
 from hansa.kernel.keeping.belongings import belongings
 from hansa.kernel.problems import Problem
 from hansa.platform.search import api, search
-from hansa.platform.search.engine.index import Index, NotWritten
+from hansa.platform.search import indexes as open_indexes
+from hansa.platform.search.api.collections import Whole
+from hansa.platform.search.engine.index import Index, IndexUnusable, NotWritten
 from hansa.platform.search.folders import GONE_S, Folders
 from hansa.platform.search.indexes import Indexes
+from hansa.platform.search.making import begun, newest
 from hansa.platform.search.searchers import SEARCHES_MAX
 from hansa.platform.search.writers import WRITERS_MAX, Writers
 from hansa.testing import TestCell, TestSite
@@ -237,6 +241,86 @@ async def test_nothing_is_left_of_an_index_that_was_being_made_of_what_is_gone(
     await cell.until(is_so(lambda: opened.renewing is None))
     await cell.until(is_so(lambda: not list(indexes.folder.glob(f"{name}*"))))
     assert "cannot keep up" not in caplog.text
+
+
+async def test_what_an_index_began_that_does_not_open_has_ended(cell: TestCell) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    await ids(site, change=change)
+    indexes = indexes_of(cell)
+    before = await indexes.find(site.id, "fleet")
+    await indexes._close(before)
+    (before.index.folder.parent / "point.json").unlink()
+    opened = newest(indexes._folders, site.id, before.slot, before.whole)
+
+    async def go_on() -> None:
+        while not opened.is_closed:
+            await asyncio.to_thread(int)
+
+    opened.renewing = begun = asyncio.create_task(go_on())
+    try:
+        with pytest.raises(IndexUnusable, match="nobody knows"):
+            await indexes._complete(opened)
+        assert begun.done()
+    finally:
+        begun.cancel()
+
+
+async def test_an_index_that_cannot_be_made_anew_is_tried_less_and_less(
+    cell: TestCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    await ids(site, change=change)
+    indexes = indexes_of(cell)
+    opened = await indexes.find(site.id, "fleet")
+    monkeypatch.setattr(open_indexes, "TROUBLE_S", 0.01)
+    monkeypatch.setattr(open_indexes, "PAUSE_MAX_S", 0.03)
+    home, away = opened.index.folder.parents[1], indexes.folder.parent / "away"
+    home.rename(away)
+    home.touch()  # nothing can be made in it
+    indexes._spoil(opened, OSError("as a test has it"))
+    indexes._look_after(opened)
+    paused: list[float] = []
+
+    async def is_longest() -> bool:
+        paused.append(opened.pause_s)
+        return opened.pause_s == 0.03
+
+    await cell.until(is_longest)
+    assert paused == sorted(paused)
+    home.unlink()
+    away.rename(home)
+    await cell.until(is_so(lambda: not opened.is_spoilt and opened.renewing is None))
+    assert opened.pause_s == 0.0
+    # Who closes it waits for no pause.
+    monkeypatch.setattr(open_indexes, "TROUBLE_S", 3_000.0)
+    monkeypatch.setattr(open_indexes, "PAUSE_MAX_S", 3_000.0)
+    home.rename(away)
+    home.touch()
+    indexes._spoil(opened, OSError("as a test has it"))
+    indexes._look_after(opened)
+    await cell.until(is_so(lambda: opened.is_pausing))
+    home.unlink()
+    away.rename(home)
+    async with asyncio.timeout(60):
+        await indexes._close(opened)
+    assert await ids(site, "anchor") == ["hulk"]
+
+
+def test_nothing_is_left_of_an_index_that_could_not_be_begun(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    whole = Whole(
+        "coll_x", "fleet", SCHEMA, api.Curation(), None, "", 0, True, 1, 1, 0, 0
+    )  # fmt: skip
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # no file has room for a byte
+    try:
+        with pytest.raises(OSError, match="too large"):
+            begun(folders, "site_x", 0, whole)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [one for one in tmp_path.rglob("*") if one.name.startswith("coll_x")] == []
 
 
 async def test_a_search_that_waited_finds_what_there_was_when_it_was_asked(cell: TestCell) -> None:
