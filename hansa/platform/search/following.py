@@ -7,6 +7,7 @@ another history.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -63,9 +64,13 @@ async def follow(index: Index, read: Read, in_thread: InThread, heed: Heed | Non
 
 
 def _write(index: Index, changes: list[Change], upto: int, point: Point) -> None:
-    note_point(index.folder.parent, point)
+    folder = index.folder.parent
     if changes or upto > index.checkpoint:
+        note_point(folder, point)
         index.write(changes, upto)
+    else:  # it stands where it stood: an older point of the same history says so too
+        with suppress(OSError):
+            note_point(folder, point)
 
 
 def check(point: Point | None, upto: int, found: Changes) -> None:

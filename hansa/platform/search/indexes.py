@@ -46,6 +46,8 @@ BEHIND_MAX: Final = 100_000
 OPEN_S: Final = 5.0
 """How long a search waits for an index that is being made, before it is told to come again."""
 TROUBLE_S: Final = 1.0
+PAUSE_MAX_S: Final = 300.0
+"""The longest that an index waits which could not be made anew, again and again."""
 LEARN_MIN: Final = 2_000
 """Documents above which words are read before the first search needs them."""
 ANEW_S: Final = 600.0
@@ -157,7 +159,7 @@ class Indexes:
             opened.check(always)
         index = opened.index
         work = partial(
-            index.search, request, always=always, curation=opened.curation,
+            index.search, request, always=always, snapshot=index.snapshot, curation=opened.curation,
             learned=opened.learned.get(normal(request.q), {}) if opened.learned else {},
         )  # fmt: skip
         try:
@@ -228,6 +230,9 @@ class Indexes:
             if opened.index.documents > LEARN_MIN:
                 await self._thread(opened.index.learn_words)
         except BaseException:
+            opened.is_closed = True  # so that nobody goes on with it whom it began
+            if opened.renewing is not None:
+                await asyncio.wait({opened.renewing})
             await self._writers.shut(opened.index)
             raise
 
@@ -292,7 +297,7 @@ class Indexes:
         if opened.following is None and (opened.is_stale or opened.behind):
             opened.following = self._spawn(self._bring(opened))
         is_other = opened.is_spoilt or opened.generation != opened.whole.generation
-        if opened.renewing is None and is_other:
+        if opened.renewing is None and not opened.is_pausing and is_other:
             opened.renewing = self._spawn(self._renew(opened))
 
     async def _bring(self, opened: Opened) -> None:
@@ -335,10 +340,12 @@ class Indexes:
 
     async def _renew(self, opened: Opened) -> None:
         read = self._rows.changes(opened.site, opened.whole.id)
+        read_whole = partial(self._rows.whole, opened.site, opened.whole.id)
         try:
-            await renew(opened, self._folders, self._writers, read)
+            await renew(opened, self._folders, self._writers, read, read_whole)
+            opened.pause_s = 0.0
         except Exception as error:
-            await self._pause(opened, error)
+            self._later(opened, error)
         finally:
             opened.renewing = None
             self._look_after(opened)
@@ -354,6 +361,21 @@ class Indexes:
     async def _pause(self, opened: Opened, error: Exception) -> None:
         logger.error("the index of %s cannot keep up: %r", opened.whole.id, error, exc_info=error)
         await asyncio.sleep(TROUBLE_S)
+
+    def _later(self, opened: Opened, error: Exception) -> None:
+        """Have an index that could not be made anew left for a while, each time for longer: what
+        ends this, as room on a full disk, may be long in coming. Nobody who closes it waits."""
+        opened.pause_s = min(max(TROUBLE_S, opened.pause_s * 2), PAUSE_MAX_S)
+        opened.is_pausing = True
+        logger.error(
+            "the index of %s cannot be made anew, trying again in %.0f s: %r",
+            opened.whole.id, opened.pause_s, error, exc_info=error,
+        )  # fmt: skip
+        asyncio.get_running_loop().call_later(opened.pause_s, self._again, opened)
+
+    def _again(self, opened: Opened) -> None:
+        opened.is_pausing = False
+        self._look_after(opened)
 
     def _spoil(self, opened: Opened, why: Exception) -> None:
         """Have an index that cannot be used made anew beside."""

@@ -7,19 +7,24 @@ and lacks what the one before it has.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
 from hansa.kernel import machine
 from hansa.kernel.ids import ID
 from hansa.platform.search.api.collections import Whole
+from hansa.platform.search.api.following import Changes
 from hansa.platform.search.engine.index import Index, IndexUnusable
 from hansa.platform.search.folders import Folders, begin, engine_of, is_whole, mark_whole, remove
-from hansa.platform.search.following import Read, Removed, follow
+from hansa.platform.search.following import Heed, Read, Removed, follow
 from hansa.platform.search.opened import Opened
 from hansa.platform.search.writers import Writers
 
 logger = logging.getLogger("hansa.search")
+
+ReadWhole = Callable[[], Awaitable[Whole | None]]
+"""Reads what is said of a collection now."""
 
 RENEW_SHARE: Final = 0.5
 """The share of the time that making an index anew may take while the old one is searched."""
@@ -48,19 +53,26 @@ def newest(folders: Folders, site: ID, slot: int, whole: Whole) -> Opened:
 def begun(folders: Folders, site: ID, slot: int, whole: Whole) -> Index:
     """Begin an index of a collection from nothing. On a thread."""
     folder = folders.fresh(slot, site, whole.id, whole.generation)
-    begin(folder, whole.schema)
-    return Index.open(engine_of(folder), whole.schema)
+    try:
+        begin(folder, whole.schema)
+        return Index.open(engine_of(folder), whole.schema)
+    except BaseException:
+        remove(folder)  # nobody else knows of it
+        raise
 
 
-async def renew(opened: Opened, folders: Folders, writers: Writers, read: Read) -> None:
+async def renew(
+    opened: Opened, folders: Folders, writers: Writers, read: Read, read_whole: ReadWhole
+) -> None:
     """Make an index beside the one that is searched, of a new schema or because that one is spoilt,
     and change over when it has all that the other has; where that is not wanted any more, nothing
     is left of it."""
     whole = opened.whole
+    heed = partial(_heed, opened, read_whole)
     new = partial(begun, folders, opened.site, opened.slot, whole)
     left = index = await writers.in_thread(new)
     try:
-        if await _is_filled(index, opened, whole, writers, read):
+        if await _is_filled(index, opened, whole, writers, read, heed):
             mark_whole(index.folder.parent)
             left = opened.replace(index, whole.generation, whole.schema)
     finally:
@@ -69,7 +81,7 @@ async def renew(opened: Opened, folders: Folders, writers: Writers, read: Read) 
 
 
 async def _is_filled(
-    index: Index, opened: Opened, whole: Whole, writers: Writers, read: Read
+    index: Index, opened: Opened, whole: Whole, writers: Writers, read: Read, heed: Heed
 ) -> bool:
     """Bring a new index to where the one that is searched is, and all documents are that can be
     read; tell whether it is still wanted."""
@@ -78,7 +90,7 @@ async def _is_filled(
         began = machine.monotonic()
         try:
             async with writers.turn(index):
-                last = await follow(index, read, writers.in_thread)
+                last = await follow(index, read, writers.in_thread, heed)
         except Removed:
             opened.is_stale = True
             return False
@@ -86,3 +98,15 @@ async def _is_filled(
             return False
         await asyncio.sleep((machine.monotonic() - began) * (1 / RENEW_SHARE - 1))
     return not opened.is_closed and opened.whole.generation == whole.generation
+
+
+async def _heed(opened: Opened, read_whole: ReadWhole, found: Changes) -> None:
+    """Have an open filter that is as new as the documents that come: who changes over to them may
+    not have heard of it yet. Raises Removed."""
+    if found.revision <= opened.whole.revision:
+        return
+    whole = await read_whole()
+    if whole is None:
+        raise Removed
+    opened.take(whole)
+    opened.is_stale = True  # what else goes by it follows

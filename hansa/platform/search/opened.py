@@ -72,6 +72,9 @@ class Opened:
         takes its place; until then it answers what it can."""
         self.following: asyncio.Task[None] | None = None
         self.renewing: asyncio.Task[None] | None = None
+        self.pause_s = 0.0
+        """How long nobody made the index anew when that had failed."""
+        self.is_pausing = False
         self.is_settled = False
         """Whether the index has been found compact since its last commit."""
         self.compact_after = 0.0

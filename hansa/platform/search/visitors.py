@@ -7,17 +7,19 @@ document that the open filter hides.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from hansa.kernel.structs import Struct
 from hansa.platform.search import filters
-from hansa.platform.search.api.collections import Whole
-from hansa.platform.search.api.following import Changed
 from hansa.platform.search.documents import pruned
 from hansa.platform.search.filters import Filter, InvalidFilter
 from hansa.platform.search.schema import Schema
+
+if TYPE_CHECKING:
+    from hansa.platform.search.api.collections import Whole
+    from hansa.platform.search.api.following import Changed
 
 HIDDEN_MAX: Final = 10_000
 """Documents that are kept from visitors one by one; of more they are told to come again."""
@@ -31,7 +33,7 @@ class Judge(Struct):
     schema: Schema
     of_index: Schema
 
-    def hidden(self, changes: Iterable[Changed]) -> frozenset[str]:
+    def hidden(self, changes: Iterable["Changed"]) -> frozenset[str]:
         """Return the ids of documents that the filter does not let through. On a thread."""
         return frozenset(
             one.id
@@ -58,7 +60,7 @@ class Visitors:
         self._shown: Filter | None = None
         self._hidden: frozenset[str] = frozenset()
 
-    def take(self, whole: Whole, schema: Schema, *, is_first: bool) -> None:
+    def take(self, whole: "Whole", schema: Schema, *, is_first: bool) -> None:
         """Go by what the collection's open filter is now, in an index of a schema. Of documents
         that have had no schema before this one (`is_first`), none has what it does not speak of."""
         text = whole.open_filter or ""

@@ -5,6 +5,7 @@ each time; it is closed sooner when another index waits for its place.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ from weakref import WeakSet
 
 from hansa.kernel import machine
 from hansa.platform.search.engine.index import Index
+
+logger = logging.getLogger("hansa.search")
 
 WRITERS_MAX: Final = 4
 """Writers open at once; each takes up to 15 MB and some threads."""
@@ -57,12 +60,17 @@ class Writers:
         return index in self._idle or len(self._busy) + len(self._idle) < self._most
 
     async def _rest(self, index: Index) -> None:
-        """Close the writer of an idle index; called with the condition held."""
+        """Close the writer of an idle index; called with the condition held. Where that fails, who
+        writes it next hears why: whoever wants its place is not to blame."""
         del self._idle[index]
         self._busy.add(index)
         self._changed.release()
         try:
             await self.in_thread(index.rest)
+        except Exception as error:
+            logger.warning(
+                "the index %s does not come to rest: %r", index.folder.parent.name, error
+            )
         finally:
             await self._changed.acquire()
             self._busy.discard(index)

@@ -2,6 +2,8 @@
 older schema than the open filter, and where searches run."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ from hansa.platform.search.api.collections import Whole
 from hansa.platform.search.api.following import Changed, Changes
 from hansa.platform.search.engine.index import Index, IndexUnusable
 from hansa.platform.search.filters import Filter
+from hansa.platform.search.folders import Folders
 from hansa.platform.search.following import check
+from hansa.platform.search.making import renew
 from hansa.platform.search.opened import Opened
 from hansa.platform.search.point import Point
 from hansa.platform.search.schema import Field, Schema
 from hansa.platform.search.searchers import SMALL, Searchers, is_large
+from hansa.platform.search.writers import Writers
 from tests.platform.search import fields
 from tests.platform.search.test_service import BOATS, SCHEMA
 
@@ -70,7 +75,26 @@ def test_an_index_cannot_go_on(point: Point | None, upto: int, later: Changes, w
         check(point, upto, later)
 
 
+def test_an_index_that_stands_where_it_stood_needs_no_room_on_the_disk(tmp_path: Path) -> None:
+    async def run() -> None:
+        shelf = Shelf(tmp_path / "index")
+        await shelf.put(*BOATS)
+        (tmp_path / "index" / "point.json.new").mkdir()  # so that no point can be noted
+        await shelf.put()
+        with pytest.raises(OSError, match=r"point\.json\.new"):
+            await shelf.put({"id": "new", "kind": "ship"})
+        assert shelf.seen() == ["barge", "cog", "hulk"]
+
+    asyncio.run(run())
+
+
 # ---- what visitors see
+
+
+def test_what_visitors_see_can_be_imported_first() -> None:
+    command = [sys.executable, "-c", "import hansa.platform.search.visitors"]
+    subprocess.run(command, check=True)
+
 
 WIDER = Schema((*SCHEMA.fields, Field("year", "int")), title="title")
 
@@ -208,6 +232,31 @@ def test_what_came_under_another_open_filter_waits_until_that_is_known(tmp_path:
         await shelf.put({"id": "new", "kind": "ship"})
         assert shelf.opened.is_stale
         assert shelf.seen() == ["barge", "cog", "hulk"]
+
+    asyncio.run(run())
+
+
+def test_what_came_under_another_open_filter_is_seen_by_that_in_an_index_made_anew(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        shelf = Shelf(tmp_path / "index")
+        await shelf.put(*BOATS)
+        shelf.opened.spoil()
+        shelf.revision += 1  # and nobody has heard of it
+        await shelf.put({"id": "new", "kind": "boat"})
+        said = whole(SCHEMA, "kind = ship", shelf.revision, 4)
+
+        async def read_whole() -> Whole:
+            return msgspec.structs.replace(said, generation=1)
+
+        folders, writers = Folders(tmp_path / "indexes"), Writers(asyncio.to_thread)
+        before = shelf.opened.index
+        await renew(shelf.opened, folders, writers, shelf.read, read_whole)
+        assert shelf.opened.index is not before
+        assert shelf.seen() == ["cog", "hulk"]
+        assert shelf.seen(filters.Exists("id")) == ["barge", "cog", "hulk", "new"]
+        await writers.shut(shelf.opened.index)
 
     asyncio.run(run())
 

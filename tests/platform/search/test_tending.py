@@ -4,6 +4,9 @@ anew, and nobody meets two of them in one folder."""
 import asyncio
 import fcntl
 import os
+import resource
+import shutil
+import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,15 +14,21 @@ from typing import Any
 import pytest
 
 from hansa.assembly import Place
+from hansa.kernel import machine
 from hansa.kernel.keeping import erasing
 from hansa.kernel.keeping.belongings import belongings
 from hansa.kernel.problems import Problem
 from hansa.platform.search import api, search
-from hansa.platform.search.engine.index import Index
+from hansa.platform.search import indexes as open_indexes
+from hansa.platform.search.api.collections import Whole
+from hansa.platform.search.engine.index import Index, IndexUnusable, NotWritten
 from hansa.platform.search.folders import GONE_S, Folders
 from hansa.platform.search.indexes import Indexes
-from hansa.platform.search.writers import WRITERS_MAX
+from hansa.platform.search.making import begun, newest
+from hansa.platform.search.searchers import SEARCHES_MAX
+from hansa.platform.search.writers import WRITERS_MAX, Writers
 from hansa.testing import TestCell, TestSite
+from tests.platform.search.engine.shelf import change as changed
 from tests.platform.search.test_service import SCHEMA, fleet, ids, ndjson
 
 WIDER = api.Schema((*SCHEMA.fields, api.Field("year", "int", facet=True)), title="title")
@@ -234,6 +243,107 @@ async def test_nothing_is_left_of_an_index_that_was_being_made_of_what_is_gone(
     assert "cannot keep up" not in caplog.text
 
 
+async def test_what_an_index_began_that_does_not_open_has_ended(cell: TestCell) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    await ids(site, change=change)
+    indexes = indexes_of(cell)
+    before = await indexes.find(site.id, "fleet")
+    await indexes._close(before)
+    (before.index.folder.parent / "point.json").unlink()
+    opened = newest(indexes._folders, site.id, before.slot, before.whole)
+
+    async def go_on() -> None:
+        while not opened.is_closed:
+            await asyncio.to_thread(int)
+
+    opened.renewing = begun = asyncio.create_task(go_on())
+    try:
+        with pytest.raises(IndexUnusable, match="nobody knows"):
+            await indexes._complete(opened)
+        assert begun.done()
+    finally:
+        begun.cancel()
+
+
+async def test_an_index_that_cannot_be_made_anew_is_tried_less_and_less(
+    cell: TestCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await cell.site()
+    change = await fleet(site)
+    await ids(site, change=change)
+    indexes = indexes_of(cell)
+    opened = await indexes.find(site.id, "fleet")
+    monkeypatch.setattr(open_indexes, "TROUBLE_S", 0.01)
+    monkeypatch.setattr(open_indexes, "PAUSE_MAX_S", 0.03)
+    home, away = opened.index.folder.parents[1], indexes.folder.parent / "away"
+    home.rename(away)
+    home.touch()  # nothing can be made in it
+    indexes._spoil(opened, OSError("as a test has it"))
+    indexes._look_after(opened)
+    paused: list[float] = []
+
+    async def is_longest() -> bool:
+        paused.append(opened.pause_s)
+        return opened.pause_s == 0.03
+
+    await cell.until(is_longest)
+    assert paused == sorted(paused)
+    home.unlink()
+    away.rename(home)
+    await cell.until(is_so(lambda: not opened.is_spoilt and opened.renewing is None))
+    assert opened.pause_s == 0.0
+    # Who closes it waits for no pause.
+    monkeypatch.setattr(open_indexes, "TROUBLE_S", 3_000.0)
+    monkeypatch.setattr(open_indexes, "PAUSE_MAX_S", 3_000.0)
+    home.rename(away)
+    home.touch()
+    indexes._spoil(opened, OSError("as a test has it"))
+    indexes._look_after(opened)
+    await cell.until(is_so(lambda: opened.is_pausing))
+    home.unlink()
+    away.rename(home)
+    async with asyncio.timeout(60):
+        await indexes._close(opened)
+    assert await ids(site, "anchor") == ["hulk"]
+
+
+def test_nothing_is_left_of_an_index_that_could_not_be_begun(tmp_path: Path) -> None:
+    folders = Folders(tmp_path)
+    whole = Whole(
+        "coll_x", "fleet", SCHEMA, api.Curation(), None, "", 0, True, 1, 1, 0, 0
+    )  # fmt: skip
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # no file has room for a byte
+    try:
+        with pytest.raises(OSError, match="too large"):
+            begun(folders, "site_x", 0, whole)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [one for one in tmp_path.rglob("*") if one.name.startswith("coll_x")] == []
+
+
+async def test_a_search_that_waited_finds_what_there_was_when_it_was_asked(cell: TestCell) -> None:
+    """Its filter was read then: it says nothing of the documents that come meanwhile."""
+    site = await cell.site()
+    change = await fleet(site)
+    await ids(site, change=change)
+    indexes = indexes_of(cell)
+    opened = await indexes.find(site.id, "fleet")
+    indexes._searchers._pace.note(opened.whole.id, 1.0)
+    free = threading.Event()
+    try:
+        for _ in range(SEARCHES_MAX):
+            indexes._searchers._threads.submit(free.wait)
+        asked = asyncio.create_task(indexes.search(opened, api.SearchRequest(), None))
+        change = await put(site, "galley")
+        assert await opened.wait_for(change, machine.monotonic() + 30)
+        assert not asked.done()
+    finally:
+        free.set()
+    assert (await asked).found == 3
+
+
 async def test_who_may_not_search_any_more_waits_for_no_writer(cell: TestCell) -> None:
     site = await cell.site()
     form = api.CollectionForm(SCHEMA, open_filter="")
@@ -338,3 +448,24 @@ def test_what_a_process_left_that_is_gone_for_long_goes(tmp_path: Path) -> None:
     left = sorted(one.name for one in tmp_path.iterdir() if one.is_dir())
     assert left == ["0", "2", "3"]
     own.close()
+
+
+def test_an_index_that_cannot_rest_is_no_fault_of_who_needs_its_place(tmp_path: Path) -> None:
+    async def run() -> None:
+        writers = Writers(asyncio.to_thread, most=1)
+        one, other = (Index.open(tmp_path / name / "engine", SCHEMA) for name in ("one", "other"))
+        document = changed(1, "cog", title="A cog")
+        async with writers.turn(one):
+            one.write([document], 1)
+            one.commit()
+        shutil.rmtree(one.folder)
+        async with writers.turn(other):
+            other.write([document], 1)
+            other.commit()
+        assert other.checkpoint == 1
+        async with writers.turn(one):
+            with pytest.raises(NotWritten):
+                one.write([document], 2)
+        await writers.shut(other)
+
+    asyncio.run(run())

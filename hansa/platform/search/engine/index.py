@@ -43,9 +43,6 @@ WRITER_BYTES: Final = 15_000_000
 """The least that the engine takes for what waits to be committed."""
 COMPACT_BYTES: Final = 200_000_000
 """So much for a compaction, which then leaves few segments: of small indexes, one."""
-WORN: Final = 0.1
-"""Which part of an index may be documents that are deleted, before it is worn."""
-SEGMENTS_MAX: Final = 8
 SMALL: Final = 1_000
 """How many documents are compacted whenever an index comes to rest; it takes 0.2 s of them."""
 BLOCK_BYTES: Final = 2_048
@@ -83,7 +80,6 @@ class _Deletes(msgspec.Struct):
 
 
 class _Segment(msgspec.Struct):
-    max_doc: int
     deletes: _Deletes | None = None
 
 
@@ -95,12 +91,6 @@ class _Meta(msgspec.Struct):
     def deleted(self) -> int:
         """How many documents are deleted and still count in scores."""
         return sum(one.deletes.num_deleted_docs for one in self.segments if one.deletes)
-
-    @property
-    def is_worn(self) -> bool:
-        """Whether scores or speed suffer from how it was written."""
-        documents = sum(one.max_doc for one in self.segments)
-        return self.deleted > WORN * documents or len(self.segments) > SEGMENTS_MAX
 
 
 class Index:
@@ -161,6 +151,11 @@ class Index:
         """How many documents a search can find."""
         return self._snapshot.documents
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the last commit made visible."""
+        return self._snapshot
+
     def write(self, changes: Sequence[Change], checkpoint: int) -> None:
         """Take changes in their order, of which `checkpoint` is the last; `commit` keeps them.
         Raises NotWritten."""
@@ -208,15 +203,14 @@ class Index:
         """Commit, and close the writer with its threads and memory.
 
         Scores go by how many documents have a word, and the engine counts deleted ones until it
-        merges them away. So an index that is small or worn is compacted, too; a greater one that
-        is not has scores that differ from a new one's by less than a tenth of its documents would
-        make. Ask `compact` for more.
+        merges them away. So a small index is compacted, too: that is quick. Others wait for who
+        comes to rest, so ask `compact` where a greater one is worn.
         """
         with self._writing, self._lost_on_failure():
             self._commit()
             self._close_writer()
             self._show()
-            if _read_meta(self.folder).is_worn or (self.is_loose and self.documents <= SMALL):
+            if self.documents <= SMALL and self.is_loose:
                 self._compact()
 
     @property
@@ -253,11 +247,14 @@ class Index:
         always: Filter | None = None,
         curation: Curation,
         learned: Mapping[str, float],
+        snapshot: Snapshot | None = None,
     ) -> Found:
-        """Return what a request finds, within `always`. Raises a Problem for what the schema does
-        not allow, IndexUnusable where the index turns out to be damaged."""
+        """Return what a request finds, within `always`, in a `snapshot` of this index: a filter may
+        be right for what was visible when it was read, and for nothing that came later. Without one
+        it is the newest. Raises a Problem for what the schema does not allow, IndexUnusable where
+        the index turns out to be damaged."""
         try:
-            return search(self._snapshot, request, always, curation, learned)
+            return search(snapshot or self._snapshot, request, always, curation, learned)
         except BaseException as failure:
             if _is_panic(failure) or str(failure).startswith(_DAMAGES):
                 raise IndexUnusable(f"it is damaged: {failure}") from failure

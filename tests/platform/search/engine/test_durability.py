@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hansa.platform.search.engine import index as engine
 from hansa.platform.search.engine.index import Index, IndexUnusable, NotWritten
+from hansa.platform.search.engine.layout import Change
 from hansa.platform.search.request import Facet, Found
 from tests.platform.search.engine.scribe import log, write
 from tests.platform.search.engine.shelf import MUGS, PRODUCTS, change, filled, ids, search
@@ -175,3 +177,19 @@ def test_scores_at_rest_depend_on_the_documents_alone(tmp_path: Path) -> None:
         assert found.found == wanted.found
     index.close()
     plain.close()
+
+
+def test_a_large_index_that_comes_to_rest_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However worn it is: it is compacted when nobody waits."""
+    mugs = [change(n, f"m{n}", title="Red mug") for n in range(1, 21)]
+    index = filled(tmp_path, MUGS, mugs)
+    index.write([Change(one.id, 20 + one.change, None) for one in mugs[:10]], 30)
+    monkeypatch.setattr(engine, "SMALL", 9)
+    index.rest()
+    assert (index.documents, index.is_loose) == (10, True)
+    monkeypatch.setattr(engine, "SMALL", 10)
+    index.rest()
+    assert (index.documents, index.is_loose) == (10, False)
+    index.close()
