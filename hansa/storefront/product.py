@@ -9,6 +9,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from hansa.business.commerce.finding import BRANDS, IMAGES, SUMMARIES
+from hansa.kernel.http.origin import is_from_here
 from hansa.kernel.problems import NotFound, Problem
 from hansa.storefront.answers import Availability, Variant, Whole
 from hansa.storefront.choices import KINDS
@@ -50,7 +51,8 @@ async def show_product(visit: Visit) -> Response:
         find=find,
         address_of=_address_of,
     )  # fmt: skip
-    if find is not None:
+    # A picture on another's page that has this address is no click of who looks at it.
+    if find is not None and is_from_here(visit.request.headers):
         response.background = BackgroundTask(tell_use, visit, "click", find)
     return response
 

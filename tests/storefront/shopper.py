@@ -82,9 +82,8 @@ class Shopper:
         self.client = AsgiClient(app, {MOUNT: Door(self.cell.runtime, app)})
 
     async def get(self, path: str, **headers: str) -> Reply:
-        return self._kept(
-            await self.client.send("GET", MOUNT + path, headers={**self._headers(), **headers})
-        )
+        said = {**self._headers(), "sec-fetch-site": "same-origin", **headers}
+        return self._kept(await self.client.send("GET", MOUNT + path, headers=said))
 
     async def post(
         self, path: str, fields: dict[str, str], headers: dict[str, str] | None = None

@@ -36,6 +36,16 @@ async def test_a_visitor_buys(cell: TestCell) -> None:
     await cell.until_rows([("click", 1), ("convert", 1)], used)
 
 
+async def test_a_picture_on_the_page_of_another_is_no_click(cell: TestCell) -> None:
+    shopper = await shop_at(cell)
+    address = link_of(await shopper.get("/?q=mug"), "Blue mug")
+    for site in ("cross-site", "same-site", "none"):
+        assert (await shopper.get(address, **{"sec-fetch-site": site})).status == 200
+    assert "POST /search/events" not in shopper.asked
+    await shopper.get(address)
+    assert "POST /search/events" in shopper.asked
+
+
 async def test_it_makes_no_difference_where_the_services_are(split_cell: SplitCell) -> None:
     await bought(await shop_at(split_cell))
 

@@ -1,15 +1,19 @@
 """Mounts: ASGI applications beside the operations, such as pages made with Starlette.
 
 A mount owns the first part of the path. They take part in the count of requests in flight and get
-bodies up to a limit. They get no lifespan events: what they need is made before they are mounted.
+bodies up to a limit, which must arrive in time. They get no lifespan
+events: what they need is made before they are mounted.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from hansa.kernel.http.limits import Gate
+from hansa.kernel.http.patience import Patience
+from hansa.kernel.http.refusals import BodyTimeout
 from hansa.kernel.problems import Overloaded
 
 logger = logging.getLogger("hansa.http")
@@ -20,6 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 TOO_LARGE = b"The body is too large.\n"
+TOO_LATE = b"The body took too long to arrive.\n"
 BUSY = b"Too many requests at once.\n"
 FAILED = b"Something went wrong here.\n"
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
@@ -60,6 +65,7 @@ class Mounts:
         """
         self._taken = frozenset(taken)
         self._gate = gate
+        self._patience = Patience(gate.limits.body_wait_s)
         self._by_first: dict[str, Mount] = {}
         self._root: Mount | None = None
         for prefix, app in apps.items():
@@ -84,8 +90,9 @@ class Mounts:
     async def run(self, mount: Mount, scope: Message, receive: Receive, send: Send) -> None:
         """Run an application for an ASGI request, within the limits."""
         # An application that takes a body in pieces says itself how large it may be.
-        bytes_max = getattr(mount.app, "body_bytes_max", self._gate.limits.mount_body_bytes_max)
-        exchange = _Exchange(receive, send, bytes_max)
+        own_max: int | None = getattr(mount.app, "body_bytes_max", None)
+        bytes_max = self._gate.limits.mount_body_bytes_max if own_max is None else own_max
+        exchange = _Exchange(receive, send, bytes_max, self._patience, own_max is not None)
         try:
             self._gate.enter()
         except Overloaded:
@@ -96,6 +103,8 @@ class Mounts:
             await mount.app({**scope, "root_path": prefix}, exchange.receive, exchange.send)
         except _BodyTooLarge:
             await exchange.reply(413, TOO_LARGE)
+        except BodyTimeout:
+            await exchange.reply(408, TOO_LATE)
         except ClientGone:
             return
         except Exception:
@@ -114,16 +123,28 @@ class _BodyTooLarge(Exception):
 
 
 class _Exchange:
-    """Counts the bytes of a body, and answers in place of the application where that is left."""
+    """Counts the bytes of a body and waits for them, and answers in place of the application where
+    that is left."""
 
-    def __init__(self, receive: Receive, send: Send, bytes_max: int) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, bytes_max: int, patience: Patience, in_pieces: bool
+    ) -> None:
         self._receive = receive
         self._send = send
         self._left = bytes_max
+        self._patience = patience
+        self._in_pieces = in_pieces
+        self._since: float | None = None
+        self._ended = False
         self._begun = False
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        if self._ended:  # what comes now is that the client goes, whenever that is
+            return await self._receive()
+        if self._since is None or self._in_pieces:  # of a large body each piece has its time
+            self._since = asyncio.get_running_loop().time()
+        message = await self._patience.wait(self._receive(), self._since)
+        self._ended = not message.get("more_body", False)
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             if self._left < 0:

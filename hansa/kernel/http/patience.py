@@ -6,9 +6,11 @@ once a second for those that last too long.
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hansa.kernel.http.refusals import BodyTimeout
+
+T = TypeVar("T")
 
 LOOK_S: Final = 1.0
 
@@ -24,12 +26,13 @@ class Patience:
         self._late: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def wait(self, arriving: Awaitable[bytes]) -> bytes:
-        """Return what arrives. Raises BodyTimeout when it takes too long."""
+    async def wait(self, arriving: Awaitable[T], since: float | None = None) -> T:
+        """Return what arrives. Raises BodyTimeout when it takes too long, counted from `since` (of
+        the loop's clock) where more has arrived before."""
         task = asyncio.current_task()
         assert task is not None, "bodies are read in tasks"
         loop = task.get_loop()
-        self._waiting[task] = loop.time()
+        self._waiting[task] = loop.time() if since is None else since
         if self._timer is None:
             self._timer = loop.call_later(min(LOOK_S, self.wait_s), self._look, loop)
         try:

@@ -39,6 +39,62 @@ def test_they_count_as_requests() -> None:
     assert ask(app, "/admin").status == 503
 
 
+@pytest.mark.parametrize("pieces", [0, 1_000_000])
+def test_a_body_must_arrive_in_time(pieces: int) -> None:
+    """One that stops, and one of which there is always a little more."""
+
+    async def run() -> None:
+        app = HttpApp(EchoBackend(), limits=Limits(body_wait_s=0.02))
+        sent: list[Message] = []
+        left = pieces
+
+        async def receive() -> Message:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                await asyncio.Event().wait()
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": b"", "more_body": True}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/admin", "headers": []}
+        await AsgiClient(app, {"/admin": reader}).face(scope, receive, send)
+        assert sent[0]["status"] == 408
+        assert app.gate.inside == 0
+        assert left > 0 or not pieces
+
+    asyncio.run(run())
+
+
+def test_who_only_waits_for_the_client_to_go_is_not_hurried() -> None:
+    async def run() -> None:
+        app = HttpApp(EchoBackend(), limits=Limits(body_wait_s=0.001))
+        waiting: list[Message] = [{"type": "http.request", "body": b""}]
+        told: list[str] = []
+
+        async def watcher(scope: Message, receive: Receive, send: Send) -> None:
+            await receive()
+            told.append((await receive())["type"])
+
+        async def receive() -> Message:
+            if waiting:
+                return waiting.pop()
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            told.append(message["type"])
+
+        scope = {"type": "http", "method": "GET", "path": "/admin", "headers": []}
+        await AsgiClient(app, {"/admin": watcher}).face(scope, receive, send)
+        assert told == ["http.disconnect"]
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("prefix", ["/shop", "/healthz", "/a/b"])
 def test_prefixes_that_are_not_free(prefix: str) -> None:
     with pytest.raises(ValueError, match="mount"):

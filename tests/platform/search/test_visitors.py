@@ -1,7 +1,7 @@
 """What visitors do: who counts, what of it is kept and how much, and what others are told."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from hansa.kernel.compiler import select
 from hansa.kernel.context import Context
 from hansa.kernel.service import Service
 from hansa.platform.search import api, search, tables
-from hansa.platform.search.api import learning
+from hansa.platform.search.api import collections, learning
 from hansa.platform.search.indexes import Indexes
 from hansa.platform.search.tracking import Count
 from hansa.testing import TestCell
@@ -24,6 +24,7 @@ T = TypeVar("T")
 _learned = select(tables.learned.c.q)
 _clicked = select(tables.clicks.c.visitor).order_by(tables.clicks.c.visitor)
 _asked = select(tables.queries.c.q).order_by(tables.queries.c.searches.desc())
+_popular = select(tables.documents.c.id).where(tables.documents.c.popularity > 0)
 _digests = select(tables.queries.c.asked_by)
 _rows = [select(func.count()).select_from(one) for one in (tables.queries, tables.clicks)]
 
@@ -148,6 +149,80 @@ async def test_what_is_old_is_forgotten_piece_by_piece(
 
 async def is_empty(port: Harbour) -> bool:
     return [await kept(port, one, int) for one in _rows] == [[0], [0]]
+
+
+async def test_nothing_is_left_of_a_removed_collection_piece_by_piece(cell: TestCell) -> None:
+    pieces = collections.PURGE_MAX
+    port = await harbour(cell)
+    fleet = (await port.site.call(api.get_collection, name="fleet")).id
+    rows = [
+        {"collection_id": fleet, "day": date(2026, 1, 1 + one % 2), "q": f"q{one}", "searches": 1,
+         "without": 0, "shown": (), "askers": 0, "asked_by": ()}
+        for one in range(2 * pieces + 2)
+    ]  # fmt: skip
+    await within(port, lambda ctx: ctx.db.insert_all(tables.queries, rows))
+    found = await port.search("192.0.2.1", q="cog")
+    assert await click(port, "192.0.2.1", found, "cog", 1, "v") == ""
+    await within(port, lambda ctx: collections.purge.fn(ctx, fleet))
+    assert [await kept(port, one, int) for one in _rows] == [[pieces + 2], [0]], "one piece"
+    await cell.until(lambda: is_empty(port))
+
+
+async def test_rows_of_one_visitor_and_of_a_day_are_bounded(
+    cell: TestCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "VISITOR_MAX", 2)
+    monkeypatch.setattr(learning, "DAY_MAX", 5)
+    port = await harbour(cell)
+    found = await port.search("192.0.2.1", q="a")
+    ids = [hit["document"]["id"] for hit in found["hits"]]
+    assert len(ids) > 2
+    for visitor, rows in ((1, 2), (2, 4), (3, 5), (4, 5)):
+        for place, id in enumerate(ids, 1):
+            assert await click(port, f"192.0.2.{visitor}", found, id, place, "v") == ""
+        assert await kept(port, _rows[1], int) == [rows]
+
+
+async def test_one_visitor_does_not_hide_the_others(
+    cell: TestCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows there are of one: they are not all that is read, nor what is counted."""
+    port = await harbour(cell)
+    fleet = (await port.site.call(api.get_collection, name="fleet")).id
+    found = await port.search("192.0.2.1", q="a")
+    ids = [hit["document"]["id"] for hit in found["hits"]]
+    for number in range(12):
+        id, place = (ids[0], 1) if number < 4 else (ids[-1], len(ids))
+        assert await click(port, f"192.0.2.{number}", found, id, place, "v") == ""
+    for one in range(30):
+        found = await port.search("192.0.2.99", q="a " * (one + 1))
+        assert await click(port, "192.0.2.99", found, ids[0], 1, "v") == ""
+    monkeypatch.setattr(learning, "VISITOR_MAX", 3)
+    monkeypatch.setattr(learning, "ROWS_MAX", 16)
+    await within(port, partial(learning.learn.fn, collection=fleet))
+    assert await kept(port, _learned) == ["a"]
+
+
+async def test_what_nobody_chooses_any_more_is_not_popular(
+    cell: TestCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "PIECE", 1)
+    port = await harbour(cell)
+    fleet = (await port.site.call(api.get_collection, name="fleet")).id
+    found = await port.search("192.0.2.1", q="a")
+    ids = [hit["document"]["id"] for hit in found["hits"]]
+    for number in range(4):
+        for place, id in enumerate(ids, 1):
+            assert await click(port, f"192.0.2.{number}", found, id, place, "v") == ""
+    learn = partial(learning.learn.fn, collection=fleet)
+    await within(port, learn)
+    assert sorted(await kept(port, _popular)) == sorted(ids)
+    before = (await port.site.call(api.get_collection, name="fleet")).last_change
+    monkeypatch.setattr(learning, "LEARNED_OF", timedelta(days=-2))
+    await within(port, learn)
+    assert await kept(port, _popular) == []
+    after = (await port.site.call(api.get_collection, name="fleet")).last_change
+    assert after == before + len(ids), "each is written into the index anew"
 
 
 async def test_what_is_learned_of_many_and_of_one(cell: TestCell) -> None:

@@ -1,9 +1,10 @@
 """Collections: what there is to search, its schema, and other names for it."""
 
-from datetime import datetime
-from typing import Annotated, Any, Final
+from datetime import date, datetime
+from typing import Annotated, Final
 
 from msgspec import Meta
+from sqlalchemy import and_, func
 
 from hansa.kernel.compiler import delete, param, select, update, upsert
 from hansa.kernel.context import Context
@@ -90,6 +91,7 @@ class Target(Struct):
 
 
 _c, _a, _d = tables.collections.c, tables.aliases.c, tables.documents.c
+_q, _k = tables.queries.c, tables.clicks.c
 _shown = [_c[name] for name in Collection.__struct_fields__]
 _whole = [_c[name] for name in Whole.__struct_fields__]
 _every = select(*_shown).where(_c.state == "active").order_by(_c.name)
@@ -307,23 +309,40 @@ _some = select(_d.id).where(_d.collection_id == param("collection")).limit(PURGE
 _purge_documents = delete(tables.documents).where(
     _d.collection_id == param("collection"), _d.id.in_(param("ids"))
 )
-_said: list[Any] = [
-    delete(table).where(table.c.collection_id == param("collection"))
-    for table in (tables.queries, tables.clicks, tables.learned)
-]
+_some_clicks = (
+    select(_k["at"])
+    .where(_k.collection_id == param("collection"))
+    .order_by(_k["at"])
+    .limit(PURGE_MAX)
+)
+_purge_clicks = delete(tables.clicks).where(
+    _k.collection_id == param("collection"), _k["at"] <= param("upto")
+)
+_first_day = select(func.min(_q.day)).where(_q.collection_id == param("collection"))
+_of_day = and_(_q.collection_id == param("collection"), _q.day == param("day"))
+_some_queries = select(_q.q).where(_of_day).limit(PURGE_MAX)
+_purge_queries = delete(tables.queries).where(_of_day, _q.q.in_(param("qs")))
+_purge_learned = delete(tables.learned).where(tables.learned.c.collection_id == param("collection"))
 
 
 @service.due("search.purge")
 async def purge(ctx: Context, collection: ID) -> None:
-    """Take away the documents of a removed collection, some at a time, and then itself."""
+    """Take away the documents of a removed collection and what visitors did there, some at a time,
+    and then itself."""
     ids = await ctx.db.all(_some, str, collection=collection)
     if ids:
         await ctx.db.run(_purge_documents, collection=collection, ids=ids)
-    if len(ids) == PURGE_MAX:
+    clicks = await ctx.db.all(_some_clicks, datetime, collection=collection)
+    if clicks:
+        await ctx.db.run(_purge_clicks, collection=collection, upto=clicks[-1])
+    day = await ctx.db.value(_first_day, date, collection=collection)
+    if day is not None:
+        qs = await ctx.db.all(_some_queries, str, collection=collection, day=day)
+        await ctx.db.run(_purge_queries, collection=collection, day=day, qs=qs)
+    if ids or clicks or day is not None:
         ctx.schedule(purge, at=ctx.now, id=f"purge:{collection}", collection=collection)
         return
-    for statement in _said:
-        await ctx.db.run(statement, collection=collection)
+    await ctx.db.run(_purge_learned, collection=collection)  # at most `learning.LEARNED_MAX`
     await ctx.db.delete(tables.collections, collection)
 
 

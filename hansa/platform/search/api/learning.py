@@ -1,5 +1,6 @@
 """Learning: what people click and buy after a search, what they search for and do not find."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
@@ -30,6 +31,12 @@ LEARNED_MAX: Final = 5_000
 POPULAR_MAX: Final = 1_000
 """Documents whose popularity changes in one night, at most: each is written into the index anew."""
 ROWS_MAX: Final = 10_000
+READS_MAX: Final = 5
+"""How often so many rows are read to find that many of several visitors."""
+VISITOR_MAX: Final = 100
+"""Rows of one visitor and day that are kept and counted; of a name a search has 200."""
+DAY_MAX: Final = 10_000
+"""Rows of a collection that are kept of a day."""
 PIECE: Final = 500
 """Rows that one statement reads or deletes."""
 QUERIES_MAX: Final = 2_000
@@ -116,6 +123,9 @@ _frequent = _counted.order_by(func.sum(_q.searches).desc(), _q.q).limit(param("l
 _without = _counted.where(_q.without > 0).order_by(
     func.sum(_q.without).desc(), _q.q
 ).limit(param("limit"))  # fmt: skip
+_today = and_(_k.collection_id == param("collection"), _k["at"] >= param("since"))
+_of_today = select(func.count()).select_from(tables.clicks).where(_today)
+_of_visitor = _of_today.where(_k.visitor == param("visitor"))
 _there = select(_c.id).where(_c.id == param("id"), _c.state == "active")
 _active = select(_c.id).where(_c.state == "active")
 
@@ -123,7 +133,8 @@ _active = select(_c.id).where(_c.state == "active")
 @service.command("POST /events", needs=PUBLIC, status=204)
 async def record_use(ctx: Context, body: Use) -> None:
     """Note a click or a conversion. One visitor counts once a day for a document and a query,
-    however often. Raises Unprocessable (`unknown-query`) for a search that was not answered here in
+    however often, and for 100 of them; what is more is not kept, nor is more than 10,000 a day of
+    a collection. Raises Unprocessable (`unknown-query`) for a search that was not answered here in
     the last day, and (`unknown-hit`) for what it did not show at this place."""
     searched = read_name(query_keys(ctx.runtime, ctx.site), body.query_id, ctx.now)
     if searched is None or await ctx.db.value(_there, str, id=searched.collection) is None:
@@ -137,9 +148,16 @@ async def record_use(ctx: Context, body: Use) -> None:
             slug="unknown-hit",
         )
     key = visitor_key(ctx.runtime, ctx.site)
+    visitor = who(key, ctx.now.date(), ctx.principal, body.visitor)
+    midnight = ctx.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    about = {"collection": searched.collection, "since": midnight}
+    if (await ctx.db.value(_of_today, int, **about) or 0) >= DAY_MAX:
+        return
+    if (await ctx.db.value(_of_visitor, int, visitor=visitor, **about) or 0) >= VISITOR_MAX:
+        return
     await ctx.db.run(
         _record, collection=searched.collection, q=searched.q, document=body.id, kind=body.type,
-        visitor=who(key, ctx.now.date(), ctx.principal, body.visitor), place=body.place, at=ctx.now,
+        visitor=visitor, place=body.place, at=ctx.now,
     )  # fmt: skip
 
 
@@ -260,6 +278,11 @@ _PAGES: Final = 100
 """Queries whose pages are read at once: of each there are as many as days."""
 
 
+class _Risen(Struct):
+    id: str
+    popularity: float
+
+
 class _Popular(Struct):
     id: str
     popularity: float
@@ -268,9 +291,13 @@ class _Popular(Struct):
 
 _clicked = (
     select(_k.q, _k.document_id, _k.kind, _k.visitor, _k.place, _k["at"])
-    .where(_k.collection_id == param("collection"), _k["at"] >= param("since"))
+    .where(
+        _k.collection_id == param("collection"),
+        _k["at"] >= param("since"),
+        _k["at"] < param("before"),
+    )
     .order_by(_k["at"].desc())
-    .limit(ROWS_MAX)
+    .limit(param("limit"))
 )
 _were_shown = (
     select(_q.q, _q.shown)
@@ -286,6 +313,15 @@ _set_popularity = (
     .where(_d.collection_id == param("collection"), _d.id == param("id"))
     .values(popularity=param("popularity"))
 )
+_risen = (
+    select(_d.id, _d.popularity)
+    .where(
+        _d.collection_id == param("collection"), _d.popularity > 0, _d.id > param("after"),
+        _d.body.is_not(None),
+    )
+    .order_by(_d.id)
+    .limit(param("limit"))
+)  # fmt: skip
 _oldest_clicks = (
     select(_k["at"])
     .where(_k.collection_id == param("collection"), _k["at"] < param("before"))
@@ -309,10 +345,10 @@ async def learn_all(ctx: Context) -> None:
 
 @service.due("search.learn")
 async def learn(ctx: Context, collection: ID) -> None:
-    """Learn what visitors of the last month chose, of which the newest 10,000 clicks count: which
-    documents rise or fall for a query, and how popular each is."""
+    """Learn what visitors of the last month chose, of which the newest 10,000 clicks count, of one
+    visitor 100: which documents rise or fall for a query, and how popular each is."""
     since = ctx.now - LEARNED_OF
-    clicks = await ctx.db.all(_clicked, _Click, collection=collection, since=since)
+    clicks = await _newest(ctx, collection, since)
     asked = sorted({one.q for one in clicks})
     pages: dict[str, tuple[str, ...]] = {}
     about = {"collection": collection, "day": since.date()}
@@ -330,6 +366,24 @@ async def learn(ctx: Context, collection: ID) -> None:
     await _popularise(ctx, collection, learning.popularity(visits))
     ctx.schedule(forget, at=ctx.now, id=f"forget:{collection}", collection=collection)
     await touch(ctx, collection)
+
+
+async def _newest(ctx: Context, collection: ID, since: datetime) -> list[_Click]:
+    """Return the newest clicks, of each visitor and day so many that one alone is not all."""
+    clicks: list[_Click] = []
+    of: Counter[str] = Counter()
+    about = {"collection": collection, "since": since, "limit": ROWS_MAX}
+    before = ctx.now + timedelta(days=1)
+    for _ in range(READS_MAX):
+        some = await ctx.db.all(_clicked, _Click, before=before, **about)
+        for one in some:
+            of[one.visitor] += 1  # who is another on another day
+            if of[one.visitor] <= VISITOR_MAX:
+                clicks.append(one)
+        if len(some) < ROWS_MAX or len(clicks) >= ROWS_MAX:
+            break
+        before = some[-1].at
+    return clicks[:ROWS_MAX]
 
 
 @service.due("search.forget")
@@ -368,11 +422,30 @@ def visits_of(
 
 
 async def _popularise(ctx: Context, collection: ID, popularity: Mapping[str, float]) -> None:
-    """Keep how popular documents are; each whose popularity changed is a change of its own."""
+    """Keep how popular documents are, and that those are not any more which nobody chose; each
+    whose popularity changed is a change of its own."""
     ids = sorted(popularity, key=lambda id: -popularity[id])[:POPULAR_MAX]
-    known = await ctx.db.all(_popular, _Popular, collection=collection, ids=ids)
-    changed = {one.id: one.body for one in known if one.popularity != popularity[one.id]}
-    for id in changed:
-        await ctx.db.run(_set_popularity, collection=collection, id=id, popularity=popularity[id])
-    if changed:
-        await write(ctx, collection, changed)
+    ids += await _fallen(ctx, collection, popularity)
+    for begin in range(0, len(ids), PIECE):
+        some = ids[begin : begin + PIECE]
+        known = await ctx.db.all(_popular, _Popular, collection=collection, ids=some)
+        changed = {one.id: one for one in known if one.popularity != popularity.get(one.id, 0.0)}
+        for id in changed:
+            now = popularity.get(id, 0.0)
+            await ctx.db.run(_set_popularity, collection=collection, id=id, popularity=now)
+        if changed:
+            await write(ctx, collection, {id: one.body for id, one in changed.items()})
+
+
+async def _fallen(ctx: Context, collection: ID, popularity: Mapping[str, float]) -> list[str]:
+    """Return which documents were popular and are not, at most `POPULAR_MAX`."""
+    fallen: list[str] = []
+    after = ""
+    while len(fallen) < POPULAR_MAX:
+        about = {"collection": collection, "after": after, "limit": PIECE}
+        some = await ctx.db.all(_risen, _Risen, **about)
+        fallen += [one.id for one in some if one.id not in popularity]
+        if len(some) < PIECE:
+            break
+        after = some[-1].id
+    return fallen[:POPULAR_MAX]
