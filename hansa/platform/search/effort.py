@@ -69,15 +69,16 @@ def _of(text: str) -> tuple[int, frozenset[str]]:
         return 1, frozenset()
     parts = filter.parts if isinstance(filter, All) else (filter,)
     alone = [filters.paths(part) for part in parts]
-    return _conditions(filter), frozenset(one for some in alone if len(some) == 1 for one in some)
+    return conditions_of(filter), frozenset(one for some in alone if len(some) == 1 for one in some)
 
 
-def _conditions(filter: Filter) -> int:
+def conditions_of(filter: Filter) -> int:
+    """Return how many conditions and values a filter has."""
     match filter:
         case All() | Some():
-            return sum(map(_conditions, filter.parts))
+            return sum(map(conditions_of, filter.parts))
         case Not():
-            return _conditions(filter.part)
+            return conditions_of(filter.part)
         case OneOf():
             return len(filter.values)
         case _:

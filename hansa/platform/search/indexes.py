@@ -29,7 +29,7 @@ from hansa.platform.search.making import newest, renew
 from hansa.platform.search.opened import Opened, not_ready
 from hansa.platform.search.request import Found, SearchRequest
 from hansa.platform.search.rows import Rows
-from hansa.platform.search.searchers import Searchers
+from hansa.platform.search.searchers import Searchers, is_large
 from hansa.platform.search.tending import compact_one, sweep, write_down
 from hansa.platform.search.tracking import Uses, normal
 from hansa.platform.search.writers import WRITERS_MAX, Writers
@@ -163,7 +163,9 @@ class Indexes:
             learned=opened.learned.get(normal(request.q), {}) if opened.learned else {},
         )  # fmt: skip
         try:
-            return await self._searchers.run(opened.whole.id, index.documents, request, work)
+            return await self._searchers.run(
+                opened.whole.id, index.documents, work, large=is_large(request, always)
+            )
         except (IndexUnusable, OSError) as damage:
             if index is opened.index and not opened.is_spoilt:
                 if not self._may_be_spoilt(opened):
@@ -171,6 +173,12 @@ class Indexes:
                 self._spoil(opened, damage)
                 self._look_after(opened)
             raise not_ready() from damage
+
+    async def suggest(self, opened: Opened, q: str, limit: int) -> list[str]:
+        """Return what a beginning may become, by the words of an open collection."""
+        index = opened.index
+        work = partial(index.suggest, q, limit)
+        return await self._searchers.run(f"{opened.whole.id} words", index.documents, work)
 
     async def _of(self, site: ID, collection: ID) -> Opened | None:
         """Return a collection, opened by one task however many ask; None where it is gone."""

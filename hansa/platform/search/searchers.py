@@ -8,11 +8,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
-from hansa.kernel.ids import ID
 from hansa.kernel.sqlite.pace import SLOW_S, Pace
-from hansa.platform.search.request import Found, SearchRequest
+from hansa.platform.search.effort import conditions_of
+from hansa.platform.search.filters import Filter
+from hansa.platform.search.request import SearchRequest
+
+T = TypeVar("T")
 
 SEARCHES_MAX: Final = 4
 """Slow searches at once, in threads; they run without Python's lock for most of their time."""
@@ -22,17 +25,22 @@ SMALL: Final = 1_000
 """Documents of which any search is quick."""
 LARGE_HITS: Final = 50
 LARGE_FACETS: Final = 12
+LARGE_RANGES: Final = 16
 LARGE_LETTERS: Final = 400
+LARGE_CONDITIONS: Final = 100
 """The least of each that makes a search large."""
 
 
-def is_large(request: SearchRequest) -> bool:
-    """Tell whether a search asks for so much that it is slow unless there is little."""
+def is_large(request: SearchRequest, always: Filter | None = None) -> bool:
+    """Tell whether a search, within what is always found, asks for so much that it is slow unless
+    there is little."""
     return (
         request.explain
         or request.per_page > LARGE_HITS
         or len(request.facets) > LARGE_FACETS
+        or sum(len(facet.ranges) for facet in request.facets) > LARGE_RANGES
         or len(request.filter) > LARGE_LETTERS
+        or (always is not None and conditions_of(always) > LARGE_CONDITIONS)
     )
 
 
@@ -43,18 +51,19 @@ class Searchers:
         self._threads = ThreadPoolExecutor(SEARCHES_MAX, "hansa-searching")
         self._pace = Pace()
 
-    def are_slow(self, collection: ID) -> bool:
-        """Tell whether the searches of a collection have been slow."""
-        return self._pace.watched.get(collection, 0.0) > SLOW_S
+    def are_slow(self, name: str) -> bool:
+        """Tell whether what was noted by a name has been slow."""
+        return self._pace.watched.get(name, 0.0) > SLOW_S
 
     async def run(
-        self, collection: ID, documents: int, request: SearchRequest, work: Callable[[], Found]
-    ) -> Found:
-        """Do the work of a search in a collection of so many documents."""
-        large = documents > SMALL and is_large(request)
+        self, name: str, documents: int, work: Callable[[], T], *, large: bool = False
+    ) -> T:
+        """Do the work of a search in a collection of so many documents; what is noted of it is
+        noted by a name."""
+        large = large and documents > SMALL
         took_s = 0.0
 
-        def timed() -> Found:
+        def timed() -> T:
             nonlocal took_s
             began = time.thread_time()  # to wait for a core or a lock says nothing of the search
             try:
@@ -63,12 +72,12 @@ class Searchers:
                 took_s = time.thread_time() - began
 
         try:
-            if not (large or self.are_slow(collection) or documents > INLINE_MAX):
+            if not (large or self.are_slow(name) or documents > INLINE_MAX):
                 return timed()
             return await asyncio.get_running_loop().run_in_executor(self._threads, timed)
         finally:
             if not large:  # of these it is known beforehand
-                self._pace.note(collection, took_s)
+                self._pace.note(name, took_s)
 
     def stop(self) -> None:
         """Wait for the searches under way."""

@@ -296,6 +296,21 @@ def test_a_filter_that_fits_is_not_narrowed() -> None:
 # ---- where searches run
 
 
+def test_searches_that_ask_for_much() -> None:
+    ranges = tuple(api.Range(n, n + 1) for n in range(20))
+    for one in (
+        api.SearchRequest("cog", facets=tuple(api.Facet(f"f{n}") for n in range(20))),
+        api.SearchRequest("cog", facets=(api.Facet("price", ranges=ranges),)),
+        api.SearchRequest(filter=" OR ".join(["price = 1"] * 50)),
+        api.SearchRequest(explain=True),
+        api.SearchRequest(per_page=100),
+    ):
+        assert is_large(one)
+    small = api.SearchRequest("cog", filter="price = 1", facets=(api.Facet("price"),))
+    assert not is_large(small, filters.Equals("kind", "ship"))
+    assert is_large(small, filters.OneOf("id", tuple(map(str, range(200)))))
+
+
 def test_a_collection_that_was_slow_comes_back_from_the_threads() -> None:
     async def run() -> None:
         searchers = Searchers()
@@ -307,21 +322,17 @@ def test_a_collection_that_was_slow_comes_back_from_the_threads() -> None:
             ran.append(threading.current_thread().name)
             return nothing
 
-        request = api.SearchRequest("cog")
         searchers._pace.note("coll_x", 1.0)
         assert searchers.are_slow("coll_x")
-        await searchers.run("coll_x", 5, request, work)
+        await searchers.run("coll_x", 5, work)
         assert ran[-1] != here
         for _ in range(200):
-            await searchers.run("coll_x", 5, request, work)
+            await searchers.run("coll_x", 5, work)
         assert not searchers.are_slow("coll_x")
         assert ran[-1] == here
-        large = api.SearchRequest("cog", facets=tuple(api.Facet(f"f{n}") for n in range(20)))
-        for one in (large, api.SearchRequest(explain=True), api.SearchRequest(per_page=100)):
-            assert is_large(one)
-            await searchers.run("coll_x", SMALL + 1, one, work)
-            assert ran[-1] != here
-        await searchers.run("coll_x", SMALL + 1, request, work)
+        await searchers.run("coll_x", SMALL + 1, work, large=True)
+        assert ran[-1] != here
+        await searchers.run("coll_x", SMALL + 1, work)
         assert ran[-1] == here
         searchers.stop()
 

@@ -158,7 +158,7 @@ async def suggest(
         return Suggestions(())
     begun = normal(q)
     frequent = [one for one in opened.frequent if one.startswith(begun)][:limit]
-    words = opened.index.suggest(q, limit)
+    words = await ctx.get(Indexes).suggest(opened, q, limit)
     return Suggestions(tuple(dict.fromkeys([*frequent, *words]))[:limit])
 
 
