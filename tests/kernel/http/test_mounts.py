@@ -60,7 +60,8 @@ def test_a_body_must_arrive_in_time(pieces: int) -> None:
             sent.append(message)
 
         scope = {"type": "http", "method": "POST", "path": "/admin", "headers": []}
-        await AsgiClient(app, {"/admin": reader}).face(scope, receive, send)
+        async with asyncio.timeout(30):
+            await AsgiClient(app, {"/admin": reader}).face(scope, receive, send)
         assert sent[0]["status"] == 408
         assert app.gate.inside == 0
         assert left > 0 or not pieces
