@@ -8,10 +8,19 @@ goes as new things come.
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from hashlib import blake2b
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from hansa.platform.search.filters import Filter, text_of
 
 T = TypeVar("T")
+
+TEXTS_MAX: Final = 1_024
+TEXT_LETTERS: Final = 1_000
+
+_texts: Final[dict[int, tuple[Filter, str]]] = {}
+"""The texts of filters that always hold, by the identity of those that are here beside them."""
 
 
 class Kept(Generic[T]):
@@ -50,3 +59,19 @@ class Kept(Generic[T]):
         with self._lock:
             self._values.clear()
             self.weight = 0
+
+
+def said(always: Filter | None) -> str:
+    """Return what tells one filter from another: as values, true and 1 are equal in Python, and in
+    the engine they are not."""
+    if always is None:
+        return ""
+    known = _texts.get(id(always))
+    if known is None or known[0] is not always:
+        if len(_texts) >= TEXTS_MAX:
+            _texts.clear()
+        text = text_of(always)
+        if len(text) > TEXT_LETTERS:  # as of a filter that hides thousands of documents one by one
+            text = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        known = _texts[id(always)] = (always, text)
+    return known[1]

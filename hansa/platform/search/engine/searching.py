@@ -8,7 +8,6 @@ hide; pins keep their places in a ranking, not in a sorted list.
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
-from hashlib import blake2b
 from itertools import product
 from math import prod
 from typing import Any, Final, NamedTuple
@@ -21,7 +20,7 @@ from hansa.platform.search import filters
 from hansa.platform.search.curation import Curation, Pin
 from hansa.platform.search.engine.asking import Kind, kind_of
 from hansa.platform.search.engine.counting import facet_counts
-from hansa.platform.search.engine.keeping import Kept
+from hansa.platform.search.engine.keeping import Kept, said
 from hansa.platform.search.engine.layout import ID, ORDER, N, number_of, popularity_of
 from hansa.platform.search.engine.marking import Marker
 from hansa.platform.search.engine.presenting import highlights, reader_of, selected
@@ -50,8 +49,6 @@ FILL: Final = 10
 ANSWERS_BYTES: Final = 16_000_000
 COUNTS_MAX: Final = 20_000
 PLANS_MAX: Final = 1_024
-TEXTS_MAX: Final = 1_024
-TEXT_LETTERS: Final = 1_000
 
 answers: Final[Kept[Found]] = Kept(ANSWERS_BYTES)
 """The last answers of all indexes."""
@@ -60,8 +57,6 @@ counted: Final["Kept[tuple[FacetCounts, ...]]"] = Kept(COUNTS_MAX)
 plans: Final["Kept[_Sought]"] = Kept(PLANS_MAX)
 """What the last searches were looking for."""
 
-_texts: Final[dict[int, tuple[Filter, str]]] = {}
-"""The texts of filters that always hold, by the identity of those that are here beside them."""
 _parsed: Final = lru_cache(maxsize=1024)(filters.parse)
 
 
@@ -75,28 +70,12 @@ def search(
     """Return what a request finds; see `Index.search`. A request that was answered from the same
     snapshot has the same answer, which is kept for a while."""
     curated = snapshot.words.curated(curation)
-    key = (snapshot.edition, request, _said(always), curated.serial, frozenset(learned.items()))
+    key = (snapshot.edition, request, said(always), curated.serial, frozenset(learned.items()))
     found = answers.get(key)
     if found is None:
         found = _answer(snapshot, request, always, curated, learned)
         answers.put(key, found, _weight(found))
     return found
-
-
-def _said(always: Filter | None) -> str:
-    """Return what tells one filter from another: as values, true and 1 are equal in Python, and in
-    the engine they are not."""
-    if always is None:
-        return ""
-    known = _texts.get(id(always))
-    if known is None or known[0] is not always:
-        if len(_texts) >= TEXTS_MAX:
-            _texts.clear()
-        text = filters.text_of(always)
-        if len(text) > TEXT_LETTERS:  # as of a filter that hides thousands of documents one by one
-            text = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        known = _texts[id(always)] = (always, text)
-    return known[1]
 
 
 def _weight(found: Found) -> int:
@@ -141,7 +120,7 @@ def _counted(
     if not request.facets:
         return ()
     found = (request.q, request.typo, request.prefix, request.rules, bool(request.sort))
-    key = (snapshot.serial, curated.serial, _said(always), request.filter, request.facets, *found)
+    key = (snapshot.serial, curated.serial, said(always), request.filter, request.facets, *found)
     counts = counted.get(key)
     if counts is None:
         counts = count()
@@ -169,15 +148,15 @@ def _sought(
 ) -> _Sought:
     """Return what words look for, within what is `always` found: with other filters, facets and
     pages they are the same."""
-    said = _said(always)
-    key = (snapshot.edition, curated.serial, q, request.typo, request.prefix, said)
+    within = said(always)
+    key = (snapshot.edition, curated.serial, q, request.typo, request.prefix, within)
     sought = plans.get(key)
     if sought is None:
         words = snapshot.words
         planned = plan(
             q,
             words.analyzer,
-            snapshot.vocabulary_of(always, said),
+            snapshot.vocabulary_of(always, within),
             curated.thesaurus,
             typo=request.typo,
             prefix=request.prefix,
