@@ -31,7 +31,7 @@ from benchmarks.search.corpus import (
 )
 from benchmarks.search.hansa_index import NOBODY, build
 from benchmarks.workload import percentile
-from hansa.platform.search.engine.index import Index
+from hansa.platform.search.engine.index import COMPACT_MAX, Index
 from hansa.platform.search.request import SearchRequest
 
 QUERIES: Final = 1_500
@@ -87,6 +87,8 @@ def run(say: Callable[[str], None], folder: Path, collection: Collection, count:
     begun, cpu = time.perf_counter(), time.process_time()
     documents = encoded(multiplied(collection.documents, count))
     index = build(folder / "index", PRODUCTS, documents)
+    if index.documents <= COMPACT_MAX:
+        index.compact()  # as the service does when it has been quiet for a while
     cpu_s, seconds = time.process_time() - cpu, time.perf_counter() - begun
     index.close()
     queries = collection.queries + asked(collection.documents, QUERIES)

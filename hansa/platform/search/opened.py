@@ -19,7 +19,7 @@ from hansa.platform.search.analysis import analyzer
 from hansa.platform.search.api.collections import Whole
 from hansa.platform.search.api.following import CHANGES_MAX, Changes
 from hansa.platform.search.curation import Curation, Rule
-from hansa.platform.search.engine.index import Index
+from hansa.platform.search.engine.index import COMPACT_MAX, Index
 from hansa.platform.search.filters import Filter, is_same
 from hansa.platform.search.following import InThread, Read, Removed, follow
 from hansa.platform.search.schema import Schema
@@ -31,8 +31,6 @@ COMMIT_S: Final = 0.1
 """The least time between two commits of an index: each costs some fsyncs, however much is in it."""
 QUIET_S: Final = 5.0
 """How long an index has no commit before it is compacted: scores depend on documents alone then."""
-COMPACT_MAX: Final = 100_000
-"""Documents of an index that is compacted, at most: its writes wait for some 20 s."""
 COMPACT_REST: Final = 50.0
 """How many times as long as it took it is not done again."""
 FITTING_MAX: Final = 256

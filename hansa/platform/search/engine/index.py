@@ -43,6 +43,8 @@ WRITER_BYTES: Final = 15_000_000
 """The least that the engine takes for what waits to be committed."""
 COMPACT_BYTES: Final = 200_000_000
 """So much for a compaction, which then leaves few segments: of small indexes, one."""
+COMPACT_MAX: Final = 100_000
+"""Documents of an index that is compacted, at most: its writes wait for some 20 s."""
 SMALL: Final = 1_000
 """How many documents are compacted whenever an index comes to rest; it takes 0.2 s of them."""
 BLOCK_BYTES: Final = 2_048
