@@ -174,11 +174,12 @@ async def _try_everything(place: Path, dsns: Any, scoped: bool) -> int:
             query = f"sku={theirs['sku']}" if endpoint.path.endswith("/variants") else ""
             for path, body in itertools.product(_paths(endpoint, ids), bodies):
                 who = count % len(intruder.headers)
-                while True:
-                    response = await intruder.send(method, path, query, body, who)
-                    if b"problems/overloaded" not in response.body:
-                        break
-                    await asyncio.sleep(0.05)  # the machine has too much to do: ask again
+                async with asyncio.timeout(30):
+                    while True:
+                        response = await intruder.send(method, path, query, body, who)
+                        if b"problems/overloaded" not in response.body:
+                            break
+                        await asyncio.sleep(0.05)  # the machine has too much to do: ask again
                 count += 1
                 shown = response.body.decode()
                 assert MARK not in shown, (method, path, shown)

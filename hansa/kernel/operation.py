@@ -70,20 +70,20 @@ class Operation(Generic[P, R]):
     parameters: tuple[Parameter, ...] = ()
     returns: Any = None
     deprecated: str = ""
-    worth: Callable[..., int] | None = None
+    cost: Callable[..., int] | None = None
 
     id: str = field(init=False)
     """The operation's name in the whole catalog, ``commerce.get_product``."""
     serial_names: tuple[str, ...] = field(init=False)
     """The names of the arguments that `serial_by` takes."""
-    worth_names: tuple[str, ...] = field(init=False)
-    """The names of the arguments that `worth` takes."""
+    cost_names: tuple[str, ...] = field(init=False)
+    """The names of the arguments that `cost` takes."""
 
     def __post_init__(self) -> None:
-        """Name it, and look at what orders its calls and what they are worth."""
+        """Name it, and look at what orders its calls and what they cost."""
         self.id = f"{self.service}.{self.name}"
         self.serial_names = _names(self.serial_by)
-        self.worth_names = _names(self.worth)
+        self.cost_names = _names(self.cost)
 
     def prepare(self, fn: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """Declare what runs before the transaction; its value arrives as argument `prepared`."""

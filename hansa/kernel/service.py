@@ -177,12 +177,12 @@ class Service:
         deadline_s: float = DEADLINE_S,
         body_bytes_max: int = BODY_BYTES_MAX,
         deprecated: str = "",
-        worth: Callable[..., int] | None = None,
+        cost: Callable[..., int] | None = None,
     ) -> Callable[[Callable[Concatenate[Context, P], Awaitable[R]]], Operation[P, R]]:
         """Declare a handler that only reads, on one snapshot. `route` is ``GET /path/{name}``, or
         ``POST /path`` where what is asked is a body; such a one has no ETag.
 
-        `worth` takes some of the handler's arguments by name and returns as how many requests such
+        `cost` takes some of the handler's arguments by name and returns as how many requests such
         a one counts in the quotas.
         """
 
@@ -190,7 +190,7 @@ class Service:
             declared: Operation[P, R] = self._add(
                 Operation(
                     self.name, fn.__name__, "query", fn, needs, scope, deadline_s=deadline_s,
-                    body_bytes_max=body_bytes_max, deprecated=deprecated, worth=worth,
+                    body_bytes_max=body_bytes_max, deprecated=deprecated, cost=cost,
                 ),
                 route,
             )  # fmt: skip

@@ -230,9 +230,9 @@ class HttpApp:
                     gate.hold(size)
                     held = size
                 body = await self._body(endpoint, request, arguments)
-                if operation.worth is not None:
-                    asked = {name: arguments[name] for name in operation.worth_names}
-                    if (more := operation.worth(**asked) - 1) > 0:
+                if operation.cost is not None:
+                    asked = {name: arguments[name] for name in operation.cost_names}
+                    if (more := operation.cost(**asked) - 1) > 0:
                         self.quotas.add(caller, started, told, reads=endpoint.reads, more=more)
                 key = None if endpoint.reads else self._key(request)
                 if key is not None:

@@ -25,6 +25,7 @@ from hansa.platform.search.engine.index import Index, IndexUnusable, NotWritten
 from hansa.platform.search.folders import GONE_S, Folders
 from hansa.platform.search.indexes import Indexes
 from hansa.platform.search.making import begun, newest
+from hansa.platform.search.opened import Opened
 from hansa.platform.search.searchers import SEARCHES_MAX
 from hansa.platform.search.writers import WRITERS_MAX, Writers
 from hansa.testing import TestCell, TestSite
@@ -42,6 +43,14 @@ def cell(place: Place) -> TestCell:
 def indexes_of(cell: TestCell) -> Indexes:
     indexes: Indexes = cell.runtime.resources[Indexes]
     return indexes
+
+
+async def searched(cell: TestCell) -> tuple[TestSite, Indexes, Opened]:
+    """A site with boats whose index is open and has all of them."""
+    site = await cell.site()
+    await ids(site, change=await fleet(site))
+    indexes = indexes_of(cell)
+    return site, indexes, await indexes.find(site.id, "fleet")
 
 
 async def put(site: TestSite, *names: str) -> int:
@@ -160,17 +169,15 @@ async def test_a_damaged_index_is_made_anew_and_no_error_for_ever(cell: TestCell
 
 
 async def test_an_index_that_is_being_closed_is_not_opened_meanwhile(cell: TestCell) -> None:
-    site = await cell.site()
-    change = await fleet(site)
-    await ids(site, change=change)
-    indexes = indexes_of(cell)
-    opened = await indexes.find(site.id, "fleet")
+    site, indexes, opened = await searched(cell)
+    await site.call(api.put_collection, name="other", body=api.CollectionForm(SCHEMA))
     async with indexes._writers.turn(opened.index):
         closing = asyncio.create_task(indexes._close(opened))
         await cell.until(is_so(lambda: opened.is_closed))
         found = asyncio.create_task(ids(site, "anchor"))
-        done, _ = await asyncio.wait({found}, timeout=0.2)
-        assert not done
+        await cell.until(is_so(lambda: indexes._opening))
+        assert await ids(site, name="other") == []  # opened in as many steps, begun later
+        assert not found.done()
     await closing
     assert await found == ["hulk"]
     assert (await indexes.find(site.id, "fleet")).index is not opened.index
@@ -184,11 +191,7 @@ def is_so(holds: Any) -> Any:
 
 
 async def test_an_index_that_was_closed_is_not_written_by_who_waited_for_it(cell: TestCell) -> None:
-    site = await cell.site()
-    change = await fleet(site)
-    await ids(site, change=change)
-    indexes = indexes_of(cell)
-    opened = await indexes.find(site.id, "fleet")
+    _, indexes, opened = await searched(cell)
     async with indexes._writers.turn(opened.index):
         closing = asyncio.create_task(indexes._close(opened))
         waiting = asyncio.create_task(indexes._catch_up(opened))
@@ -224,11 +227,7 @@ async def test_a_name_that_was_looked_up_while_it_was_given_away_is_right(cell: 
 async def test_nothing_is_left_of_an_index_that_was_being_made_of_what_is_gone(
     cell: TestCell, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site = await cell.site()
-    change = await fleet(site)
-    await ids(site, change=change)
-    indexes = indexes_of(cell)
-    opened = await indexes.find(site.id, "fleet")
+    site, indexes, opened = await searched(cell)
     name = f"*/*/{opened.whole.id}-"
     async with AsyncExitStack() as places:
         for number in range(WRITERS_MAX):  # so that the new one waits for a place
@@ -244,11 +243,7 @@ async def test_nothing_is_left_of_an_index_that_was_being_made_of_what_is_gone(
 
 
 async def test_what_an_index_began_that_does_not_open_has_ended(cell: TestCell) -> None:
-    site = await cell.site()
-    change = await fleet(site)
-    await ids(site, change=change)
-    indexes = indexes_of(cell)
-    before = await indexes.find(site.id, "fleet")
+    site, indexes, before = await searched(cell)
     await indexes._close(before)
     (before.index.folder.parent / "point.json").unlink()
     opened = newest(indexes._folders, site.id, before.slot, before.whole)
@@ -269,11 +264,7 @@ async def test_what_an_index_began_that_does_not_open_has_ended(cell: TestCell) 
 async def test_an_index_that_cannot_be_made_anew_is_tried_less_and_less(
     cell: TestCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = await cell.site()
-    change = await fleet(site)
-    await ids(site, change=change)
-    indexes = indexes_of(cell)
-    opened = await indexes.find(site.id, "fleet")
+    site, indexes, opened = await searched(cell)
     monkeypatch.setattr(open_indexes, "TROUBLE_S", 0.01)
     monkeypatch.setattr(open_indexes, "PAUSE_MAX_S", 0.03)
     home, away = opened.index.folder.parents[1], indexes.folder.parent / "away"
@@ -325,11 +316,7 @@ def test_nothing_is_left_of_an_index_that_could_not_be_begun(tmp_path: Path) -> 
 
 async def test_a_search_that_waited_finds_what_there_was_when_it_was_asked(cell: TestCell) -> None:
     """Its filter was read then: it says nothing of the documents that come meanwhile."""
-    site = await cell.site()
-    change = await fleet(site)
-    await ids(site, change=change)
-    indexes = indexes_of(cell)
-    opened = await indexes.find(site.id, "fleet")
+    site, indexes, opened = await searched(cell)
     indexes._searchers._pace.note(opened.whole.id, 1.0)
     free = threading.Event()
     try:

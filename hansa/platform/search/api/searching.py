@@ -126,7 +126,7 @@ def _searches(body: SeveralSearches) -> int:
     return len(body.searches)
 
 
-@service.query("POST /multi", needs=PUBLIC, worth=_searches)
+@service.query("POST /multi", needs=PUBLIC, cost=_searches)
 async def search_several(ctx: Context, body: SeveralSearches) -> SeveralFound:
     """Search several times in one request; each as `search_collection` does, and as many of those
     it counts in the quotas."""

@@ -33,10 +33,10 @@ def lets_through(filter: Filter, document: Mapping[str, Any], schema: Schema) ->
         case Not():
             return not lets_through(filter.part, document, schema)
         case Exists():
-            return any(True for _ in _within(document, filter.path))
+            return any(True for _ in _values(document, filter.path, below=True))
         case _:
             is_date = _is_date(filter.path, schema)
-            values = [_comparable(one, is_date) for one in _at(document, filter.path)]
+            values = [_comparable(one, is_date) for one in _values(document, filter.path)]
             return any(_holds(filter, value, is_date) for value in values)
 
 
@@ -76,33 +76,16 @@ def _comparable(value: Value, is_date: bool) -> tuple[str, Any]:
     return ("text" if isinstance(value, str) else "number"), value
 
 
-def _within(value: Any, path: str) -> Iterator[Any]:
-    """Yield the values at a path and below it, of members whose names may have dots."""
+def _values(value: Any, path: str, *, below: bool = False) -> Iterator[Any]:
+    """Yield the values at a path, and those `below` it, of members whose names may have dots."""
     if isinstance(value, list):
         for one in value:
-            yield from _within(one, path)
+            yield from _values(one, path, below=below)
     elif isinstance(value, Mapping):
         for name, member in value.items():
-            if not path or path == name:
-                yield from _within(member, "")
+            if path == name or (below and (not path or name.startswith(f"{path}."))):
+                yield from _values(member, "", below=below)
             elif path.startswith(f"{name}."):
-                yield from _within(member, path[len(name) + 1 :])
-            elif name.startswith(f"{path}."):
-                yield from _within(member, "")
-    elif value is not None and not path:
-        yield value
-
-
-def _at(value: Any, path: str) -> Iterator[Any]:
-    """Yield the values at a path itself."""
-    if isinstance(value, list):
-        for one in value:
-            yield from _at(one, path)
-    elif isinstance(value, Mapping):
-        for name, member in value.items():
-            if path == name:
-                yield from _at(member, "")
-            elif path.startswith(f"{name}."):
-                yield from _at(member, path[len(name) + 1 :])
+                yield from _values(member, path[len(name) + 1 :], below=below)
     elif value is not None and not path:
         yield value
