@@ -52,6 +52,13 @@ class Plan(Struct):
     without: tuple[Alternative, ...] = ()
     corrected: dict[str, tuple[str, ...]] = {}
 
+    @property
+    def is_of_one_word(self) -> bool:
+        """Whether to have any of its words is to have all."""
+        return len(self.slots) <= 1 and all(
+            len(slot.alternatives[0].terms) == 1 for slot in self.slots
+        )
+
 
 def plan(
     q: str,

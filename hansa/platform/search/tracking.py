@@ -63,10 +63,9 @@ def normal(q: str) -> str:
     return text.encode()[:Q_BYTES_MAX].decode(errors="ignore").strip()
 
 
-def named(key: bytes, collection: ID, q: str, at: datetime, first: int, hits: Sequence[Hit]) -> str:
-    """Return the name of a search, which only this site's own key makes; its page begins at the
-    place `first`."""
-    ids = ids_of(hits)
+def named(key: bytes, collection: ID, q: str, at: datetime, first: int, ids: Sequence[str]) -> str:
+    """Return the name of a search, which only this site's own key makes; its page has these
+    documents and begins at the place `first`."""
     head = _HEAD.pack(int(at.timestamp()), min(first, 0xFFFF), len(ids))
     body = head + b"".join(map(_mark, ids)) + f"{collection}:{q}".encode()
     mac = hmac.digest(key, body, "sha256")[:MAC_BYTES]
@@ -161,10 +160,16 @@ class Uses:
         self._size = 0
 
     def note(
-        self, site: ID, collection: ID, q: str, found: Found, asker: Callable[[], str]
+        self,
+        site: ID,
+        collection: ID,
+        q: str,
+        found: Found,
+        ids: Sequence[str],
+        asker: Callable[[], str],
     ) -> None:
-        """Count a search; further pages of one are no other search. `asker` tells who asked, "" for
-        nobody whose queries others may be told."""
+        """Count a search whose page has documents with these ids; further pages of one are no other
+        search. `asker` tells who asked, "" for nobody whose queries others may be told."""
         if found.page > 1 or not q:
             return
         counts = self._counts.setdefault((site, collection), {})
@@ -173,7 +178,7 @@ class Uses:
             if len(counts) >= COLLECTION_QUERIES_MAX or self._size >= QUERIES_MAX:
                 return
             self._size += 1
-            tally = counts[q] = _Tally(tuple(ids_of(found.hits[:SHOWN_MAX])))
+            tally = counts[q] = _Tally(tuple(ids[:SHOWN_MAX]))
         tally.searches += 1
         tally.without += not found.found
         if len(tally.askers) < ASKERS_MIN and (one := asker()):

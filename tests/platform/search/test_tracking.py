@@ -14,6 +14,7 @@ from hansa.platform.search.tracking import (
     NAME_LETTERS_MAX,
     Q_BYTES_MAX,
     Uses,
+    ids_of,
     named,
     normal,
     read_name,
@@ -26,13 +27,9 @@ COLLECTION = "coll_" + "0" * 26
 ids = st.text(min_size=1, max_size=20)
 
 
-def hits(names: list[str]) -> tuple[Hit, ...]:
-    return tuple(Hit(msgspec.Raw(msgspec.json.encode({"t": "x", "id": one})), 1.0) for one in names)
-
-
 @given(st.text(max_size=Q_LETTERS_MAX), st.lists(ids, max_size=PER_PAGE_MAX), st.integers(1, 901))
 def test_a_name_says_what_was_shown_where(q: str, shown: list[str], first: int) -> None:
-    name = named(KEY, COLLECTION, normal(q), NOW, first, hits(shown))
+    name = named(KEY, COLLECTION, normal(q), NOW, first, shown)
     assert len(name) <= NAME_LETTERS_MAX
     searched = read_name([b"other" * 8, KEY], name, NOW + timedelta(hours=23))
     assert searched is not None
@@ -44,8 +41,14 @@ def test_a_name_says_what_was_shown_where(q: str, shown: list[str], first: int) 
     assert read_name([KEY], name, NOW + timedelta(hours=25)) is None
 
 
+def test_ids_are_those_of_the_documents_shown() -> None:
+    shown = ["b", "a"]
+    hits = [Hit(msgspec.Raw(msgspec.json.encode({"t": "x", "id": one})), 1.0) for one in shown]
+    assert ids_of(hits) == shown
+
+
 def test_another_document_or_place_was_not_shown() -> None:
-    name = named(KEY, COLLECTION, "mug", NOW, 1, hits(["a", "b", "c"]))
+    name = named(KEY, COLLECTION, "mug", NOW, 1, ["a", "b", "c"])
     searched = read_name([KEY], name, NOW)
     assert searched is not None
     assert searched.showed("b", 2)
@@ -65,7 +68,7 @@ def test_what_is_asked_is_short_whatever_its_letters(q: str) -> None:
 
 
 def test_the_longest_name_of_letters_of_three_bytes() -> None:
-    name = named(KEY, COLLECTION, normal("杯" * Q_LETTERS_MAX), NOW, 901, hits(["x"] * 100))
+    name = named(KEY, COLLECTION, normal("杯" * Q_LETTERS_MAX), NOW, 901, ["x"] * 100)
     assert len(name) <= NAME_LETTERS_MAX
     assert read_name([KEY], name, NOW) is not None
 
@@ -89,11 +92,11 @@ def test_visitors_are_told_apart_by_their_address_and_keys_by_whom_they_ask_for(
 
 
 def test_what_is_in_mind_is_bounded_by_collection() -> None:
-    uses, found = Uses(), Found(1, 1, hits(["a"]))
+    uses, found = Uses(), Found(1, 1, ())
     for number in range(COLLECTION_QUERIES_MAX + 50):
-        uses.note("site_1", "coll_1", f"q{number}", found, str)
+        uses.note("site_1", "coll_1", f"q{number}", found, ["a"], str)
     for number in range(10):
-        uses.note("site_2", "coll_2", "mug", found, f"v{number}".__str__)
+        uses.note("site_2", "coll_2", "mug", found, ["a"], f"v{number}".__str__)
     counts = uses.take()
     assert len(counts) == COLLECTION_QUERIES_MAX + 1
     (other,) = [one for one in counts if one.site == "site_2"]

@@ -39,7 +39,7 @@ from hansa.platform.search.request import (
     Hit,
     SearchRequest,
 )
-from hansa.platform.search.tracking import named, normal, who
+from hansa.platform.search.tracking import ids_of, named, normal, who
 
 SEARCHES_MAX: Final = 20
 """Searches in one request."""
@@ -233,11 +233,12 @@ async def run_search(ctx: Context, name: str, request: SearchRequest) -> Found:
     query_id = ""
     if request.q and request.analytics:
         q, collection = normal(request.q), opened.whole.id
+        ids = ids_of(found.hits)
         asker = partial(_asker, ctx, always)
-        ctx.get(Indexes).uses.note(ctx.site, collection, q, found, asker)
+        ctx.get(Indexes).uses.note(ctx.site, collection, q, found, ids, asker)
         first = (request.page - 1) * request.per_page + 1
         key = query_keys(ctx.runtime, ctx.site)[0]
-        query_id = named(key, collection, q, ctx.now, first, found.hits)
+        query_id = named(key, collection, q, ctx.now, first, ids)
     if not sees_all:
         found = replace(found, hits=tuple(replace(hit, score=0.0) for hit in found.hits))
     took_us = (time.perf_counter_ns() - began) // 1_000

@@ -54,22 +54,30 @@ class Ranking:
         if any(field.words and field.type not in ("text", "keyword") for field in schema.fields):
             self._fields.append((TRAITS, "basic", TRAITS_BOOST))
 
-    def queries(self, plan: Plan) -> tuple[Query, Query]:
-        """Return what finds the documents that have all words of a plan, and those that have any;
-        both without those that lack a phrase or have what is excluded."""
-        all_words = [(Occur.Must, _any(self._slot(slot.alternatives))) for slot in plan.slots]
-        any_word = [
+    def all_words(self, plan: Plan) -> Query:
+        """Return what finds and scores the documents that have all words of a plan; as the others,
+        without those that lack a phrase or have what is excluded."""
+        words = [(Occur.Must, _any(self._slot(slot.alternatives))) for slot in plan.slots]
+        return self._limited(plan, words)
+
+    def any_word(self, plan: Plan) -> Query:
+        """Return what finds and scores the documents that have any."""
+        words = [
             (Occur.Should, query) for slot in plan.slots for query in self._apart(slot.alternatives)
         ]
-        return self._limited(plan, all_words), self._limited(plan, any_word)
+        return self._limited(plan, words)
 
-    def finding(self, plan: Plan) -> tuple[Query, Query]:
-        """Return what finds the same as `queries`, for where scores do not matter: each word is
+    def finding_all_words(self, plan: Plan) -> Query:
+        """Return what finds the same as `all_words`, for where scores do not matter: each word is
         sought in one field that has all, which takes half the time."""
-        all_words = [
+        words = [
             (Occur.Must, _any([self._has(one) for one in slot.alternatives])) for slot in plan.slots
         ]
-        any_word = [
+        return self._limited(plan, words)
+
+    def finding_any_word(self, plan: Plan) -> Query:
+        """Return what finds the same as `any_word`."""
+        words = [
             (Occur.Should, query)
             for slot in plan.slots
             for query in (
@@ -77,7 +85,7 @@ class Ranking:
                 *(self._has(one) for one in slot.alternatives[1:]),
             )
         ]
-        return self._limited(plan, all_words), self._limited(plan, any_word)
+        return self._limited(plan, words)
 
     def _has(self, alternative: Alternative) -> Query:
         if alternative.together:

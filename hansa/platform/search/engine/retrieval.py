@@ -64,6 +64,8 @@ def in_order(searcher: tantivy.Searcher, hits: list[Scored], need: int) -> list[
     """Return hits by score, the first `need` of them so that those of one score come by what
     decides between documents."""
     levels = [int(score * LEVELS) for score, _ in hits]
+    if len(set(levels)) == len(levels):
+        return hits
     tied = [
         place
         for place, (one, after) in enumerate(pairwise(levels))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from itertools import product
 from math import prod
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import tantivy
@@ -128,19 +128,35 @@ def _counted(
     return counts
 
 
-class _Sought(NamedTuple):
-    """The words of a search, as the engine is asked for them."""
+class _Sought:
+    """The words of a search, as the engine is asked for them; each way is made when it is needed.
+    Any thread may make it: what two make is the same."""
 
-    plan: Plan
-    all_words: Query
-    any_word: Query
-    """Both score."""
+    def __init__(self, plan: Plan, ranking: Ranking) -> None:
+        self.plan = plan
+        self._ranking = ranking
 
-    def finding(self, ranking: Ranking) -> tuple[Query, Query]:
-        """Return what finds the documents with all words, and with any, without a score."""
-        if self.all_words is self.any_word:
-            return self.all_words, self.any_word
-        return ranking.finding(self.plan)
+    @cached_property
+    def all_words(self) -> Query:
+        """What finds and scores the documents with all words."""
+        return self._ranking.all_words(self.plan)
+
+    @cached_property
+    def any_word(self) -> Query:
+        """What finds and scores those with any."""
+        if self.plan.is_of_one_word:
+            return self.all_words
+        return self._ranking.any_word(self.plan)
+
+    @cached_property
+    def finding_all_words(self) -> Query:
+        """What finds those with all, without a score."""
+        return self._ranking.finding_all_words(self.plan)
+
+    @cached_property
+    def finding_any_word(self) -> Query:
+        """What finds those with any, without a score."""
+        return self._ranking.finding_any_word(self.plan)
 
 
 def _sought(
@@ -161,10 +177,7 @@ def _sought(
             typo=request.typo,
             prefix=request.prefix,
         )
-        if planned.slots or planned.phrases or planned.without:
-            sought = _Sought(planned, *snapshot.ranking.queries(planned))
-        else:
-            sought = _Sought(planned, Query.all_query(), Query.all_query())
+        sought = _Sought(planned, snapshot.ranking)
         plans.put(key, sought)
     return sought
 
@@ -208,11 +221,6 @@ class _Search:
 
     # ---- what is found
 
-    @cached_property
-    def finding(self) -> tuple[Query, Query]:
-        """What finds the documents with all words, and with any, without a score."""
-        return self.sought.finding(self.snapshot.ranking)
-
     def _ids(self, ids: Iterable[str]) -> Query:
         return Query.const_score_query(
             Query.term_set_query(self.snapshot.engine, ID, sorted(ids)), 0.0
@@ -228,8 +236,8 @@ class _Search:
 
     def finds(self, asked: Filter | None) -> Query:
         """Return what finds the documents to count, had no more than this been asked for."""
-        all_words, any_word = self.finding
-        wanted = all_words if self.is_full else any_word
+        sought = self.sought
+        wanted = sought.finding_all_words if self.is_full else sought.finding_any_word
         if self.applied.pins and not self.kind.keys:
             pins = self._ids(pin.id for pin in self.applied.pins)
             wanted = Query.boolean_query([(Occur.Should, wanted), (Occur.Should, pins)])
@@ -324,19 +332,19 @@ class _Search:
     def _sorted(self, begin: int, end: int) -> _Page:
         if self.applied.boosts and not self.kind.keys:
             return _Page(*self._by_boosts(begin, end))
-        found, hits = self._by_keys(begin, end, self.finding[0], self.sought.all_words)
-        if not found and self.planned.slots:
+        found, hits = self._by_keys(begin, end)
+        if not found and not self.planned.is_of_one_word:
             self.is_full = False
-            found, hits = self._by_keys(begin, end, self.finding[1], self.sought.any_word)
+            found, hits = self._by_keys(begin, end)
         return _Page(found, hits, None if self.is_full else 0)
 
-    def _by_keys(
-        self, begin: int, end: int, finding: Query, scoring: Query
-    ) -> tuple[int, list[Scored]]:
-        finding = restricted(finding, self.must, self.must_not)
-        scored = None
+    def _by_keys(self, begin: int, end: int) -> tuple[int, list[Scored]]:
+        sought, scored = self.sought, None
+        finding = sought.finding_all_words if self.is_full else sought.finding_any_word
         if self.planned.slots:
+            scoring = sought.all_words if self.is_full else sought.any_word
             scored = restricted(scoring, self.must, self.must_not)
+        finding = restricted(finding, self.must, self.must_not)
         return by_keys(self.searcher, finding, scored, self.kind.keys, begin, end)
 
     def _tiers(self, end: int) -> _Page:
@@ -344,7 +352,7 @@ class _Search:
         end = max(end, FILL)
         found, best = by_score(self.searcher, self._boosted(self.sought.all_words), end)
         full = len(best)
-        if found >= FILL:
+        if found >= FILL or self.planned.is_of_one_word:
             return _Page(found, best)
         self.is_full = False
         taken = {(address.segment_ord, address.doc) for _, address in best}
@@ -383,11 +391,12 @@ class _Search:
             key=lambda group: prod(by for (_, by), on in zip(filters, group, strict=True) if on),
             reverse=True,
         )
+        finding = self.sought.finding_all_words
         found, hits = 0, list[Scored]()
         for group in groups:
             must = [one for (one, _), on in zip(filters, group, strict=True) if on]
             must_not = [one for (one, _), on in zip(filters, group, strict=True) if not on]
-            query = restricted(self.finding[0], [*self.must, *must], [*self.must_not, *must_not])
+            query = restricted(finding, [*self.must, *must], [*self.must_not, *must_not])
             more, here = by_order(self.searcher, query, max(begin - found, 0), max(end - found, 0))
             found += more
             hits += here
@@ -454,7 +463,7 @@ class _Search:
 
     def _part(self, slot: Slot, address: tantivy.DocAddress) -> float:
         """What a word gives to a document's score."""
-        query = self.snapshot.ranking.queries(Plan((slot,)))[0]
+        query = self.snapshot.ranking.all_words(Plan((slot,)))
         try:
             explained = query.explain(self.searcher, address).to_json()
         except ValueError:
@@ -477,7 +486,7 @@ def suggest(snapshot: Snapshot, q: str, limit: int) -> list[str]:
     def beside(text: str, beginning: str) -> list[tuple[str, int]]:
         alternatives = (Alternative((term,)) for term in words.analyzer.terms(text)[:WORDS_MAX])
         slots = tuple(Slot((alternative,)) for alternative in alternatives)
-        all_words, _ = snapshot.ranking.finding(Plan(slots))
-        return snapshot.searcher.terms_with_prefix(VOCAB, beginning, all_words, COMPLETIONS_SEEN)
+        having = snapshot.ranking.finding_all_words(Plan(slots))
+        return snapshot.searcher.terms_with_prefix(VOCAB, beginning, having, COMPLETIONS_SEEN)
 
     return suggestions(q, limit, words.analyzer, snapshot.vocabulary, beside)

@@ -384,10 +384,13 @@ def test_what_finds_without_scores_finds_the_same(shelf: Index, q: str, prefix: 
     curation = Curation(synonyms=(Synonym("s", ("beaker", "mug", "drinking cup")),))
     thesaurus = snapshot.words.curated(curation).thesaurus
     planned = plan(q, snapshot.words.analyzer, snapshot.vocabulary, thesaurus, prefix=prefix)
-    scoring, finding = snapshot.ranking.queries(planned), snapshot.ranking.finding(planned)
-    for scored, found in zip(scoring, finding, strict=True):
+    ranking = snapshot.ranking
+    for scoring, finding in (
+        (ranking.all_words, ranking.finding_all_words),
+        (ranking.any_word, ranking.finding_any_word),
+    ):
         hits = [
             {(at.segment_ord, at.doc) for _, at in snapshot.searcher.search(query, 100).hits}
-            for query in (scored, found)
+            for query in (scoring(planned), finding(planned))
         ]
         assert hits[0] == hits[1]
