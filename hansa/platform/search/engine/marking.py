@@ -46,15 +46,14 @@ class Marker:
     def marked(self, texts: Sequence[str]) -> list[tuple[int, str] | None]:
         """Return, for each text, how many different words it has, and the piece of it with the most
         of them, marked and all else escaped; None for one that has none."""
-        shown = [_composed(text[:TEXT_LETTERS_MAX]) for text in texts]
-        if _SIGNS.search("\n".join(shown)):
-            shown = [_SIGNS.sub(" ", text) for text in shown]
         # All at once: what costs is to begin looking, not to look. So with what follows.
-        small = [text.lower() if text.isascii() else _small(text) for text in shown]
-        folded = [text if text.isascii() else _folded(text) for text in small]
+        whole = _joined([text[:TEXT_LETTERS_MAX] for text in texts])
+        small = whole.lower() if whole.isascii() else _small(whole)
+        folded = small if small.isascii() else _folded(small)
+        shown = whole.split(_GAP)
         begins = list(accumulate((len(text) + 1 for text in shown), initial=0))
         spans: dict[int, list[Span]] = {}
-        for first, last, word in self._spans("\n".join(small), "\n".join(folded)):
+        for first, last, word in self._spans(small, folded):
             place = bisect_right(begins, first) - 1
             at = begins[place]
             spans.setdefault(place, []).append((first - at, last - at, word))
@@ -76,7 +75,9 @@ class Marker:
                 end = at + letters
                 if not (at and folded[at - 1].isalnum()) and (match := _WORD.match(small, at)):
                     end = max(end, match.end())
-                    if (word := terms(match[0])) in words:
+                    word = match[0]
+                    word = terms(word if word.isascii() else unicodedata.normalize("NFKC", word))
+                    if word in words:
                         found.append((at, end, word))
                 at = folded.find(begin, end)
         for pair in self._pairs:
@@ -85,7 +86,7 @@ class Marker:
                 found.append((at, at + len(pair), pair))
                 at = folded.find(pair, at + 1)
         found.sort()
-        return _joined(found) if self._pairs else found
+        return _united(found) if self._pairs else found
 
 
 def _piece(text: str, spans: list[Span]) -> str:
@@ -113,9 +114,13 @@ def _begin(word: str) -> str:
     return word[: max(1, min(most, double.start()) if double else most)]
 
 
-def _composed(text: str) -> str:
-    """Return a text with one sign for each letter, however it was typed."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+def _joined(texts: Sequence[str]) -> str:
+    """Return texts as one, with one sign for each letter, however it was typed, and none of those
+    that stand for something here but between them."""
+    whole = _GAP.join(texts)
+    if _BEGIN in whole or _END in whole or whole.count(_GAP) >= len(texts):
+        whole = _GAP.join([_SIGNS.sub(" ", text) for text in texts])
+    return whole if whole.isascii() else unicodedata.normalize("NFC", whole)
 
 
 def _small(text: str) -> str:
@@ -143,7 +148,7 @@ def _folded(text: str) -> str:
     return _ACCENTED.sub(lambda found: _BARE[found[0]], text)
 
 
-def _joined(spans: list[Span]) -> list[Span]:
+def _united(spans: list[Span]) -> list[Span]:
     """Pairs of letters that overlap, as one."""
     joined: list[Span] = []
     for begin, end, word in spans:

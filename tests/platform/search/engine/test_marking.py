@@ -30,6 +30,7 @@ def marked(text: str, *words: str, locale: str = "en") -> str | None:
         ("İİ Straßen", ["strasse"], "de", "İİ <mark>Straßen</mark>"),
         ("Новая кружка", ["кружки"], "ru", "Новая <mark>кружка</mark>"),
         ("笔记本电脑包", ["电脑包"], "zh", "笔记本<mark>电脑包</mark>"),
+        ("Ｒｅｄ ＭＵＧＳ", ["mug"], "en", "Ｒｅｄ <mark>ＭＵＧＳ</mark>"),
         ("\x02bold\x03 mug\x00", ["mug"], "en", " bold  <mark>mug</mark> "),
         ("nothing", ["mug"], "en", None),
         ("", ["mug"], "en", None),
