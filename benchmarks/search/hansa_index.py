@@ -23,7 +23,7 @@ class _Id(msgspec.Struct):
     id: str
 
 
-_id_of = msgspec.json.Decoder(_Id).decode
+id_of = msgspec.json.Decoder(_Id).decode
 
 
 def build(folder: Path, schema: Schema, documents: Iterable[tuple[str, bytes]]) -> Index:
@@ -67,7 +67,7 @@ class HansaIndex:
         found = self.index.search(request, always=None, curation=NOBODY, learned={})
         bodies = [bytes(hit.document) for hit in found.hits]
         return Answer(
-            [_id_of(body).id for body in bodies],
+            [id_of(body).id for body in bodies],
             bodies,
             [list(hit.highlights.values()) for hit in found.hits],
             [{str(one.value): one.count for one in facet.values} for facet in found.facets],
