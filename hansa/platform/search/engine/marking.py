@@ -9,10 +9,10 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import Final
 
-from hansa.platform.search.analysis import PAIRED
+from hansa.platform.search.analysis import PAIRED, fold
 
 FRAGMENT_LETTERS: Final = 200
 TEXT_LETTERS_MAX: Final = 20_000
@@ -27,21 +27,24 @@ _SIGNS: Final = re.compile("[\x00\x02\x03]")
 _WORD: Final = re.compile(r"[^\W_]+")
 _TWO_FOR_ONE: Final = re.compile("ss|ae|oe|th|ij|ts|dz|ff|fi|fl")
 """What a single letter, such as ß or æ, may become where accents are taken off."""
+_TWICE: Final = re.compile("aa|ee|oo|uu")
 
 Span = tuple[int, int, str]
 """Where a word begins and ends in a text, and which one of the search it is."""
 
 
 class Marker:
-    """Marks words, given as terms; `term` makes that of a word of a text in small letters."""
+    """Marks words of a language, given as terms; `term` makes that of a word of a text in small
+    letters."""
 
     __slots__ = ("_begins", "_pairs", "_term", "_words")
 
-    def __init__(self, words: Iterable[str], term: Callable[[str], str]) -> None:
+    def __init__(self, words: Iterable[str], term: Callable[[str], str], language: str) -> None:
         self._words = frozenset(words)
         self._term = term
         self._pairs = sorted(word for word in self._words if PAIRED.search(word))
-        self._begins = sorted({_begin(word) for word in self._words.difference(self._pairs)})
+        whole = self._words.difference(self._pairs)
+        self._begins = sorted({begin for word in whole for begin in begins_of(word, language)})
 
     def marked(self, texts: Sequence[str]) -> list[tuple[int, str] | None]:
         """Return, for each text, how many different words it has, and the piece of it with the most
@@ -104,14 +107,27 @@ def _piece(text: str, spans: list[Span]) -> str:
     return "".join(parts)
 
 
-def _begin(word: str) -> str:
-    """What every form of a word begins with: stems differ from words in their ends (happi, happy),
-    short ones from the second letter on (die, dying)."""
+def begins_of(word: str, language: str) -> set[str]:
+    """Return what every form of a word begins with, one of these: stems differ from words in their
+    ends (happi, happy), in English from the second letter on (die, dying), in German in what was
+    written for an umlaut (ol, oel), and in Dutch in a vowel that is twice there (jaar, jarig), in
+    what it begins with (maak, gemaakt) and in one of its endings (loceer, locatie)."""
     if not word.isalpha():
-        return word
-    most = 1 if len(word) <= 3 else min(4, len(word) - 1)
-    double = _TWO_FOR_ONE.search(word, 0, most + 1)
-    return word[: max(1, min(most, double.start()) if double else most)]
+        return {word}
+    most = 1 if word.endswith("ie") and len(word) <= 3 else min(4, max(2, len(word) - 1))
+    if double := _TWO_FOR_ONE.search(word, 0, most + 1):
+        most = min(most, max(1, double.start()))
+    if language == "nl":
+        if word.endswith("eer"):
+            most = min(most, max(1, len(word) - 3))
+        if twice := _TWICE.search(word, 0, most):
+            most = twice.start() + 1
+        return {word[:most], f"ge{word[:most]}"}
+    begin = word[:most]
+    if language != "de":
+        return {begin}
+    written = product(*((one, f"{one}e") if one in "aou" else (one,) for one in begin))
+    return {"".join(letters)[:most] for letters in written}
 
 
 def _joined(texts: Sequence[str]) -> str:
@@ -132,10 +148,9 @@ def _small(text: str) -> str:
 
 
 def _bare(letter: str) -> str:
-    """A letter as terms have it, whose accents are taken off where an ASCII letter is left."""
-    parts = unicodedata.normalize("NFKD", letter)
-    bare = "".join(one for one in parts if not unicodedata.combining(one)).lower()
-    return bare if len(bare) == 1 and bare.isascii() and bare.isalnum() else letter
+    """A letter as terms begin that have it: without its accents, of æ the a."""
+    bare = fold(unicodedata.normalize("NFKC", letter)).lower()[:1]
+    return bare if bare.isascii() and bare.isalnum() else letter
 
 
 _LATIN: Final = (*range(0xAA, 0x250), *range(0x1E00, 0x1F00), *range(0xFF10, 0xFF5B))

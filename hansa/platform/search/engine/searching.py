@@ -430,7 +430,7 @@ class _Search:
             for alternative in slot.alternatives
             for word in alternative.terms
         }
-        return Marker(words, term)
+        return Marker(words, term, self.snapshot.words.analyzer.language)
 
     def _why(self, page: _Page, place: int) -> dict[str, object]:
         """Why a hit is where it is."""

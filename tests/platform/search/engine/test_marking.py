@@ -12,7 +12,7 @@ from hansa.platform.search.engine.marking import FRAGMENT_LETTERS, GAP, Marker
 def marked(text: str, *words: str, locale: str = "en") -> str | None:
     words_of = analyzer(locale)
     terms = [words_of.term(one) for word in words for one in words_of.words(word)]
-    (found,) = Marker(terms, words_of.term).marked([text])
+    (found,) = Marker(terms, words_of.term, words_of.language).marked([text])
     return found and found[1]
 
 
@@ -28,6 +28,12 @@ def marked(text: str, *words: str, locale: str = "en") -> str | None:
          "<mark>Café</mark>, <mark>café</mark> or <mark>CAFE</mark>"),
         ("Ein Fuß, zwei Füße", ["fuss"], "de", "Ein <mark>Fuß</mark>, zwei <mark>Füße</mark>"),
         ("İİ Straßen", ["strasse"], "de", "İİ <mark>Straßen</mark>"),
+        ("Aerodynamische Öle, Oel", ["aerodynamisch", "öl"], "de",
+         "<mark>Aerodynamische</mark> <mark>Öle</mark>, <mark>Oel</mark>"),
+        ("Een jarige locatie", ["jaar", "locaties"], "nl",
+         "Een <mark>jarige</mark> <mark>locatie</mark>"),
+        ("To bøger og ærlighed", ["bøger", "ærlig"], "da",
+         "To <mark>bøger</mark> og <mark>ærlighed</mark>"),
         ("Новая кружка", ["кружки"], "ru", "Новая <mark>кружка</mark>"),
         ("笔记本电脑包", ["电脑包"], "zh", "笔记本<mark>电脑包</mark>"),
         ("Ｒｅｄ ＭＵＧＳ", ["mug"], "en", "Ｒｅｄ <mark>ＭＵＧＳ</mark>"),
@@ -60,7 +66,7 @@ letters = st.text(st.sampled_from("ab mugMUGé&<>'\"\x00\x02\nß "), max_size=40
 
 @given(texts=st.lists(letters, max_size=5), words=st.lists(st.sampled_from(["mug", "a", "gum"])))
 def test_nothing_is_changed_but_marked_and_escaped(texts: list[str], words: list[str]) -> None:
-    found = Marker(words, str).marked(texts)
+    found = Marker(words, str, "en").marked(texts)
     for text, one in zip(texts, found, strict=True):
         clean = re.sub("[\x00\x02\x03]", " ", text)
         whole = {word.lower() for word in re.findall(r"[^\W_]+", clean)}
