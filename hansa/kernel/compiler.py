@@ -25,7 +25,6 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
-    bindparam,
     delete,
     insert,
     select,
@@ -37,7 +36,7 @@ from sqlalchemy.schema import PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.sql import dml, selectable
 from sqlalchemy.sql.elements import BindParameter
 
-from hansa.kernel.columns import SITE, Day, Instant
+from hansa.kernel.columns import SITE, Day, DeclaredParameter, Instant
 from hansa.kernel.grammar import STATEMENTS, Walk, refused
 from hansa.kernel.rows import Decode, Result, encoder_of, list_encoder, row_decoder
 from hansa.kernel.scoping import SITE_PARAMETER, StatementRefused, dialect_of
@@ -68,7 +67,7 @@ def param(name: str, kind: Any = None) -> BindParameter[Any]:
     """
     if not name.isidentifier() or name.startswith("hansa_"):
         raise StatementRefused(f"{name!r} is no name for a parameter; hansa_ is the kernel's")
-    return bindparam(name, type_=_KINDS[kind]() if kind in _KINDS else kind)
+    return DeclaredParameter(name, type_=_KINDS[kind]() if kind in _KINDS else kind)
 
 
 # ---- upsert

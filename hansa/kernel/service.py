@@ -42,6 +42,9 @@ BACKOFF_S = (1.0, 5.0, 30.0, 300.0, 3600.0)
 
 _ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/(?:[a-z0-9_.{}/-]*))")
 _NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
+_METADATA = MetaData()
+"""What SQLAlchemy makes tables in. It keeps none of them: their services do, and one for each of
+thousands of services would be 2 MB."""
 _RESERVED = "hansa"
 """The first part of the paths of the engineers' pages."""
 
@@ -132,7 +135,6 @@ class Service:
         self.owner = owner
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         self.package = package or str(frame.f_globals.get("__name__", ""))
-        self.metadata = MetaData()
         self.sealed: list[Sealed] = []
         self.tables: dict[str, Table] = {}
         self.operations: dict[str, Operation[..., Any]] = {}
@@ -154,7 +156,12 @@ class Service:
 
     def table(self, name: str, *parts: Any, **options: Any) -> Table:
         """Declare a table, stored as `<service>_<name>` (see `columns.build_table`)."""
-        table = columns.build_table(self.metadata, self.name, name, parts, **options)
+        if name in self.tables:
+            raise ValueError(f"{self.name} has a table {name} already")
+        try:
+            table = columns.build_table(_METADATA, self.name, name, parts, **options)
+        finally:
+            _METADATA.clear()
         self.tables[name] = table
         return table
 
@@ -264,7 +271,7 @@ class Service:
             match = _ROUTE.fullmatch(route)
             if match is None:
                 raise ValueError(f"{operation.id}: route {route!r} is not 'METHOD /path'")
-            operation.method, operation.path = sys.intern(match[1]), match[2]
+            operation.method, operation.path = map(sys.intern, match.groups())
             if not method_fits(operation.kind, operation.method):
                 raise ValueError(
                     f"{operation.id}: GET is for queries, POST for them too where what is asked"

@@ -13,6 +13,7 @@ from hansa.kernel.columns import (
     build_table,
     date,
     enum,
+    in_order,
     instant,
     integer,
     is_declared,
@@ -22,6 +23,7 @@ from hansa.kernel.columns import (
     text,
 )  # fmt: skip
 from hansa.kernel.scoping import dialect_of
+from hansa.kernel.service import Service
 from hansa.kernel.storage import Dialect
 
 
@@ -50,6 +52,17 @@ def test_every_key_of_a_sites_table_begins_with_the_site() -> None:
         assert {next(iter(index.columns)).name for index in made.indexes} == {"site"}
         assert list(made.columns.keys())[:2] == ["site", "id"]
     assert is_declared(first) and not is_declared(Table("shop_x", metadata))
+    assert not is_declared(Table("shop_y", metadata, info=first.info))
+
+
+def test_a_table_is_declared_once_in_a_service_and_by_any_other_of_its_name() -> None:
+    first, second = (Service("shop", owner="shop") for _ in range(2))
+    things = first.table("things", text("handle"))
+    parts = first.table("parts", text("thing"), foreign=[("thing", things)])
+    with pytest.raises(ValueError, match="shop has a table things already"):
+        first.table("things", text("handle"))
+    assert second.table("things", text("handle")) is not things
+    assert in_order([parts, things]) == [things, parts]
 
 
 def test_a_platform_table_has_no_site() -> None:
