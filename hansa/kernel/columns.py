@@ -291,10 +291,6 @@ def build_table(
     used = [key or ["id"], *several, *ordered, *(_list(here) for here, _ in foreign)]
     _check_columns(full, columns, used + ([[of_site]] if of_site else []))
     rules: list[Any] = [PrimaryKeyConstraint(*head, *(key or ["id"]), name=f"{full}_key")]
-    rules += [
-        UniqueConstraint(*head, *one, name=f"{full}_{'_'.join(one)}_unique") for one in several
-    ]
-    rules += [Index(f"{full}_{'_'.join(one)}_index", *head, *one) for one in ordered]
     rules += [_foreign(full, service, head, _list(here), there) for here, there in foreign]
     rules += [
         CheckConstraint(check, name=f"{full}_{part.name}_check{place or ''}")
@@ -309,6 +305,8 @@ def build_table(
         key=tuple(key or ["id"]),
         of_site=SITE if scope == "site" else of_site,
         money=frozenset(amounts) if amounts else _NOTHING,
+        unique=tuple(map(tuple, several)),
+        index=tuple(map(tuple, ordered)),
     )
     table = info.table = Table(full, metadata, *columns, *rules, info=info)
     for place, check in enumerate(checks):
@@ -348,9 +346,39 @@ def is_declared(table: Table) -> bool:
     return isinstance(table.info, _Info) and table.info.table is table
 
 
+def keys_of(table: Table) -> dict[str, tuple[str, ...]]:
+    """Return by their names what is a key of a table, the primary one and the unique ones: of
+    which columns."""
+    return {
+        f"{table.name}_key": tuple(str(column.name) for column in table.primary_key.columns),
+        **{f"{table.name}_{'_'.join(one)}_unique": (*_head(table), *one)
+           for one in table.info.get("unique", ())},
+    }  # fmt: skip
+
+
 def in_order(tables: Iterable[Table]) -> list[Table]:
     """Return tables by name, but each behind those that it refers to."""
     return sort_tables(sorted(tables, key=lambda one: one.name))
+
+
+def completed(tables: Iterable[Table], into: MetaData) -> list[Table]:
+    """Return tables, in order, as they are made in a database: with their unique keys and indexes,
+    which declared ones know by name alone. As SQLAlchemy keeps them each is 1.5 kB."""
+    made = [table.to_metadata(into) for table in in_order(tables)]
+    for table in made:
+        for one in table.info.get("unique", ()):
+            name = f"{table.name}_{'_'.join(one)}_unique"
+            table.append_constraint(UniqueConstraint(*_head(table), *one, name=name))
+        for one in table.info.get("index", ()):
+            Index(
+                f"{table.name}_{'_'.join(one)}_index", *(table.c[n] for n in (*_head(table), *one))
+            )
+    return made
+
+
+def _head(table: Table) -> tuple[str, ...]:
+    """Return what each key of a table begins with."""
+    return (SITE,) if table.info.get("scope") == "site" else ()
 
 
 def _list(names: Sequence[str] | str) -> list[str]:

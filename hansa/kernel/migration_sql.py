@@ -14,12 +14,12 @@ from typing import Any, Final
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Dialect as SqlDialect
-from sqlalchemy import Table
+from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as PostgresDialect
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as SqliteDialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from hansa.kernel.columns import in_order
+from hansa.kernel.columns import completed
 from hansa.kernel.revisions import Migrated, Revision, RevisionsInvalid, chain_of
 from hansa.kernel.storage import Dialect
 
@@ -62,7 +62,7 @@ def declared_statements(tables: Sequence[Table], dialect: Dialect) -> list[str]:
     """Return the SQL that makes declared tables and their indexes as they stand in the code."""
     target = sql_dialect(dialect)
     found: list[str] = []
-    for table in in_order(tables):
+    for table in completed(tables, MetaData()):
         found.append(str(CreateTable(table).compile(dialect=target)).strip())
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
         found += [str(CreateIndex(index).compile(dialect=target)).strip() for index in indexes]
