@@ -86,6 +86,7 @@ def _all_kept() -> Iterator[None]:
     """Search for no garbage meanwhile, nor later among what is there then: what is declared stays,
     and of thousands of services the search is a third of their start."""
     was_enabled = gc.isenabled()
+    gc.collect()
     gc.disable()
     try:
         yield

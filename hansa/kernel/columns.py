@@ -319,10 +319,13 @@ def build_table(
 def _slim(table: Table) -> None:
     """Let go of what a finished table has for changes that never come: a third of its memory.
 
-    Empty sets become one that all share, and so do the entries of a column by its name and by its
-    place; SQLAlchemy makes dispatchers anew where it wants them.
+    Empty sets become one that all share, as do the entries of a column by its name and its place;
+    SQLAlchemy makes dispatchers anew where it wants them.
     """
-    for one in (table, *table.c, *table.constraints):
+    rules = sorted(table.constraints, key=lambda one: vars(one)["_creation_order"])
+    for place, one in enumerate((*table.c, *rules)):
+        vars(one)["_creation_order"] = place  # within the table: small numbers are shared by all
+    for one in (table, *table.c, *rules):
         attributes = vars(one)
         for name in _SPENT:
             attributes.pop(name, None)

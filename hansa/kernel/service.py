@@ -54,7 +54,7 @@ def method_fits(kind: Kind, method: str) -> bool:
     return method in ("GET", "POST") if kind == "query" else method != "GET"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """A handler of an event: `name` stands in the cursors, so renaming it reads from the start.
 
