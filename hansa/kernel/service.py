@@ -6,8 +6,9 @@ What must never happen here: a declaration that does anything before a runtime t
 
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import MetaData, Table
@@ -45,6 +46,8 @@ _NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
 _METADATA = MetaData()
 """What SQLAlchemy makes tables in. It keeps none of them: their services do, and one for each of
 thousands of services would be 2 MB."""
+_NONE: Mapping[Any, Any] = MappingProxyType({})
+"""What most services declare of most that there is."""
 _RESERVED = "hansa"
 """The first part of the paths of the engineers' pages."""
 
@@ -135,15 +138,15 @@ class Service:
         self.owner = owner
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         self.package = package or str(frame.f_globals.get("__name__", ""))
-        self.sealed: list[Sealed] = []
+        self.sealed: tuple[Sealed, ...] = ()
         self.tables: dict[str, Table] = {}
         self.operations: dict[str, Operation[..., Any]] = {}
-        self.actions: dict[str, Action[..., Any, Any, Any]] = {}
+        self.actions: Mapping[str, Action[..., Any, Any, Any]] = _NONE
         self.subscriptions: list[Subscription] = []
-        self.due_work: dict[str, DueWork] = {}
-        self.schedules: list[Schedule] = []
+        self.due_work: Mapping[str, DueWork] = _NONE
+        self.schedules: tuple[Schedule, ...] = ()
         self.events: dict[str, type[Event]] = {}
-        self.upcasters: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+        self.upcasters: Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = _NONE
         catalog.remember(self)
 
     @property
@@ -171,7 +174,8 @@ class Service:
         names = [one.name for one in table.primary_key.columns]
         if column not in table.c or site not in table.c:
             raise ValueError(f"{table.name} has no column {column} or {site}")
-        self.sealed.append(Sealed(table.name, tuple(names), column, purpose, site))
+        new = Sealed(table.name, tuple(names), column, purpose, site)
+        self.sealed = (*self.sealed, new)
 
     # ---- what others may call
 
@@ -261,7 +265,7 @@ class Service:
             )  # fmt: skip
             action.declare(request, outcome, version, outside_s, backoff_s)
             self._add(action, route)
-            self.actions[action.id] = action
+            self.actions = {**self.actions, action.id: action}
             return action
 
         return declare
@@ -347,7 +351,7 @@ class Service:
                 raise ValueError(f"due work {name!r}: begin with '{self.name}.', and only once")
             parameters, _ = parameters_of(fn, "")
             work = DueWork(name, self.name, version, fn, parameters, backoff_s)
-            self.due_work[name] = work
+            self.due_work = {**self.due_work, name: work}
             return work
 
         return declare
@@ -372,9 +376,8 @@ class Service:
             name = f"{self.name}.{fn.__name__}"
             if name in self.due_work or any(one.name == name for one in self.schedules):
                 raise ValueError(f"there is a schedule or due work {name!r} already")
-            self.schedules.append(
-                Schedule(name, self.name, Cron(cron), spread_s, scope, fn, backoff_s)
-            )
+            new = Schedule(name, self.name, Cron(cron), spread_s, scope, fn, backoff_s)
+            self.schedules = (*self.schedules, new)
             return fn
 
         return declare
@@ -389,7 +392,7 @@ class Service:
         def declare(
             fn: Callable[[dict[str, Any]], dict[str, Any]],
         ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-            self.upcasters[name, version] = fn
+            self.upcasters = {**self.upcasters, (name, version): fn}
             return fn
 
         return declare
