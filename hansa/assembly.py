@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -71,6 +71,7 @@ SEARCH_ENV: Final = "HANSA_SEARCH"
 BYTES_TABLES: Final = ("blobs_blobs", "blobs_loose")
 """The tables whose rows stand for bytes in the store of blobs."""
 OPERATOR: Final = Caller(PLATFORM, SYSTEM)
+Check = Callable[[Storage, Sequence[Service]], Awaitable[None]]
 
 if TYPE_CHECKING:
     SERVICES: tuple[Service, ...]
@@ -211,14 +212,17 @@ class Cell:
     mail_tls: ssl.SSLContext | None = None
     _pump: "asyncio.Task[None] | None" = field(default=None, init=False)
 
-    async def open(self, *, migrate: bool = True) -> list[Step]:
-        """Connect, migrate if wanted, and start; return the revisions that were applied."""
+    async def open(self, *, migrate: bool = True, check: Check | None = None) -> list[Step]:
+        """Connect, migrate if wanted, and start; return the revisions that were applied. `check`
+        looks at the schema before anything else does, and raises what keeps it from a start."""
         self.storage = self.place.storage()
         await self.storage.open()
         done: list[Step] = []
         try:
             if migrate:
                 done = await migrating.migrate(self.storage, self.services)
+            if check is not None:
+                await check(self.storage, self.services)
             sealer = await self.place.sealer(self.storage)
         except BaseException:
             await self.storage.close()

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,8 @@ from hansa.kernel.problems import Problem, StorageFailed
 from hansa.kernel.remote.placement import Placement, PlacementInvalid, read_placement
 from hansa.kernel.revisions import RevisionsInvalid
 from hansa.kernel.sealing import MasterKeyInvalid
+from hansa.kernel.service import Service
+from hansa.kernel.storage import Storage
 from hansa.kernel.structs import PageRequest
 from hansa.platform.sites import sites
 from hansa.platform.sites.api import list_hosts, list_sites
@@ -202,10 +204,9 @@ async def _serve(cell: Cell, options: argparse.Namespace, ready: Ready, migrate:
     if getattr(options, "while_stdin", False):
         loop.add_reader(sys.stdin.fileno(), _read_on, loop, stop)
     if not migrate:
-        await check_migrated(cell.place)
-    await cell.open(migrate=migrate)
+        check_exists(cell.place)
+    await cell.open(migrate=migrate, check=check_declared if migrate else _check_schema)
     try:
-        await check_declared(cell.storage, cell.services)
         _tell_denied(cell)
         cell.app.preparing = True
         started = asyncio.Event()
@@ -255,17 +256,16 @@ def check_exists(place: Place) -> None:
         )
 
 
-async def check_migrated(place: Place) -> None:
+async def check_migrated(storage: Storage, services: Sequence[Service]) -> None:
     """Refuse to serve a cell whose schema is not that of this code. Raises MigrationRefused."""
-    check_exists(place)
-    storage = place.storage()
-    await storage.open()
-    try:
-        pending = await migrating.plan(storage, project.services(), until="expand")
-    finally:
-        await storage.close()
+    pending = await migrating.plan(storage, services, until="expand")
     if pending:
         raise MigrationRefused(
             f"The schema lacks {len(pending)} revisions that this version needs: run"
             " `hansa migrate` first."
         )
+
+
+async def _check_schema(storage: Storage, services: Sequence[Service]) -> None:
+    await check_migrated(storage, services)
+    await check_declared(storage, services)

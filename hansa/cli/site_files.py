@@ -48,10 +48,10 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace, place: Place) -> int:
     check_exists(place)
-    await check_migrated(place)
     storage = place.storage()
     await storage.open()
     try:
+        await check_migrated(storage, services())
         rows = belongings(services())
         if options.verb == "export":
             return await _export(storage, rows, options, place)

@@ -189,11 +189,8 @@ def _make(place: Place) -> None:
 
     async def open_once() -> None:
         cell = Cell(place, project.services(), background=False)
-        await cell.open()
-        try:
-            await check_declared(cell.storage, cell.services)
-        finally:
-            await cell.close()
+        await cell.open(check=check_declared)
+        await cell.close()
 
     end = time.monotonic() + LEAVE_S
     while True:

@@ -96,7 +96,7 @@ class World:
         return found
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Action(Operation[P, R], Generic[P, R, Q, O]):
     """An operation in three parts; the declared function is `begin`."""
 

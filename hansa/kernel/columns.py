@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypedDict, Unpack
-from weakref import WeakSet
 
 from sqlalchemy import (
     BigInteger,
@@ -37,7 +36,8 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy import text as sql_text
-from sqlalchemy.sql.elements import ColumnElement, quoted_name
+from sqlalchemy.schema import sort_tables
+from sqlalchemy.sql.elements import BindParameter, ColumnElement, quoted_name
 
 from hansa.kernel.operation import Scope
 
@@ -49,7 +49,6 @@ table: from its columns, ``lambda c: c.reserved <= c.on_hand``) to an expression
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _NOTHING: Final[frozenset[str]] = frozenset()
-_declared: Final["WeakSet[Table]"] = WeakSet()
 
 
 class Instant(BigInteger):
@@ -106,8 +105,27 @@ class DeclaredColumn(Column[Any]):
         return self.type.comparator_factory(self)
 
 
+class DeclaredParameter(BindParameter[Any]):
+    """A parameter that forgets what it was before it had the type of the column beside it."""
+
+    inherit_cache = True
+
+    def _with_binary_element_type(self, type_: Any) -> Any:
+        made = super()._with_binary_element_type(type_)
+        made._is_clone_of = None
+        return made
+
+
 COLUMNS: Final = (DeclaredColumn, Column)
 """What may stand as a column in a statement: these themselves, and no kinds of them."""
+
+
+class _Info(dict[str, Any]):
+    """The `info` of a table that was made here, which it names."""
+
+    __slots__ = ("table",)
+
+    table: Table
 
 
 class Options(TypedDict, total=False):
@@ -273,10 +291,6 @@ def build_table(
     used = [key or ["id"], *several, *ordered, *(_list(here) for here, _ in foreign)]
     _check_columns(full, columns, used + ([[of_site]] if of_site else []))
     rules: list[Any] = [PrimaryKeyConstraint(*head, *(key or ["id"]), name=f"{full}_key")]
-    rules += [
-        UniqueConstraint(*head, *one, name=f"{full}_{'_'.join(one)}_unique") for one in several
-    ]
-    rules += [Index(f"{full}_{'_'.join(one)}_index", *head, *one) for one in ordered]
     rules += [_foreign(full, service, head, _list(here), there) for here, there in foreign]
     rules += [
         CheckConstraint(check, name=f"{full}_{part.name}_check{place or ''}")
@@ -284,45 +298,90 @@ def build_table(
         for place, check in enumerate(part.checks)
     ]
     amounts = [part.name for part in declared if len(part.columns) == 2]
-    info = {
-        "service": service,
-        "scope": scope,
-        "prefix": prefix or name[:4].strip("_"),
-        "key": tuple(key or ["id"]),
-        "of_site": SITE if scope == "site" else of_site,
-        "money": frozenset(amounts) if amounts else _NOTHING,
-    }
-    table = Table(full, metadata, *columns, *rules, info=info)
+    info = _Info(
+        service=service,
+        scope=scope,
+        prefix=prefix or name[:4].strip("_"),
+        key=tuple(key or ["id"]),
+        of_site=SITE if scope == "site" else of_site,
+        money=frozenset(amounts) if amounts else _NOTHING,
+        unique=tuple(map(tuple, several)),
+        index=tuple(map(tuple, ordered)),
+    )
+    table = info.table = Table(full, metadata, *columns, *rules, info=info)
     for place, check in enumerate(checks):
         condition = check if isinstance(check, str) else check(table.c)
         table.append_constraint(CheckConstraint(condition, name=f"{full}_check_{place}"))
     _slim(table)
-    _declared.add(table)
     return table
 
 
 def _slim(table: Table) -> None:
     """Let go of what a finished table has for changes that never come: a third of its memory.
 
-    Empty sets become one that all share; SQLAlchemy makes dispatchers anew where it wants them.
+    Empty sets become one that all share, as do the entries of a column by its name and its place;
+    SQLAlchemy makes dispatchers anew where it wants them.
     """
-    for one in (table, *table.c, *table.constraints, table.metadata):
+    rules = sorted(table.constraints, key=lambda one: vars(one)["_creation_order"])
+    for place, one in enumerate((*table.c, *rules)):
+        vars(one)["_creation_order"] = place  # within the table: small numbers are shared by all
+    for one in (table, *table.c, *rules):
         attributes = vars(one)
-        attributes.pop("dispatch", None)
+        for name in _SPENT:
+            attributes.pop(name, None)
         for name in _EMPTY:
             if not attributes.get(name, True):
                 attributes[name] = _NOTHING
+        if "_columns" in attributes:
+            index: dict[str | int, Any] = attributes["_columns"]._index
+            index |= {index[at][0]: index[at] for at in range(len(attributes["_columns"]))}
+    vars(table)["fullname"] = table.name
 
 
-_EMPTY: Final = (
-    "foreign_keys", "constraints", "indexes", "_extra_dependencies", "_objects", "_schemas",
-)  # fmt: skip
-"""What tables, columns and constraints have sets for, and their collection."""
+_SPENT: Final = ("dispatch", "_pending_colargs")
+"""What is there only until the columns are."""
+_EMPTY: Final = ("foreign_keys", "constraints", "indexes", "_extra_dependencies")
+"""What tables, columns and constraints have sets for."""
 
 
 def is_declared(table: Table) -> bool:
     """Tell whether `build_table` made a table, so that what its `info` says is true."""
-    return table in _declared
+    return isinstance(table.info, _Info) and table.info.table is table
+
+
+def keys_of(table: Table) -> dict[str, tuple[str, ...]]:
+    """Return by their names what is a key of a table, the primary one and the unique ones: of
+    which columns."""
+    return {
+        f"{table.name}_key": tuple(str(column.name) for column in table.primary_key.columns),
+        **{f"{table.name}_{'_'.join(one)}_unique": (*_head(table), *one)
+           for one in table.info.get("unique", ())},
+    }  # fmt: skip
+
+
+def in_order(tables: Iterable[Table]) -> list[Table]:
+    """Return tables by name, but each behind those that it refers to."""
+    return sort_tables(sorted(tables, key=lambda one: one.name))
+
+
+def completed(tables: Iterable[Table], into: MetaData) -> list[Table]:
+    """Return tables, in order, as they are made in a database: with their unique keys and indexes,
+    which declared ones know by name alone. As SQLAlchemy keeps them each is 1.5 kB."""
+    made = [table.to_metadata(into) for table in in_order(tables)]
+    for table in made:
+        for one in table.info.get("unique", ()):
+            name = f"{table.name}_{'_'.join(one)}_unique"
+            table.append_constraint(UniqueConstraint(*_head(table), *one, name=name))
+        for one in table.info.get("index", ()):
+            Index(
+                f"{table.name}_{'_'.join(one)}_index", *(table.c[n] for n in (*_head(table), *one))
+            )
+    return made
+
+
+def _head(table: Table) -> tuple[str, ...]:
+    """Return what each key of a table begins with."""
+    return (SITE,) if table.info.get("scope") == "site" else ()
 
 
 def _list(names: Sequence[str] | str) -> list[str]:
@@ -363,6 +422,6 @@ def _foreign(
         raise ValueError(f"{full}: the key of {there.name} is {', '.join(theirs)}")
     return ForeignKeyConstraint(
         [*head, *here],
-        [f"{there.name}.{column}" for column in theirs],
+        [there.c[column] for column in theirs],
         name=f"{full}_{'_'.join(here)}_foreign",
     )

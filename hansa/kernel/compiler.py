@@ -25,7 +25,6 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
-    bindparam,
     delete,
     insert,
     select,
@@ -33,11 +32,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.schema import PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.sql import dml, selectable
 from sqlalchemy.sql.elements import BindParameter
 
-from hansa.kernel.columns import SITE, Day, Instant
+from hansa.kernel.columns import SITE, Day, DeclaredParameter, Instant, keys_of
 from hansa.kernel.grammar import STATEMENTS, Walk, refused
 from hansa.kernel.rows import Decode, Result, encoder_of, list_encoder, row_decoder
 from hansa.kernel.scoping import SITE_PARAMETER, StatementRefused, dialect_of
@@ -68,7 +66,7 @@ def param(name: str, kind: Any = None) -> BindParameter[Any]:
     """
     if not name.isidentifier() or name.startswith("hansa_"):
         raise StatementRefused(f"{name!r} is no name for a parameter; hansa_ is the kernel's")
-    return bindparam(name, type_=_KINDS[kind]() if kind in _KINDS else kind)
+    return DeclaredParameter(name, type_=_KINDS[kind]() if kind in _KINDS else kind)
 
 
 # ---- upsert
@@ -100,11 +98,7 @@ def upsert(
     column of the table stands for the value that is there: ``{"stock": t.c.stock + param("n")}``.
     """
     head = (SITE,) if table.info.get("scope") == "site" else ()
-    keys = {
-        tuple(column.name for column in one.columns)
-        for one in table.constraints
-        if isinstance(one, (PrimaryKeyConstraint, UniqueConstraint))
-    }
+    keys = set(keys_of(table).values())
     if not any(sorted(one) == sorted((*head, *key)) for one in keys):
         known = " or ".join(sorted(f"({', '.join(one[len(head) :])})" for one in keys))
         raise StatementRefused(f"{table.name} has the keys {known}, not ({', '.join(key)})")

@@ -11,7 +11,8 @@ have applied it.
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hansa.kernel.service import Service
 
 Kind = Literal["event", "due", "request", "answer"]
+_shape_of = lru_cache(maxsize=64)(shapes.shape_of)
 Data = dict[str, Any]
 Upcaster = Callable[[Data], Data]
 """Lifts stored data from one version to the next: pure, and it may change the copy it is given."""
@@ -64,7 +66,11 @@ class Contract:
     kind: Kind
     version: int
     type: Any
-    shape: shapes.Shape = field(compare=False)
+
+    @property
+    def shape(self) -> shapes.Shape:
+        """The shape of the type. It is rarely asked for, and of thousands not kept."""
+        return _shape_of(self.type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +166,10 @@ def _events_below(root: type[Event]) -> Iterable[type[Event]]:
 
 def _contract(name: str, kind: Kind, version: int, wanted: Any) -> Contract:
     try:
-        return Contract(name, kind, version, wanted, shapes.shape_of(wanted))
+        shapes.shape_of(wanted)
     except TypeError as error:
         raise TypeError(f"{name}: {error}") from error
+    return Contract(name, kind, version, wanted)
 
 
 def upcasters_of(services: "Iterable[Service]") -> dict[tuple[str, int], Upcaster]:

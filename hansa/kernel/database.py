@@ -13,11 +13,10 @@ from typing import Any, TypeVar, overload
 import msgspec
 from msgspec.structs import asdict
 from sqlalchemy import Table, bindparam, delete, insert, update
-from sqlalchemy.schema import PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.sql.elements import ColumnElement, UnaryExpression
 
 from hansa.kernel.bulk import ArrayInsert, array_insert
-from hansa.kernel.columns import SITE, is_declared
+from hansa.kernel.columns import SITE, is_declared, keys_of
 from hansa.kernel.compiler import ROWS_MAX, Compiled, Statements
 from hansa.kernel.ids import ID
 from hansa.kernel.paging import LIMIT, Pages, check_limit, pages_of
@@ -371,8 +370,7 @@ def _conflict(table: Table | None, failure: ConstraintFailed) -> Exception:
 
 def _fields_of(table: Table, constraint: str) -> list[str]:
     """Return the columns of a unique key by its name (PostgreSQL) or its columns (SQLite)."""
-    found = [part.partition(".")[2] for part in constraint.split(", ")]
-    for one in table.constraints:
-        if isinstance(one, (PrimaryKeyConstraint, UniqueConstraint)) and one.name == constraint:
-            found = [column.name for column in one.columns]
-    return [str(name) for name in found if name and name != SITE]  # not a quoted_name
+    found: Iterable[str] | None = keys_of(table).get(constraint)
+    if found is None:
+        found = (part.partition(".")[2] for part in constraint.split(", "))
+    return [name for name in found if name and name != SITE]

@@ -13,7 +13,7 @@ from alembic.operations.ops import UpgradeOps
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine
 
-from hansa.kernel.columns import Day, Instant, Json, LogPosition
+from hansa.kernel.columns import Day, Instant, Json, LogPosition, completed
 from hansa.kernel.migration_sql import statements_of
 from hansa.kernel.revisions import Migrated, Revision, chain_of
 
@@ -61,8 +61,8 @@ def _missing(kind: str, what: list[Any]) -> str:
 def _changes(service: Migrated, chain: Sequence[Revision]) -> UpgradeOps:
     """Return what would bring the schema that the revisions make to the declared one."""
     declared = MetaData()
-    for table in service.tables.values():
-        table.to_metadata(declared).info.clear()
+    for table in completed(service.tables.values(), declared):
+        table.info.clear()
     engine = create_engine("sqlite://")
     try:
         with engine.begin() as connection:

@@ -17,7 +17,16 @@ from sqlalchemy import Table
 from sqlalchemy import types as sqltypes
 from sqlalchemy.sql import dml, elements, functions, operators, selectable
 
-from hansa.kernel.columns import COLUMNS, SITE, Day, Instant, Json, LogPosition, is_declared
+from hansa.kernel.columns import (
+    COLUMNS,
+    SITE,
+    Day,
+    DeclaredParameter,
+    Instant,
+    Json,
+    LogPosition,
+    is_declared,
+)
 from hansa.kernel.scoping import SITE_PARAMETER, StatementRefused
 
 FUNCTIONS: Final = {
@@ -55,7 +64,7 @@ _NODES: Final = frozenset({
     selectable.FromGrouping, selectable._OffsetLimitParam,
     elements.BinaryExpression, elements.UnaryExpression, elements.BooleanClauseList,
     elements.ClauseList, elements.ExpressionClauseList, elements.Grouping, elements.Label,
-    elements.Case, elements.Cast, elements.BindParameter, elements.Null,
+    elements.Case, elements.Cast, elements.BindParameter, DeclaredParameter, elements.Null,
     elements.True_, elements.False_, elements.Tuple, elements.AsBoolean, elements.Over,
     elements.FunctionFilter, elements._label_reference,
 })  # fmt: skip

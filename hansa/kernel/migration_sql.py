@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as PostgresDialect
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as SqliteDialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from hansa.kernel.columns import completed
 from hansa.kernel.revisions import Migrated, Revision, RevisionsInvalid, chain_of
 from hansa.kernel.storage import Dialect
 
@@ -61,19 +62,10 @@ def declared_statements(tables: Sequence[Table], dialect: Dialect) -> list[str]:
     """Return the SQL that makes declared tables and their indexes as they stand in the code."""
     target = sql_dialect(dialect)
     found: list[str] = []
-    for metadata in {id(table.metadata): table.metadata for table in tables}.values():
-        found += _create_all(metadata, tables, target)
-    return found
-
-
-def _create_all(metadata: MetaData, tables: Sequence[Table], target: SqlDialect) -> list[str]:
-    wanted = set(tables)
-    found: list[str] = []
-    for table in metadata.sorted_tables:
-        if table in wanted:
-            found.append(str(CreateTable(table).compile(dialect=target)).strip())
-            indexes = sorted(table.indexes, key=lambda index: str(index.name))
-            found += [str(CreateIndex(index).compile(dialect=target)).strip() for index in indexes]
+    for table in completed(tables, MetaData()):
+        found.append(str(CreateTable(table).compile(dialect=target)).strip())
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        found += [str(CreateIndex(index).compile(dialect=target)).strip() for index in indexes]
     return found
 
 

@@ -49,7 +49,7 @@ class Parameter:
     default: Any
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Operation(Generic[P, R]):
     """A query, command or action as declared: `ctx.call(operation, ...)` is typed by it."""
 

@@ -30,11 +30,10 @@ from sqlalchemy import (
 )
 from sqlalchemy import Boolean as BooleanKind
 from sqlalchemy import bindparam as bind
-from sqlalchemy.schema import PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import ColumnElement, UnaryExpression
 
-from hansa.kernel.columns import COLUMNS, SITE, Json
+from hansa.kernel.columns import COLUMNS, SITE, Json, keys_of
 from hansa.kernel.problems import Invalid
 from hansa.kernel.scoping import StatementRefused
 
@@ -139,11 +138,8 @@ def _unique(wanted: list[tuple[Column[Any], bool]]) -> list[tuple[Column[Any], b
     if not isinstance(table, Table):
         return wanted
     names = {column.name for column, _ in wanted if column.table is source} | {SITE}
-    for rule in table.constraints:
-        if isinstance(rule, (PrimaryKeyConstraint, UniqueConstraint)) and names >= {
-            column.name for column in rule.columns
-        }:
-            return wanted
+    if any(names.issuperset(one) for one in keys_of(table).values()):
+        return wanted
     down = wanted[-1][1]
     key = [source.c[column.name] for column in table.primary_key.columns]
     return [*wanted, *((column, down) for column in key if column.name not in names)]

@@ -72,13 +72,10 @@ async def lacking(storage: Storage, services: Sequence[Migrated]) -> dict[str, l
 
     async def body(session: Session) -> Facts:
         question = _SQLITE_NAMES if session.dialect == "sqlite" else _PG_NAMES
-        return [(str(table), str(column)) for table, column in await session.fetch(question)]
+        return [(str(table), str(columns)) for table, columns in await session.fetch(question)]
 
     deadline = machine.monotonic() + READ_S
-    facts = await storage.read(body, site=PLATFORM, deadline=deadline, across=True)
-    there: dict[str, set[str]] = {}
-    for name, column in facts:
-        there.setdefault(name, set()).add(column)
+    there = dict(await storage.read(body, site=PLATFORM, deadline=deadline, across=True))
     found: dict[str, list[str]] = {}
     for service in services:
         names: list[str] = []
@@ -86,7 +83,8 @@ async def lacking(storage: Storage, services: Sequence[Migrated]) -> dict[str, l
             if table.name not in there:
                 names.append(table.name)
                 continue
-            gone = [one.name for one in table.columns if one.name not in there[table.name]]
+            known = there[table.name].split(",")
+            gone = [one.name for one in table.columns if one.name not in known]
             names += [f"{table.name}.{column}" for column in gone]
         if names:
             found[service.name] = names
@@ -110,8 +108,8 @@ Facts = list[tuple[str, str]]
 # ---- SQLite
 
 _SQLITE_NAMES: Final = (
-    "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c "
-    "WHERE t.type = 'table'"
+    "SELECT t.name, group_concat(c.name, ',') FROM sqlite_master AS t, "
+    "pragma_table_info(t.name) AS c WHERE t.type = 'table' GROUP BY t.name"
 )
 
 
@@ -226,9 +224,9 @@ async def _read_postgres(session: Session) -> Facts:
 
 _PG_HERE: Final = "c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')"
 _PG_NAMES: Final = f"""
-SELECT c.relname, a.attname FROM pg_class AS c
+SELECT c.relname, string_agg(a.attname, ',') FROM pg_class AS c
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE {_PG_HERE}"""
+WHERE {_PG_HERE} GROUP BY c.relname"""
 _PG_COLUMNS: Final = f"""
 SELECT c.relname, 'column ' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
        || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END

@@ -6,8 +6,9 @@ What must never happen here: a declaration that does anything before a runtime t
 
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import MetaData, Table
@@ -42,6 +43,11 @@ BACKOFF_S = (1.0, 5.0, 30.0, 300.0, 3600.0)
 
 _ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/(?:[a-z0-9_.{}/-]*))")
 _NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
+_METADATA = MetaData()
+"""What SQLAlchemy makes tables in. It keeps none of them: their services do, and one for each of
+thousands of services would be 2 MB."""
+_NONE: Mapping[Any, Any] = MappingProxyType({})
+"""What most services declare of most that there is."""
 _RESERVED = "hansa"
 """The first part of the paths of the engineers' pages."""
 
@@ -51,7 +57,7 @@ def method_fits(kind: Kind, method: str) -> bool:
     return method in ("GET", "POST") if kind == "query" else method != "GET"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """A handler of an event: `name` stands in the cursors, so renaming it reads from the start.
 
@@ -132,16 +138,15 @@ class Service:
         self.owner = owner
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         self.package = package or str(frame.f_globals.get("__name__", ""))
-        self.metadata = MetaData()
-        self.sealed: list[Sealed] = []
+        self.sealed: tuple[Sealed, ...] = ()
         self.tables: dict[str, Table] = {}
         self.operations: dict[str, Operation[..., Any]] = {}
-        self.actions: dict[str, Action[..., Any, Any, Any]] = {}
+        self.actions: Mapping[str, Action[..., Any, Any, Any]] = _NONE
         self.subscriptions: list[Subscription] = []
-        self.due_work: dict[str, DueWork] = {}
-        self.schedules: list[Schedule] = []
+        self.due_work: Mapping[str, DueWork] = _NONE
+        self.schedules: tuple[Schedule, ...] = ()
         self.events: dict[str, type[Event]] = {}
-        self.upcasters: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+        self.upcasters: Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = _NONE
         catalog.remember(self)
 
     @property
@@ -154,7 +159,12 @@ class Service:
 
     def table(self, name: str, *parts: Any, **options: Any) -> Table:
         """Declare a table, stored as `<service>_<name>` (see `columns.build_table`)."""
-        table = columns.build_table(self.metadata, self.name, name, parts, **options)
+        if name in self.tables:
+            raise ValueError(f"{self.name} has a table {name} already")
+        try:
+            table = columns.build_table(_METADATA, self.name, name, parts, **options)
+        finally:
+            _METADATA.clear()
         self.tables[name] = table
         return table
 
@@ -164,7 +174,8 @@ class Service:
         names = [one.name for one in table.primary_key.columns]
         if column not in table.c or site not in table.c:
             raise ValueError(f"{table.name} has no column {column} or {site}")
-        self.sealed.append(Sealed(table.name, tuple(names), column, purpose, site))
+        new = Sealed(table.name, tuple(names), column, purpose, site)
+        self.sealed = (*self.sealed, new)
 
     # ---- what others may call
 
@@ -254,7 +265,7 @@ class Service:
             )  # fmt: skip
             action.declare(request, outcome, version, outside_s, backoff_s)
             self._add(action, route)
-            self.actions[action.id] = action
+            self.actions = {**self.actions, action.id: action}
             return action
 
         return declare
@@ -264,7 +275,7 @@ class Service:
             match = _ROUTE.fullmatch(route)
             if match is None:
                 raise ValueError(f"{operation.id}: route {route!r} is not 'METHOD /path'")
-            operation.method, operation.path = sys.intern(match[1]), match[2]
+            operation.method, operation.path = map(sys.intern, match.groups())
             if not method_fits(operation.kind, operation.method):
                 raise ValueError(
                     f"{operation.id}: GET is for queries, POST for them too where what is asked"
@@ -340,7 +351,7 @@ class Service:
                 raise ValueError(f"due work {name!r}: begin with '{self.name}.', and only once")
             parameters, _ = parameters_of(fn, "")
             work = DueWork(name, self.name, version, fn, parameters, backoff_s)
-            self.due_work[name] = work
+            self.due_work = {**self.due_work, name: work}
             return work
 
         return declare
@@ -365,9 +376,8 @@ class Service:
             name = f"{self.name}.{fn.__name__}"
             if name in self.due_work or any(one.name == name for one in self.schedules):
                 raise ValueError(f"there is a schedule or due work {name!r} already")
-            self.schedules.append(
-                Schedule(name, self.name, Cron(cron), spread_s, scope, fn, backoff_s)
-            )
+            new = Schedule(name, self.name, Cron(cron), spread_s, scope, fn, backoff_s)
+            self.schedules = (*self.schedules, new)
             return fn
 
         return declare
@@ -382,7 +392,7 @@ class Service:
         def declare(
             fn: Callable[[dict[str, Any]], dict[str, Any]],
         ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-            self.upcasters[name, version] = fn
+            self.upcasters = {**self.upcasters, (name, version): fn}
             return fn
 
         return declare

@@ -11,8 +11,10 @@ from hansa.kernel.columns import (
     binary,
     boolean,
     build_table,
+    completed,
     date,
     enum,
+    in_order,
     instant,
     integer,
     is_declared,
@@ -22,6 +24,7 @@ from hansa.kernel.columns import (
     text,
 )  # fmt: skip
 from hansa.kernel.scoping import dialect_of
+from hansa.kernel.service import Service
 from hansa.kernel.storage import Dialect
 
 
@@ -31,8 +34,16 @@ def table(
     return build_table(metadata or MetaData(), "shop", name, parts, **options)
 
 
-def sql(made: Table, dialect: Dialect = "postgresql") -> str:
-    return " ".join(str(CreateTable(made).compile(dialect=dialect_of(dialect))).split())
+def made_of(declared: Table) -> Table:
+    """The table as it is made in a database, beside those that it refers to."""
+    into = MetaData()
+    completed({declared, *(one.column.table for one in declared.foreign_keys)}, into)
+    return into.tables[declared.name]
+
+
+def sql(declared: Table, dialect: Dialect = "postgresql") -> str:
+    making = CreateTable(made_of(declared)).compile(dialect=dialect_of(dialect))
+    return " ".join(str(making).split())
 
 
 def test_every_key_of_a_sites_table_begins_with_the_site() -> None:
@@ -47,9 +58,21 @@ def test_every_key_of_a_sites_table_begins_with_the_site() -> None:
     assert "UNIQUE (site, thing, other)" in sql(second)
     assert "FOREIGN KEY(site, thing) REFERENCES shop_things (site, id)" in sql(second)
     for made in (first, second):
-        assert {next(iter(index.columns)).name for index in made.indexes} == {"site"}
+        indexes = made_of(made).indexes
+        assert {next(iter(index.columns)).name for index in indexes} == {"site"}
         assert list(made.columns.keys())[:2] == ["site", "id"]
     assert is_declared(first) and not is_declared(Table("shop_x", metadata))
+    assert not is_declared(Table("shop_y", metadata, info=first.info))
+
+
+def test_a_table_is_declared_once_in_a_service_and_by_any_other_of_its_name() -> None:
+    first, second = (Service("shop", owner="shop") for _ in range(2))
+    things = first.table("things", text("handle"))
+    parts = first.table("parts", text("thing"), foreign=[("thing", things)])
+    with pytest.raises(ValueError, match="shop has a table things already"):
+        first.table("things", text("handle"))
+    assert second.table("things", text("handle")) is not things
+    assert in_order([parts, things]) == [things, parts]
 
 
 def test_a_platform_table_has_no_site() -> None:

@@ -17,7 +17,7 @@ from hansa.kernel.structs import Event, Money, Secret, Struct
 
 
 def contract(wanted: Any, version: int = 1, kind: Any = "event", name: str = "s.e") -> Contract:
-    return Contract(name, kind, version, wanted, shapes.shape_of(wanted))
+    return Contract(name, kind, version, wanted)
 
 
 def breaches(old: Any, new: Any, version: int = 1, lifts: Any = ()) -> list[str]:

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import UpdateBase
 
 from hansa.kernel import grammar, scoping
-from hansa.kernel.compiler import Statements
+from hansa.kernel.compiler import Statements, param
 from hansa.kernel.grammar import Walk
 from hansa.testing.postgres import Dsns
 from tests.kernel.authoring import lines, products, regions, statements
@@ -124,7 +124,8 @@ def test_every_accepted_part_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
         check_operator(operator)
 
     monkeypatch.setattr(grammar, "_check_operator", watch)
-    for shape in SHAPES:
+    asked = select(p.id).where(p.id == param("id"))  # which all statements of services have
+    for shape in (*SHAPES, asked):
         walk = Walk("shop")
         walk.statement(shape)
         walked |= {getattr(node, "name", type(node)) for node in walk._seen.values()}

@@ -177,6 +177,23 @@ def test_above_its_limit_the_log_begins_anew(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
+def test_checkpoints_are_safe_and_keep_no_schema(tmp_path: Path) -> None:
+    async def main() -> None:
+        storage = SqliteStorage(tmp_path / "cell.db")
+        await storage.open()
+        try:
+            await storage.apply(SCHEMA)
+            behind = storage._checkpoints.connection
+            logged, moved = behind.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            assert 0 < logged == moved
+            assert behind.status(apsw.SQLITE_DBSTATUS_SCHEMA_USED)[0] == 0
+            assert behind.pragma("synchronous") == 2  # FULL
+        finally:
+            await storage.close()
+
+    asyncio.run(main())
+
+
 def test_an_idle_storage_plans_nothing(tmp_path: Path) -> None:
     async def test(storage: SqliteStorage) -> None:
         checkpoints = storage._checkpoints

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import apsw
 import asyncpg
 from sqlalchemy import Table
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from hansa.kernel.compiler import Statements
-from hansa.kernel.scoping import SITE_PARAMETER, dialect_of
+from hansa.kernel.migration_sql import declared_statements
+from hansa.kernel.scoping import SITE_PARAMETER
 from hansa.kernel.storage import Dialect
 from tests.kernel.authoring import TABLES, lines, products
 
@@ -37,12 +37,7 @@ def rows_of(site: str) -> list[tuple[Table, dict[str, Any]]]:
 
 
 def schema(dialect: Dialect) -> list[str]:
-    made = [str(CreateTable(table).compile(dialect=dialect_of(dialect))) for table in TABLES]
-    return made + [
-        str(CreateIndex(index).compile(dialect=dialect_of(dialect)))
-        for table in TABLES
-        for index in table.indexes
-    ]
+    return declared_statements(TABLES, dialect)
 
 
 # ---- the engines

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Boolean, Column, Double, Integer, LargeBinary, Table
 
 from hansa.kernel import tables as kernel
-from hansa.kernel.columns import LogPosition
+from hansa.kernel.columns import LogPosition, in_order
 from hansa.kernel.service import Service
 
 EVENTS: Final = "hansa_events"
@@ -81,7 +81,7 @@ def belongings(services: Iterable[Service], *, platform: bool = True) -> list[Be
     """Return the tables that have rows of a site, each behind those that it refers to, and what
     makes the site live at the end. Without `platform` only what a site's own cell has."""
     every = list(services)
-    declared = [table for one in every for table in one.metadata.sorted_tables]
+    declared = [table for one in every for table in in_order(one.tables.values())]
     # On PostgreSQL the log has a column more, which is not copied.
     rows = [table for table in kernel.all_tables("sqlite") if table.info["scope"] == "site"]
     quiet = [_of(one) for one in (*_of_sites(declared), *rows) if one.name not in _LAST]

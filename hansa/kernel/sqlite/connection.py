@@ -19,12 +19,44 @@ WAL_BYTES_MAX: Final = 64 << 20
 def connect(
     path: str, *, vfs: str | None, synchronous: Synchronous, cache_kb: int, writes: bool
 ) -> apsw.Connection:
-    """Open the database. Raises apsw.Error when it cannot be opened or is no SQLite database.
-
-    Nothing happens behind our back: no automatic checkpoints, no waiting for locks on the loop, no
-    double-quoted strings, no functions called from the schema, no writes by a reader.
-    """
+    """Open the database. Raises apsw.Error when it cannot be opened or is no SQLite database."""
     flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if writes else 0)
+    connection = _open(path, flags, vfs)
+    try:
+        connection.pragma("cache_size", -cache_kb)
+        if writes:
+            mode = connection.pragma("journal_mode", "wal")
+            if mode != "wal":
+                raise apsw.CantOpenError(f"its journal mode stays {mode!r} instead of WAL")
+            connection.pragma("journal_size_limit", WAL_BYTES_MAX)
+        else:
+            connection.pragma("query_only", True)
+        connection.pragma("synchronous", synchronous)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_behind(path: str, *, vfs: str | None, synchronous: Synchronous) -> apsw.Connection:
+    """Open a database that `connect` has made, for its checkpoints alone. Raises as `connect`.
+
+    They need no schema, so it is not read: a connection keeps 3 MB of thousands of tables.
+    """
+    connection = _open(path, apsw.SQLITE_OPEN_READWRITE, vfs)
+    try:
+        if synchronous != "FULL":  # as it is by itself; to say it would read the schema
+            connection.pragma("synchronous", synchronous)
+        connection.pragma("schema_version")  # it sees the log: without it nothing would be moved
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open(path: str, flags: int, vfs: str | None) -> apsw.Connection:
+    """Nothing happens behind our back: no automatic checkpoints, no waiting for locks on the loop,
+    no double-quoted strings, no functions called from the schema, no writes by a reader."""
     connection = apsw.Connection(path, flags, vfs, STATEMENTS_KEPT)
     try:
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
@@ -34,17 +66,8 @@ def connect(
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
         connection.set_busy_timeout(0)
         connection.wal_autocheckpoint(0)
-        connection.pragma("cache_size", -cache_kb)
         connection.pragma("temp_store", "MEMORY")
         connection.pragma("mmap_size", 0)  # an I/O error in mapped memory kills the process
-        if writes:
-            mode = connection.pragma("journal_mode", "wal")
-            if mode != "wal":
-                raise apsw.CantOpenError(f"its journal mode stays {mode!r} instead of WAL")
-            connection.pragma("journal_size_limit", WAL_BYTES_MAX)
-        else:
-            connection.pragma("query_only", True)
-        connection.pragma("synchronous", synchronous)
     except BaseException:
         connection.close()
         raise

@@ -14,7 +14,7 @@ from hansa.kernel.observe.statements import Statements
 from hansa.kernel.problems import StorageFailed
 from hansa.kernel.shedding import Pressure
 from hansa.kernel.sqlite.checkpoints import Checkpoints
-from hansa.kernel.sqlite.connection import FileLock, Synchronous, connect
+from hansa.kernel.sqlite.connection import FileLock, Synchronous, connect, connect_behind
 from hansa.kernel.sqlite.errors import translate
 from hansa.kernel.sqlite.pace import Pace
 from hansa.kernel.sqlite.readers import Readers, ReadSession, SnapshotNeeded
@@ -120,7 +120,7 @@ class SqliteStorage:
                 self.statements,
             )
             await worker.run(self._readers.warm_up)
-            behind: apsw.Connection = await worker.run(lambda: self._connect(256, writes=True))
+            behind: apsw.Connection = await worker.run(self._connect_behind)
             behind_worker = self._workers(loop, "hansa-sqlite-checkpoint")
             self._checkpoints = Checkpoints(behind, loop, behind_worker, self._writer)
         except BaseException as error:
@@ -138,6 +138,9 @@ class SqliteStorage:
             cache_kb=cache_kb,
             writes=writes,
         )
+
+    def _connect_behind(self) -> apsw.Connection:
+        return connect_behind(self.path, vfs=self._vfs, synchronous=self._synchronous)
 
     def _connect_writer(self) -> apsw.Connection:
         connection = self._connect(self._cache_kb, writes=True)

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Boolean, CheckConstraint, Column, Double, Integer, LargeBinary, Table
 from sqlalchemy.sql.elements import BinaryExpression
 
+from hansa.kernel.columns import keys_of
 from hansa.kernel.keeping import carrying
 from hansa.kernel.keeping.belongings import DELIVERIES, EVENTS, Belonging
 from hansa.kernel.site import slot_of
@@ -50,8 +51,9 @@ def value_of(column: Column[Any], number: int, site: str, enums: dict[str, list[
 
 
 def _must_differ(column: Column[Any]) -> bool:
-    unique = {c.name for rule in column.table.constraints for c in getattr(rule, "columns", ())}
-    return column.primary_key or column.name in unique
+    table: Any = column.table
+    unique = {c.name for rule in table.constraints for c in getattr(rule, "columns", ())}
+    return column.name in unique.union(*keys_of(table).values())
 
 
 def _root(column: Column[Any]) -> str:
