@@ -75,6 +75,9 @@ class Opened:
         self.is_worn = False
         """Whether another index of the same is made and takes its place, since searches are slow in
         this one, or much of it is deleted."""
+        self._least_segments = 0
+        """In how many segments the index was when it had just been made anew, if it was: where its
+        documents are large, it would be in as many again."""
         self.following: asyncio.Task[None] | None = None
         self.renewing: asyncio.Task[None] | None = None
         self.pause_s = 0.0
@@ -225,8 +228,8 @@ class Opened:
 
     async def look_at(self, in_thread: InThread) -> None:
         """Find out whether the index is worn."""
-        index = self.index
-        is_worn: bool = await in_thread(lambda: index.is_worn)
+        index, least = self.index, self._least_segments
+        is_worn: bool = await in_thread(lambda: index.is_worn(least))
         if index is self.index:
             self.is_worn, self.is_settled = is_worn, not is_worn
 
@@ -247,6 +250,7 @@ class Opened:
         """Search in another index from now on; return the one before."""
         before, self.index, self.generation = self.index, index, generation
         self.schema = schema
+        self._least_segments = index.segments
         self.is_spoilt = self.is_worn = False
         self.is_settled = False
         self._fit()

@@ -38,6 +38,6 @@ class Portions:
             async with writers.turn(index):
                 yield COMMIT_MAX
             return
+        self.left -= 1
         async with writers.large_turn(index):
             yield self.size
-        self.left -= 1

@@ -62,10 +62,6 @@ def cell(small: None, place: Place, monkeypatch: pytest.MonkeyPatch) -> TestCell
     return TestCell(search, place=place)
 
 
-def segments(index: Index) -> int:
-    return len(engine._read_meta(index.folder).segments)
-
-
 async def filled(site: TestSite, name: str = "fleet") -> int:
     """Put many documents at once; return the number of the last change."""
     await site.call(api.put_collection, name=name, body=api.CollectionForm(SCHEMA))
@@ -101,7 +97,7 @@ async def test_a_large_index_is_made_in_portions_and_ends_in_one_segment(
     change = await filled(site)
     assert len(await ids(site, "cog", change=change, per_page=100)) == COUNT
     held = await cell.runtime.resources[Indexes].find(site.id, "fleet")
-    assert (held.index.checkpoint, held.index.documents, segments(held.index)) == (change, COUNT, 1)
+    assert (held.index.checkpoint, held.index.documents, held.index.segments) == (change, COUNT, 1)
     assert budgets == [LARGE_BYTES] * MERGED
     put = await site.call(api.put_document, name="fleet", id="hulk", body={"title": "A hulk"})
     assert await ids(site, "hulk", change=put.change) == ["hulk"]
@@ -119,7 +115,7 @@ def test_a_large_index_is_made_anew_in_portions_of_what_it_has(
         folders, writers = Folders(tmp_path / "indexes"), Writers(asyncio.to_thread)
         await renew(shelf.opened, folders, writers, shelf.read, nobody)
         assert budgets == [LARGE_BYTES] * MERGED
-        assert (segments(shelf.opened.index), len(shelf.seen())) == (1, 10)
+        assert (shelf.opened.index.segments, len(shelf.seen())) == (1, 10)
         assert shelf.opened.index.documents == COUNT
         await writers.shut(shelf.opened.index)
 
@@ -206,23 +202,26 @@ def test_a_large_portion_that_fails_gives_its_memory_back(
 # ---- worn
 
 
-def test_an_index_is_worn_in_many_segments_or_with_much_deleted(tmp_path: Path) -> None:
+def test_an_index_is_worn_in_many_segments_or_with_much_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WORN_SEGMENTS", 6)
     index = Index.open(tmp_path / "engine", SCHEMA)
     boats = [changed(n, f"b{n}", title="Cog") for n in range(20)]
     index.write(boats, 20)
     index.commit()
     index.write(boats[:5], 25)
     index.commit()
-    assert not index.is_worn
+    assert not index.is_worn()
     index.write(boats[5:7], 27)
     index.commit()
-    assert index.is_worn
+    assert index.is_worn()
     index.compact()
-    assert not index.is_worn
+    assert not index.is_worn()
     for number in range(30, 36):
         index.write([changed(number, f"b{number}", title="Cog")], number)
         index.commit()
-    assert (segments(index), index.is_worn) == (7, False)
+    assert (index.segments, index.is_worn(), index.is_worn(1)) == (7, True, False)
     index.close()
 
 
@@ -273,7 +272,7 @@ async def test_a_worn_large_index_is_made_anew_while_it_is_searched_and_written(
     assert held.index.documents == len(wanted)
     assert await ids(site, "words") == ["b59"]
     assert await ids(site, "back") == ["b21"]
-    assert not held.index.is_worn
+    assert not held.index.is_worn()
     assert held.generation == 1
     folder = cell.runtime.resources[Indexes].folder
     assert [one.name for one in folder.glob("*/*/coll_*")] == [held.index.folder.parent.name]
@@ -281,7 +280,7 @@ async def test_a_worn_large_index_is_made_anew_while_it_is_searched_and_written(
     second, gone = held.index, api.Ids(tuple(ALL[:15]))
     deleted = await site.call(api.delete_documents, name="fleet", body=gone)
     assert sorted(await ids(site, change=deleted.change, per_page=100)) == wanted[15:]
-    assert second.is_worn
+    assert second.is_worn()
     assert not held.is_to_look_at()
     held.compact_after = 0.0
     await cell.until(is_renewed(held, second))
@@ -293,6 +292,25 @@ def is_renewed(held: Any, before: Index) -> Any:
         return held.index is not before and held.renewing is None
 
     return look
+
+
+async def test_an_index_that_is_made_anew_in_as_many_segments_is_not_made_again(
+    cell: TestCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where documents are so large that a portion is several."""
+    monkeypatch.setattr(engine, "WORN_SEGMENTS", 0)
+    site = await cell.site()
+    await ids(site, change=await filled(site))
+    held = await cell.runtime.resources[Indexes].find(site.id, "fleet")
+    first = held.index
+
+    async def is_settled() -> bool:
+        held.compact_after = 0.0
+        return bool(held.is_settled)
+
+    await cell.until(is_settled)
+    assert held.index is not first
+    assert held.index.segments == first.segments == 1
 
 
 async def test_one_worn_index_is_made_anew_at_a_time(

@@ -43,11 +43,11 @@ WRITER_BYTES: Final = 15_000_000
 """The least that the engine takes for what waits to be committed."""
 LARGE_BYTES: Final = 200_000_000
 """So much for a compaction or a large portion, which then is one segment: of real products 125,000
-take 120 MB. Where documents are larger it is some, which is slower to search and else the same."""
+take less than 120 MB. Where documents are larger it is several, which are slower to search."""
 COMPACT_MAX: Final = 100_000
 """Documents of an index that is compacted, at most: its writes wait for some 20 s."""
 WORN_SEGMENTS: Final = 8
-"""In more segments than these a larger index is worn."""
+"""With so many more segments than it was made in, a larger index is worn."""
 WORN_SHARE: Final = 0.2
 """And so it is with more of its documents deleted than this."""
 SMALL: Final = 1_000
@@ -223,11 +223,16 @@ class Index:
         return bool(meta.deleted) or len(meta.segments) > 1
 
     @property
-    def is_worn(self) -> bool:
-        """Whether so much of it is deleted, or it is in so many segments, that a large index should
-        be made anew."""
+    def segments(self) -> int:
+        """How many segments a search goes through."""
+        return self._snapshot.searcher.num_segments
+
+    def is_worn(self, least: int = 0) -> bool:
+        """Tell whether so much of it is deleted, or it is in so many more segments than the `least`
+        that it could be in, that a large index should be made anew."""
         meta = _read_meta(self.folder)
-        return len(meta.segments) > WORN_SEGMENTS or meta.deleted > meta.written * WORN_SHARE
+        is_much_deleted = meta.deleted > meta.written * WORN_SHARE
+        return is_much_deleted or len(meta.segments) > least + WORN_SEGMENTS
 
     def enlarge(self) -> None:
         """Have what is written from here on wait in memory, up to `LARGE_BYTES`, until the next
