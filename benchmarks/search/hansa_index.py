@@ -1,8 +1,11 @@
 """Hansa's index, as the search service uses it, without HTTP."""
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -11,12 +14,13 @@ from benchmarks.search.corpus import FACETS, MARKED, Collection, encoded
 from hansa.platform.search.curation import Curation
 from hansa.platform.search.engine.index import Index
 from hansa.platform.search.engine.layout import Change
+from hansa.platform.search.portions import Portions
 from hansa.platform.search.request import SearchRequest
 from hansa.platform.search.schema import Schema
+from hansa.platform.search.writers import Writers
 
 NOBODY = Curation()
 BATCH = 1_000
-COMMIT = 20_000
 
 
 class _Id(msgspec.Struct):
@@ -26,21 +30,30 @@ class _Id(msgspec.Struct):
 id_of = msgspec.json.Decoder(_Id).decode
 
 
-def build(folder: Path, schema: Schema, documents: Iterable[tuple[str, bytes]]) -> Index:
-    """Make an index as the service does: batches of a thousand, a commit for every 20,000."""
+def build(
+    folder: Path, schema: Schema, documents: Iterable[tuple[str, bytes]], count: int = 0
+) -> Index:
+    """Make an index as the service does: batches of a thousand, in commits as they are when so many
+    documents are to come."""
     index = Index.open(folder, schema)
-    batch: list[Change] = []
-    count = 0
-    for count, (id, body) in enumerate(documents, 1):
-        batch.append(Change(id, count, body))
-        if len(batch) == BATCH:
-            index.write(batch, count)
-            batch = []
-        if count % COMMIT == 0:
-            index.commit()
-    index.write(batch, count)
+    asyncio.run(_fill(index, documents, Portions(count)))
     index.rest()
     return index
+
+
+async def _fill(index: Index, documents: Iterable[tuple[str, bytes]], portions: Portions) -> None:
+    writers, numbered, before = Writers(_at_once), enumerate(documents, 1), -1
+    while before < index.checkpoint:
+        before = index.checkpoint
+        async with portions.turn(writers, index) as most:
+            portion = islice(numbered, most)
+            while batch := list(islice(portion, BATCH)):
+                index.write([Change(id, at, body) for at, (id, body) in batch], batch[-1][0])
+            index.commit()
+
+
+async def _at_once(errand: Callable[[], Any]) -> Any:
+    return errand()
 
 
 class HansaIndex:

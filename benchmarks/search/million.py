@@ -1,8 +1,9 @@
 """Million: real products multiplied, with titles, series, models and prices of their own.
 
-The index is made here (what that costs is told) and then opened in a process of its own, whose
-memory and speed are those of a server that has been started. Queries are the judged ones and others
-out of titles, each once; what is kept of answers does not count.
+The index is made here as the service makes one of so many documents, in its portions (what that
+costs is told), and then opened in a process of its own, whose memory and speed are those of a
+server that has been started. Queries are the judged ones and others out of titles, each once; what
+is kept of answers does not count.
 
     python -m benchmarks.search.million FOLDER FACETS     is that process: 0 or 1 for with facets
 """
@@ -86,7 +87,7 @@ def run(say: Callable[[str], None], folder: Path, collection: Collection, count:
     """Make the index, and print what it costs and how fast it is."""
     begun, cpu = time.perf_counter(), time.process_time()
     documents = encoded(multiplied(collection.documents, count))
-    index = build(folder / "index", PRODUCTS, documents)
+    index = build(folder / "index", PRODUCTS, documents, count)
     if index.documents <= COMPACT_MAX:
         index.compact()  # as the service does when it has been quiet for a while
     cpu_s, seconds = time.process_time() - cpu, time.perf_counter() - begun

@@ -9,7 +9,7 @@ another history.
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from hansa.kernel.pruning import LOG_KEPT_S
 from hansa.platform.search.api.following import CHANGES_MAX, Changes
@@ -17,9 +17,7 @@ from hansa.platform.search.engine.index import Index, IndexUnusable
 from hansa.platform.search.engine.layout import Change
 from hansa.platform.search.folders import note_point, point_of
 from hansa.platform.search.point import Point
-
-COMMIT_MAX: Final = 20_000
-"""Documents in one commit, while an index is being made."""
+from hansa.platform.search.portions import COMMIT_MAX
 
 Read = Callable[[int, int], Awaitable[Changes | None]]
 """Reads the next changes after a number, and which event had a sequence."""
@@ -31,8 +29,14 @@ class Removed(Exception):
     """The collection is not there any more."""
 
 
-async def follow(index: Index, read: Read, in_thread: InThread, heed: Heed | None = None) -> int:
-    """Write what comes after an index's checkpoint and commit, at most `COMMIT_MAX` documents.
+async def follow(
+    index: Index,
+    read: Read,
+    in_thread: InThread,
+    heed: Heed | None = None,
+    most: int = COMMIT_MAX,
+) -> int:
+    """Write what comes after an index's checkpoint and commit, at most so many changes.
     Return the last change that there is: the checkpoint, unless more is to come.
     `heed` hears of changes before they are written. Where nothing is left to read, the last change
     is reached, even if what had that number was changed again, or its deletion is forgotten.
@@ -42,8 +46,8 @@ async def follow(index: Index, read: Read, in_thread: InThread, heed: Heed | Non
     folder = index.folder.parent
     point: Point | None = await in_thread(partial(point_of, folder))
     begun = upto = index.checkpoint
-    last = upto
-    while upto - begun < COMMIT_MAX:
+    last, taken = upto, 0
+    while taken < most:
         found = await read(upto, 0 if point is None else point.seq)
         if found is None:
             raise Removed
@@ -51,8 +55,9 @@ async def follow(index: Index, read: Read, in_thread: InThread, heed: Heed | Non
         if heed is not None:
             await heed(found)
         point = found.point
-        last, rows = found.last_change, found.changes
-        is_all = len(rows) < CHANGES_MAX
+        last, rows = found.last_change, found.changes[: most - taken]
+        taken += len(rows)
+        is_all = len(rows) == len(found.changes) < CHANGES_MAX
         upto = last if is_all else rows[-1].change
         changes = [Change(one.id, one.change, one.body, one.popularity) for one in rows]
         await in_thread(partial(_write, index, changes, upto, point))

@@ -27,10 +27,11 @@ from hansa.platform.search.filters import Filter
 from hansa.platform.search.folders import Folders, mark_whole
 from hansa.platform.search.making import newest, renew
 from hansa.platform.search.opened import Opened, not_ready
+from hansa.platform.search.portions import Portions
 from hansa.platform.search.request import Found, SearchRequest
 from hansa.platform.search.rows import Rows
 from hansa.platform.search.searchers import Searchers, is_large
-from hansa.platform.search.tending import compact_one, sweep, write_down
+from hansa.platform.search.tending import compact_one, sweep, worn_one, write_down
 from hansa.platform.search.tracking import Uses, normal
 from hansa.platform.search.writers import WRITERS_MAX, Writers
 
@@ -227,10 +228,12 @@ class Indexes:
     async def _complete(self, opened: Opened) -> None:
         """Bring an index that is being opened to where its documents are. Raises IndexUnusable, and
         closes it."""
+        opened.portions = Portions(opened.behind)
         try:
             await self._catch_up(opened)  # also where it has all: is it of these rows?
             while (opened.is_stale or opened.behind) and not opened.is_closed:
                 await self._advance(opened)
+            opened.portions = Portions()
             if opened.is_closed:
                 return
             mark_whole(opened.index.folder.parent)
@@ -304,8 +307,7 @@ class Indexes:
             return
         if opened.following is None and (opened.is_stale or opened.behind):
             opened.following = self._spawn(self._bring(opened))
-        is_other = opened.is_spoilt or opened.generation != opened.whole.generation
-        if opened.renewing is None and not opened.is_pausing and is_other:
+        if opened.renewing is None and not opened.is_pausing and opened.is_to_replace:
             opened.renewing = self._spawn(self._renew(opened))
 
     async def _bring(self, opened: Opened) -> None:
@@ -324,9 +326,9 @@ class Indexes:
     async def _catch_up(self, opened: Opened) -> None:
         await opened.pace()
         index, read = opened.index, self._rows.changes(opened.site, opened.whole.id)
-        async with self._writers.turn(index):
+        async with opened.portions.turn(self._writers, index) as most:
             if index is opened.index and not opened.is_closed:
-                await opened.catch_up(read, self._thread)
+                await opened.catch_up(read, self._thread, most)
 
     async def _read_again(self, opened: Opened) -> None:
         """Go by what is said of a collection now."""
@@ -349,12 +351,16 @@ class Indexes:
     async def _renew(self, opened: Opened) -> None:
         read = self._rows.changes(opened.site, opened.whole.id)
         read_whole = partial(self._rows.whole, opened.site, opened.whole.id)
+        is_worn, began = opened.is_worn, machine.monotonic()
         try:
             await renew(opened, self._folders, self._writers, read, read_whole)
             opened.pause_s = 0.0
         except Exception as error:
             self._later(opened, error)
         finally:
+            if is_worn:
+                opened.leave(began)
+            opened.is_worn = False
             opened.renewing = None
             self._look_after(opened)
 
@@ -426,6 +432,9 @@ class Indexes:
             try:
                 await self._writers.rest_idle()
                 await compact_one(self._opened.values(), self._writers)
+                worn = await worn_one(self._opened.values(), self._thread)
+                if worn is not None:
+                    self._look_after(worn)
                 if now - counted_at >= COUNT_S:
                     counted_at = now
                     await self.write_down()

@@ -19,6 +19,7 @@ from hansa.platform.search.engine.index import Index, IndexUnusable
 from hansa.platform.search.folders import Folders, begin, engine_of, is_whole, mark_whole, remove
 from hansa.platform.search.following import Heed, Read, Removed, follow
 from hansa.platform.search.opened import Opened
+from hansa.platform.search.portions import Portions
 from hansa.platform.search.writers import Writers
 
 logger = logging.getLogger("hansa.search")
@@ -28,6 +29,10 @@ ReadWhole = Callable[[], Awaitable[Whole | None]]
 
 RENEW_SHARE: Final = 0.5
 """The share of the time that making an index anew may take while the old one is searched."""
+
+
+class _Unwanted(Exception):
+    """The index that is being made is not wanted any more."""
 
 
 def newest(folders: Folders, site: ID, slot: int, whole: Whole) -> Opened:
@@ -64,11 +69,11 @@ def begun(folders: Folders, site: ID, slot: int, whole: Whole) -> Index:
 async def renew(
     opened: Opened, folders: Folders, writers: Writers, read: Read, read_whole: ReadWhole
 ) -> None:
-    """Make an index beside the one that is searched, of a new schema or because that one is spoilt,
-    and change over when it has all that the other has; where that is not wanted any more, nothing
-    is left of it."""
+    """Make an index beside the one that is searched, of a new schema or because that one is spoilt
+    or worn, and change over when it has all that the other has; where that is not wanted any more,
+    nothing is left of it."""
     whole = opened.whole
-    heed = partial(_heed, opened, read_whole)
+    heed = partial(_heed, opened, whole, read_whole)
     new = partial(begun, folders, opened.site, opened.slot, whole)
     left = index = await writers.in_thread(new)
     try:
@@ -85,28 +90,35 @@ async def _is_filled(
 ) -> bool:
     """Bring a new index to where the one that is searched is, and all documents are that can be
     read; tell whether it is still wanted."""
+    portions = Portions(opened.index.documents)
     last: int | None = None
     while last is None or index.checkpoint < max(last, opened.target):
-        began = machine.monotonic()
         try:
-            async with writers.turn(index):
-                last = await follow(index, read, writers.in_thread, heed)
+            async with portions.turn(writers, index) as most:
+                began = machine.monotonic()
+                last = await follow(index, read, writers.in_thread, heed, most)
         except Removed:
             opened.is_stale = True
             return False
-        if opened.is_closed or opened.whole.generation != whole.generation:
+        except _Unwanted:
             return False
         await asyncio.sleep((machine.monotonic() - began) * (1 / RENEW_SHARE - 1))
+    return _is_wanted(opened, whole)
+
+
+def _is_wanted(opened: Opened, whole: Whole) -> bool:
     return not opened.is_closed and opened.whole.generation == whole.generation
 
 
-async def _heed(opened: Opened, read_whole: ReadWhole, found: Changes) -> None:
+async def _heed(opened: Opened, whole: Whole, read_whole: ReadWhole, found: Changes) -> None:
     """Have an open filter that is as new as the documents that come: who changes over to them may
-    not have heard of it yet. Raises Removed."""
+    not have heard of it yet. Raises Removed, and _Unwanted before a large portion is through."""
+    if not _is_wanted(opened, whole):
+        raise _Unwanted
     if found.revision <= opened.whole.revision:
         return
-    whole = await read_whole()
-    if whole is None:
+    newest = await read_whole()
+    if newest is None:
         raise Removed
-    opened.take(whole)
+    opened.take(newest)
     opened.is_stale = True  # what else goes by it follows

@@ -22,6 +22,7 @@ from hansa.platform.search.curation import Curation, Rule
 from hansa.platform.search.engine.index import COMPACT_MAX, Index
 from hansa.platform.search.filters import Filter, is_same
 from hansa.platform.search.following import InThread, Read, Removed, follow
+from hansa.platform.search.portions import COMMIT_MAX, Portions
 from hansa.platform.search.schema import Schema
 from hansa.platform.search.visitors import Visitors, fits
 
@@ -30,7 +31,8 @@ logger = logging.getLogger("hansa.search")
 COMMIT_S: Final = 0.1
 """The least time between two commits of an index: each costs some fsyncs, however much is in it."""
 QUIET_S: Final = 5.0
-"""How long an index has no commit before it is compacted: scores depend on documents alone then."""
+"""How long an index has no commit before it is compacted: scores depend on documents alone then.
+One that is too large for that is made anew, if it is worn."""
 COMPACT_REST: Final = 50.0
 """How many times as long as it took it is not done again."""
 FITTING_MAX: Final = 256
@@ -68,6 +70,14 @@ class Opened:
         self.is_spoilt = False
         """Whether the index cannot be followed or fully searched any more: another one is made, and
         takes its place; until then it answers what it can."""
+        self.portions = Portions()
+        """How the index is written; ordinarily not in large ones."""
+        self.is_worn = False
+        """Whether another index of the same is made and takes its place, since searches are slow in
+        this one, or much of it is deleted."""
+        self._least_segments = 0
+        """In how many segments the index was when it had just been made anew, if it was: where its
+        documents are large, it would be in as many again."""
         self.following: asyncio.Task[None] | None = None
         self.renewing: asyncio.Task[None] | None = None
         self.pause_s = 0.0
@@ -133,6 +143,11 @@ class Opened:
         """Which change an index has to have that takes the place of this one."""
         return self.wanted if self.is_spoilt else max(self.wanted, self.index.checkpoint)
 
+    @property
+    def is_to_replace(self) -> bool:
+        """Whether another index is to be made that takes the place of this one."""
+        return self.is_spoilt or self.is_worn or self.generation != self.whole.generation
+
     def spoil(self) -> None:
         """Give the index up. What it was said to be behind of may be of another history."""
         self.is_spoilt = self.is_stale = True
@@ -158,12 +173,13 @@ class Opened:
         if wait_s > 0:
             await asyncio.sleep(wait_s)
 
-    async def catch_up(self, read: Read, in_thread: InThread) -> None:
-        """Bring the index nearer to where the documents are, by one commit of bounded size. Where
-        more has changed than documents, that is to be read first. Raises IndexUnusable."""
+    async def catch_up(self, read: Read, in_thread: InThread, most: int = COMMIT_MAX) -> None:
+        """Bring the index nearer to where the documents are, by one commit of at most so many
+        changes. Where more has changed than documents, that is to be read first. Raises
+        IndexUnusable."""
         heed = partial(self._heed, in_thread)
         try:
-            await follow(self.index, read, in_thread, heed)
+            await follow(self.index, read, in_thread, heed, most)
         except (_Outdated, Removed):
             self.is_stale = True
         self._committed_at = machine.monotonic()
@@ -195,13 +211,27 @@ class Opened:
     def is_to_compact(self) -> bool:
         """Tell whether the index should be compacted now: it has been quiet for a while, is not too
         large for its writes to wait, and what that cost the last time was long ago."""
+        return self._is_quiet() and self.index.documents <= COMPACT_MAX
+
+    def is_to_look_at(self) -> bool:
+        """Tell the same of an index that is too large, and may be worn."""
+        is_busy = self.is_to_replace or self.renewing is not None or self.is_pausing
+        return self._is_quiet() and self.index.documents > COMPACT_MAX and not is_busy
+
+    def _is_quiet(self) -> bool:
         now = machine.monotonic()
         return (
             not (self.is_settled or self.behind or self.is_closed or self.is_spoilt)
             and now - self._committed_at >= QUIET_S
             and now >= self.compact_after
-            and self.index.documents <= COMPACT_MAX
         )
+
+    async def look_at(self, in_thread: InThread) -> None:
+        """Find out whether the index is worn."""
+        index, least = self.index, self._least_segments
+        is_worn: bool = await in_thread(lambda: index.is_worn(least))
+        if index is self.index:
+            self.is_worn, self.is_settled = is_worn, not is_worn
 
     async def compact(self, in_thread: InThread) -> None:
         """Compact the index; called by who has its turn to write."""
@@ -209,13 +239,19 @@ class Opened:
         if await in_thread(lambda: self.index.is_loose):
             await in_thread(self.index.compact)
         self.is_settled = True
-        self.compact_after = machine.monotonic() + (machine.monotonic() - began) * COMPACT_REST
+        self.leave(began)
+
+    def leave(self, began: float) -> None:
+        """Have the index left as it is for long, by what it took since it was `began`."""
+        now = machine.monotonic()
+        self.compact_after = now + (now - began) * COMPACT_REST
 
     def replace(self, index: Index, generation: int, schema: Schema) -> Index:
         """Search in another index from now on; return the one before."""
         before, self.index, self.generation = self.index, index, generation
         self.schema = schema
-        self.is_spoilt = False
+        self._least_segments = index.segments
+        self.is_spoilt = self.is_worn = False
         self.is_settled = False
         self._fit()
         self._advanced.set()

@@ -1,7 +1,7 @@
 """Tending: what is done now and then beside searches."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from itertools import groupby
 from typing import Final
@@ -17,7 +17,7 @@ from hansa.platform.search.tracking import Uses
 from hansa.platform.search.writers import Writers
 
 AGAIN_S: Final = 60.0
-"""How long an index that could not be compacted is left as it is."""
+"""How long an index that could not be compacted, or looked at, is left as it is."""
 
 logger = logging.getLogger("hansa.search")
 
@@ -46,6 +46,22 @@ async def compact_one(several: Iterable[Opened], writers: Writers) -> None:
         except Exception as error:  # the others have their turn
             opened.compact_after = machine.monotonic() + AGAIN_S
             logger.warning("the index of %s is not compacted: %r", opened.whole.id, error)
+
+
+async def worn_one(several: Collection[Opened], in_thread: InThread) -> Opened | None:
+    """Find an index that is too large to be compacted and is worn, unless one is made anew for that
+    already: it takes much of the disk and of the processor."""
+    if any(one.is_worn for one in several):
+        return None
+    opened = next((one for one in several if one.is_to_look_at()), None)
+    if opened is None:
+        return None
+    try:
+        await opened.look_at(in_thread)
+    except Exception as error:  # the others have their turn
+        opened.compact_after = machine.monotonic() + AGAIN_S
+        logger.warning("nobody knows if the index of %s is worn: %r", opened.whole.id, error)
+    return opened if opened.is_worn else None
 
 
 async def sweep(

@@ -1,7 +1,8 @@
 """Writers: which of the open indexes may be written, since an open writer takes memory and threads.
 
 A writer stays open for a while after its last commit, so that a busy collection does not open it
-each time; it is closed sooner when another index waits for its place.
+each time; it is closed sooner when another index waits for its place. One index at a time may have
+a writer that takes much more memory.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ class Writers:
         self._idle: OrderedDict[Index, float] = OrderedDict()
         self._shut: WeakSet[Index] = WeakSet()
         self._changed = asyncio.Condition()
+        self._large = asyncio.Lock()
 
     @asynccontextmanager
     async def turn(self, index: Index) -> AsyncIterator[None]:
@@ -55,6 +57,20 @@ class Writers:
                 if index not in self._shut:
                     self._idle[index] = machine.monotonic()
                 self._changed.notify_all()
+
+    @asynccontextmanager
+    async def large_turn(self, index: Index) -> AsyncIterator[None]:
+        """Have an index written by nobody else, and by a writer with room for a large portion, once
+        no other has that. The memory is given back before this ends, and merges are waited for;
+        where it fails, what was not committed is lost."""
+        async with self._large, self.turn(index):
+            try:
+                await self.in_thread(index.enlarge)
+                yield
+                await self.in_thread(index.rest)
+            except BaseException:
+                await self.in_thread(index.close)
+                raise
 
     def _has_place(self, index: Index) -> bool:
         return index in self._idle or len(self._busy) + len(self._idle) < self._most

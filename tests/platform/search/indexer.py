@@ -22,7 +22,8 @@ import msgspec
 from hansa.assembly import Place
 from hansa.kernel.problems import NotFound
 from hansa.kernel.structs import RawBody
-from hansa.platform.search import api, indexes, opened, search, writers
+from hansa.platform.search import api, indexes, opened, portions, search, writers
+from hansa.platform.search.engine import index as engine
 from hansa.platform.search.engine.index import Index
 from hansa.platform.search.indexes import Indexes
 from hansa.testing import TestCell, TestSite
@@ -98,14 +99,21 @@ def told(word: str, step: F) -> F:
 
 
 def tell() -> None:
-    """Have the steps of indexes said; and have them rest at once, so that this is seen too."""
+    """Have the steps of indexes said; and have them rest at once, and be large soon, so that this
+    is seen too."""
     for word, owner, name in (
         ("write", Index, "write"), ("commit", Index, "commit"), ("rest", Index, "rest"),
-        ("rebuild", Indexes, "_renew"),
+        ("rebuild", Indexes, "_renew"), ("portion", Index, "enlarge"),
     ):  # fmt: skip
         setattr(owner, name, told(word, getattr(owner, name)))
     for module, name in ((writers, "REST_S"), (indexes, "TEND_S"), (opened, "COMMIT_S")):
         setattr(module, name, SOON_S)
+    # Many are made anew in portions, and are no more than can be compacted.
+    for module, name, most in (
+        (portions, "COMPACT_MAX", 60), (portions, "PORTION_MAX", 50), (portions, "COMMIT_MAX", 40),
+        (engine, "SMALL", 60),
+    ):  # fmt: skip
+        setattr(module, name, most)
 
 
 # ---- the run
@@ -187,7 +195,7 @@ async def main(folder: Path, data: Path, count: int) -> None:
         held = await cell.runtime.resources[Indexes].find(site.id, NAME)
         while held.generation != held.whole.generation or held.is_stale:
             await asyncio.to_thread(int)
-        await asyncio.to_thread(held.index.rest)
+        await asyncio.to_thread(held.index.compact)
         say("answers " + msgspec.json.encode(answers(held.index, data)).decode())
 
 

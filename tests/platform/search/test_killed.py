@@ -18,9 +18,9 @@ from hansa.platform.search.engine.layout import Change
 from tests.platform.search.indexer import BATCH, EVERY, SCHEMAS, Answers, answers, log
 
 ROOT: Final = Path(__file__).parents[3]
-KILLS: Final = int(os.environ.get("HANSA_SEARCH_KILLS") or "4")
+KILLS: Final = int(os.environ.get("HANSA_SEARCH_KILLS") or "5")
 PRODUCTS: Final = 500 if KILLS <= 10 else 8_000
-STEPS: Final = ("rebuild", "commit", "rest", "write")
+STEPS: Final = ("rebuild", "commit", "portion", "rest", "write")
 LINES_MAX: Final = 400
 """After so many lines it is killed even if the step that was waited for did not come."""
 

@@ -13,9 +13,9 @@ from hansa.platform.search.indexes import Indexes
 
 class IndexState(Struct):
     """The index of a collection in the process that answers: ``closed`` until somebody searches,
-    ``behind`` while it has changes to take, ``renewing`` while another one is made beside it.
-    `change` is the last one that it has, `revision` what it knows of the collection's settings;
-    `documents` is how many a search can find. All three are 0 where it is closed."""
+    ``behind`` while it has changes to take, ``renewing`` while another one is made that has to take
+    its place. `change` is the last one that it has, `revision` what it knows of the collection's
+    settings; `documents` is how many a search can find. All three are 0 where it is closed."""
 
     state: Literal["closed", "behind", "renewing", "current"]
     documents: int

@@ -41,10 +41,15 @@ from hansa.platform.search.schema import Schema
 
 WRITER_BYTES: Final = 15_000_000
 """The least that the engine takes for what waits to be committed."""
-COMPACT_BYTES: Final = 200_000_000
-"""So much for a compaction, which then leaves few segments: of small indexes, one."""
+LARGE_BYTES: Final = 200_000_000
+"""So much for a compaction or a large portion, which then is one segment: of real products 125,000
+take less than 120 MB. Where documents are larger it is several, which are slower to search."""
 COMPACT_MAX: Final = 100_000
 """Documents of an index that is compacted, at most: its writes wait for some 20 s."""
+WORN_SEGMENTS: Final = 8
+"""With so many more segments than it was made in, a larger index is worn."""
+WORN_SHARE: Final = 0.2
+"""And so it is with more of its documents deleted than this."""
 SMALL: Final = 1_000
 """How many documents are compacted whenever an index comes to rest; it takes 0.2 s of them."""
 BLOCK_BYTES: Final = 2_048
@@ -82,6 +87,7 @@ class _Deletes(msgspec.Struct):
 
 
 class _Segment(msgspec.Struct):
+    max_doc: int
     deletes: _Deletes | None = None
 
 
@@ -94,25 +100,22 @@ class _Meta(msgspec.Struct):
         """How many documents are deleted and still count in scores."""
         return sum(one.deletes.num_deleted_docs for one in self.segments if one.deletes)
 
+    @property
+    def written(self) -> int:
+        """How many documents there are, with those that are deleted."""
+        return sum(one.max_doc for one in self.segments)
+
 
 class Index:
     """An open index: `checkpoint` is the last change that is in it."""
 
-    def __init__(
-        self,
-        folder: Path,
-        schema: Schema,
-        engine: tantivy.Index,
-        state: _State,
-        writer_bytes: int,
-    ) -> None:
+    def __init__(self, folder: Path, schema: Schema, engine: tantivy.Index, state: _State) -> None:
         self.folder = folder
         self.checkpoint = state.checkpoint
         self._engine = engine
         self._state = state
         self._layout = layout_of(schema)
         self._writing = threading.Lock()
-        self._writer_bytes = writer_bytes
         self._writer: tantivy.IndexWriter | None = None
         self._written = state.checkpoint
         words = analyzer(schema.locale)
@@ -123,10 +126,8 @@ class Index:
         self._snapshot = Snapshot(self._words, engine)
 
     @classmethod
-    def open(cls, folder: Path, schema: Schema, *, writer_bytes: int = WRITER_BYTES) -> "Index":
-        """Open the index in a folder; make one where there is nothing. Raises IndexUnusable.
-        `writer_bytes` is how much may wait in memory until it is written out as a segment; what is
-        not needed is not taken."""
+    def open(cls, folder: Path, schema: Schema) -> "Index":
+        """Open the index in a folder; make one where there is nothing. Raises IndexUnusable."""
         wanted = _State(LAYOUT, RELEASE, fingerprint(schema))
         try:
             kept = _read_state(folder)
@@ -142,7 +143,7 @@ class Index:
                 raise IndexUnusable("its last commit is lost")
             if meta.opstamp > kept.opstamp:
                 kept.opstamp, kept.checkpoint = meta.opstamp, kept.beyond
-            return cls(folder, schema, tantivy.Index.open(str(folder)), kept, writer_bytes)
+            return cls(folder, schema, tantivy.Index.open(str(folder)), kept)
         except BaseException as damage:
             if isinstance(damage, OSError | ValueError) or _is_panic(damage):
                 raise IndexUnusable(f"it is damaged: {damage}") from damage
@@ -221,10 +222,31 @@ class Index:
         meta = _read_meta(self.folder)
         return bool(meta.deleted) or len(meta.segments) > 1
 
+    @property
+    def segments(self) -> int:
+        """How many segments a search goes through."""
+        return self._snapshot.searcher.num_segments
+
+    def is_worn(self, least: int = 0) -> bool:
+        """Tell whether so much of it is deleted, or it is in so many more segments than the `least`
+        that it could be in, that a large index should be made anew."""
+        meta = _read_meta(self.folder)
+        is_much_deleted = meta.deleted > meta.written * WORN_SHARE
+        return is_much_deleted or len(meta.segments) > least + WORN_SEGMENTS
+
+    def enlarge(self) -> None:
+        """Have what is written from here on wait in memory, up to `LARGE_BYTES`, until the next
+        commit makes one segment of it. Lasts until `rest` or `close`. Raises NotWritten."""
+        with self._writing, self._lost_on_failure():
+            self._commit()
+            self._close_writer()
+            self._writer = self._new_writer(LARGE_BYTES)
+
     def compact(self) -> None:
         """Write all documents anew, in one commit, and close the writer: scores depend on the
         documents alone then, and searches go through few segments. Takes some 0.2 s for each 1,000
-        documents, in which searches go on and writes wait."""
+        documents, in which searches go on and writes wait: so of more than `COMPACT_MAX` another
+        index is made instead, where this one is worn."""
         with self._writing, self._lost_on_failure():
             self._commit()
             self._close_writer()
@@ -235,7 +257,7 @@ class Index:
         snapshot = self._snapshot
         if not snapshot.documents:
             return
-        writer = self._writer = self._engine.writer(COMPACT_BYTES, 1)
+        writer = self._writer = self._engine.writer(LARGE_BYTES, 1)
         writer.delete_all_documents()
         for id, order, body in snapshot.everything():
             writer.add_document(self._layout.document(id, body, order))
@@ -281,12 +303,16 @@ class Index:
 
     def _opened_writer(self) -> tantivy.IndexWriter:
         if self._writer is None:
-            self._writer = self._engine.writer(self._writer_bytes, 1)
-            # A writer gives its first operation the number of the last commit (tantivy 0.27). Were
-            # it a deletion, a merge would take it for one that segments written by that commit have
-            # seen, and the deleted document would come back. Nothing has this id.
-            self._writer.delete_documents_by_term(ID, "")
+            self._writer = self._new_writer(WRITER_BYTES)
         return self._writer
+
+    def _new_writer(self, most_bytes: int) -> tantivy.IndexWriter:
+        writer = self._engine.writer(most_bytes, 1)
+        # A writer gives its first operation the number of the last commit (tantivy 0.27). Were it a
+        # deletion, a merge would take it for one that segments written by that commit have seen,
+        # and the deleted document would come back. Nothing has this id.
+        writer.delete_documents_by_term(ID, "")
+        return writer
 
     def _close_writer(self) -> None:
         if self._writer is not None:
