@@ -1,8 +1,8 @@
 """The engine alone: what its bare calls cost for the same pages, in the index that Hansa made.
 
 No typos, synonyms, rules or marks, no ties put in order, one field instead of three: what is left
-is what nobody who asks this engine from Python can save, so how many times another engine's queries
-there can be at most.
+is what nobody can save who asks this engine from Python for a page with how many were found, so how
+many times another engine's queries there can be at most.
 """
 
 import time

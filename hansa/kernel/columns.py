@@ -319,23 +319,15 @@ def build_table(
 def _slim(table: Table) -> None:
     """Let go of what a finished table has for changes that never come: a third of its memory.
 
-    Empty sets become one that all share, as do the entries of a column by its name and its place;
-    SQLAlchemy makes dispatchers anew where it wants them.
+    Empty sets become one that all share; SQLAlchemy makes dispatchers anew where it wants them.
     """
-    rules = sorted(table.constraints, key=lambda one: vars(one)["_creation_order"])
-    for place, one in enumerate((*table.c, *rules)):
-        vars(one)["_creation_order"] = place  # within the table: small numbers are shared by all
-    for one in (table, *table.c, *rules):
+    for one in (table, *table.c, *table.constraints):
         attributes = vars(one)
         for name in _SPENT:
             attributes.pop(name, None)
         for name in _EMPTY:
             if not attributes.get(name, True):
                 attributes[name] = _NOTHING
-        if "_columns" in attributes:
-            index: dict[str | int, Any] = attributes["_columns"]._index
-            index |= {index[at][0]: index[at] for at in range(len(attributes["_columns"]))}
-    vars(table)["fullname"] = table.name
 
 
 _SPENT: Final = ("dispatch", "_pending_colargs")
@@ -350,8 +342,8 @@ def is_declared(table: Table) -> bool:
 
 
 def keys_of(table: Table) -> dict[str, tuple[str, ...]]:
-    """Return by their names what is a key of a table, the primary one and the unique ones: of
-    which columns."""
+    """Return by their names what is a key of a declared table, the primary one and the unique ones:
+    of which columns."""
     return {
         f"{table.name}_key": tuple(str(column.name) for column in table.primary_key.columns),
         **{f"{table.name}_{'_'.join(one)}_unique": (*_head(table), *one)
@@ -376,6 +368,9 @@ def completed(tables: Iterable[Table], into: MetaData) -> list[Table]:
             Index(
                 f"{table.name}_{'_'.join(one)}_index", *(table.c[n] for n in (*_head(table), *one))
             )
+        # They were copied from a set: by name they are written in the same order each time.
+        for place, rule in enumerate(sorted(table.constraints, key=lambda one: str(one.name))):
+            vars(rule)["_creation_order"] = place
     return made
 
 

@@ -157,9 +157,27 @@ def is_whole(folder: Path) -> bool:
     return (folder / _WHOLE).exists()
 
 
-def mark_whole(folder: Path) -> None:
-    """Note that an index has all documents that there are."""
-    (folder / _WHOLE).touch()
+def mark_whole(folder: Path, segments: int) -> None:
+    """Note that an index has all documents that there are, and in how many segments it is when it
+    has for the first time."""
+    if not is_whole(folder):
+        (folder / _WHOLE).write_text(str(segments))
+
+
+def segments_when_made(folder: Path) -> int:
+    """Return in how many segments an index was when it had all documents for the first time: as
+    many as it would be in if it were made anew. 0 where that is not known."""
+    try:
+        return int((folder / _WHOLE).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def has_room_twice(folder: Path) -> bool:
+    """Tell whether the disk has room for another index of the size of this one, and as much again
+    for all else."""
+    size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    return shutil.disk_usage(folder).free > 2 * size
 
 
 def point_of(folder: Path) -> Point | None:

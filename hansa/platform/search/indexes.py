@@ -22,7 +22,7 @@ from hansa.kernel.log import LogEvent
 from hansa.kernel.site import slot_of
 from hansa.platform.search.api.collections import unknown
 from hansa.platform.search.api.events import CollectionChanged, DocumentsChanged
-from hansa.platform.search.engine.index import IndexUnusable, NotWritten
+from hansa.platform.search.engine.index import COMPACT_MAX, IndexUnusable, NotWritten
 from hansa.platform.search.filters import Filter
 from hansa.platform.search.folders import Folders, mark_whole
 from hansa.platform.search.making import newest, renew
@@ -228,15 +228,15 @@ class Indexes:
     async def _complete(self, opened: Opened) -> None:
         """Bring an index that is being opened to where its documents are. Raises IndexUnusable, and
         closes it."""
-        opened.portions = Portions(opened.behind)
         try:
+            opened.portions = await self._portions(opened)
             await self._catch_up(opened)  # also where it has all: is it of these rows?
             while (opened.is_stale or opened.behind) and not opened.is_closed:
                 await self._advance(opened)
             opened.portions = Portions()
             if opened.is_closed:
                 return
-            mark_whole(opened.index.folder.parent)
+            mark_whole(opened.index.folder.parent, opened.index.segments)
             await self._remember(opened)
             if opened.index.documents > LEARN_MIN:
                 await self._thread(opened.index.learn_words)
@@ -246,6 +246,14 @@ class Indexes:
                 await asyncio.wait({opened.renewing})
             await self._writers.shut(opened.index)
             raise
+
+    async def _portions(self, opened: Opened) -> Portions:
+        """Return how an index is written that is being opened. Changes are counted only where they
+        may be many: of a document there can have been several."""
+        if opened.behind <= COMPACT_MAX:
+            return Portions()
+        after = opened.index.checkpoint
+        return Portions(await self._rows.count_changes(opened.site, opened.whole.id, after))
 
     async def _close(self, opened: Opened, *, remove: bool = False) -> None:
         """Close an index, and take it away if wanted; who opens it again waits for that."""

@@ -29,6 +29,8 @@ ReadWhole = Callable[[], Awaitable[Whole | None]]
 
 RENEW_SHARE: Final = 0.5
 """The share of the time that making an index anew may take while the old one is searched."""
+PAUSE_S: Final = 0.5
+"""How long nobody may look whether it is still wanted."""
 
 
 class _Unwanted(Exception):
@@ -78,7 +80,7 @@ async def renew(
     left = index = await writers.in_thread(new)
     try:
         if await _is_filled(index, opened, whole, writers, read, heed):
-            mark_whole(index.folder.parent)
+            mark_whole(index.folder.parent, index.segments)
             left = opened.replace(index, whole.generation, whole.schema)
     finally:
         await writers.shut(left)
@@ -91,8 +93,9 @@ async def _is_filled(
     """Bring a new index to where the one that is searched is, and all documents are that can be
     read; tell whether it is still wanted."""
     portions = Portions(opened.index.documents)
-    last: int | None = None
+    last, took_s = None, 0.0
     while last is None or index.checkpoint < max(last, opened.target):
+        await _pause(opened, whole, took_s * (1 / RENEW_SHARE - 1))
         try:
             async with portions.turn(writers, index) as most:
                 began = machine.monotonic()
@@ -102,8 +105,17 @@ async def _is_filled(
             return False
         except _Unwanted:
             return False
-        await asyncio.sleep((machine.monotonic() - began) * (1 / RENEW_SHARE - 1))
+        took_s = machine.monotonic() - began
     return _is_wanted(opened, whole)
+
+
+async def _pause(opened: Opened, whole: Whole, seconds: float) -> None:
+    """Leave the processor to searches, for as long as the index is wanted: who closes the one that
+    is searched waits for this."""
+    end = machine.monotonic() + seconds
+    # What ends it sooner happens in several places, and none of them waits for an answer.
+    while (left := end - machine.monotonic()) > 0 and _is_wanted(opened, whole):  # noqa: ASYNC110
+        await asyncio.sleep(min(left, PAUSE_S))
 
 
 def _is_wanted(opened: Opened, whole: Whole) -> bool:

@@ -21,6 +21,7 @@ from hansa.platform.search.api.following import CHANGES_MAX, Changes
 from hansa.platform.search.curation import Curation, Rule
 from hansa.platform.search.engine.index import COMPACT_MAX, Index
 from hansa.platform.search.filters import Filter, is_same
+from hansa.platform.search.folders import has_room_twice, segments_when_made
 from hansa.platform.search.following import InThread, Read, Removed, follow
 from hansa.platform.search.portions import COMMIT_MAX, Portions
 from hansa.platform.search.schema import Schema
@@ -35,7 +36,13 @@ QUIET_S: Final = 5.0
 One that is too large for that is made anew, if it is worn."""
 COMPACT_REST: Final = 50.0
 """How many times as long as it took it is not done again."""
+LOOK_S: Final = 60.0
+"""How long after a look at a large index there is no other."""
 FITTING_MAX: Final = 256
+
+
+class NoRoom(Exception):
+    """An index is worn, and there is no room on the disk for another one beside it."""
 
 
 class _Outdated(Exception):
@@ -75,9 +82,6 @@ class Opened:
         self.is_worn = False
         """Whether another index of the same is made and takes its place, since searches are slow in
         this one, or much of it is deleted."""
-        self._least_segments = 0
-        """In how many segments the index was when it had just been made anew, if it was: where its
-        documents are large, it would be in as many again."""
         self.following: asyncio.Task[None] | None = None
         self.renewing: asyncio.Task[None] | None = None
         self.pause_s = 0.0
@@ -211,27 +215,27 @@ class Opened:
     def is_to_compact(self) -> bool:
         """Tell whether the index should be compacted now: it has been quiet for a while, is not too
         large for its writes to wait, and what that cost the last time was long ago."""
-        return self._is_quiet() and self.index.documents <= COMPACT_MAX
+        is_quiet = not self.behind and machine.monotonic() - self._committed_at >= QUIET_S
+        return is_quiet and self._is_due() and self.index.documents <= COMPACT_MAX
 
     def is_to_look_at(self) -> bool:
-        """Tell the same of an index that is too large, and may be worn."""
+        """Tell whether the index is too large for that, and may be worn. It need not be quiet:
+        those that change all the time are the ones that wear."""
         is_busy = self.is_to_replace or self.renewing is not None or self.is_pausing
-        return self._is_quiet() and self.index.documents > COMPACT_MAX and not is_busy
+        return self._is_due() and self.index.documents > COMPACT_MAX and not is_busy
 
-    def _is_quiet(self) -> bool:
-        now = machine.monotonic()
-        return (
-            not (self.is_settled or self.behind or self.is_closed or self.is_spoilt)
-            and now - self._committed_at >= QUIET_S
-            and now >= self.compact_after
-        )
+    def _is_due(self) -> bool:
+        """Tell whether there is something to do that was not done just now."""
+        is_over = self.is_settled or self.is_closed or self.is_spoilt
+        return not is_over and machine.monotonic() >= self.compact_after
 
     async def look_at(self, in_thread: InThread) -> None:
-        """Find out whether the index is worn."""
-        index, least = self.index, self._least_segments
-        is_worn: bool = await in_thread(lambda: index.is_worn(least))
+        """Find out whether the index is worn. Raises NoRoom where there is no place for another."""
+        index = self.index
+        is_worn: bool = await in_thread(partial(_is_worn, index))
         if index is self.index:
             self.is_worn, self.is_settled = is_worn, not is_worn
+        self.compact_after = machine.monotonic() + LOOK_S
 
     async def compact(self, in_thread: InThread) -> None:
         """Compact the index; called by who has its turn to write."""
@@ -250,12 +254,20 @@ class Opened:
         """Search in another index from now on; return the one before."""
         before, self.index, self.generation = self.index, index, generation
         self.schema = schema
-        self._least_segments = index.segments
         self.is_spoilt = self.is_worn = False
         self.is_settled = False
         self._fit()
         self._advanced.set()
         return before
+
+
+def _is_worn(index: Index) -> bool:
+    folder = index.folder.parent
+    if not index.is_worn(segments_when_made(folder)):
+        return False
+    if not has_room_twice(folder):
+        raise NoRoom("the disk has no room for another one beside it")
+    return True
 
 
 def not_ready() -> Overloaded:

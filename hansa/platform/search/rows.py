@@ -17,7 +17,7 @@ from hansa.platform.search.api.collections import (
     read_collection_by_id,
     unknown,
 )
-from hansa.platform.search.api.following import Changes, read_active, read_changes
+from hansa.platform.search.api.following import Changes, count_changes, read_active, read_changes
 from hansa.platform.search.api.learning import Memory, count_searches, read_memory
 from hansa.platform.search.api.projecting import adopted, projection_of
 from hansa.platform.search.following import Read
@@ -80,6 +80,11 @@ class Rows:
             return found
 
         return read
+
+    async def count_changes(self, site: ID, collection: ID, after: int) -> int:
+        """Return how many documents of a collection changed after a change."""
+        found: int = await self._ask(site, count_changes, collection=collection, after=after)
+        return found
 
     async def active(self, site: ID) -> frozenset[ID]:
         """Return the collections of a site that were not removed: of one that is not here, none."""

@@ -35,7 +35,7 @@ ALL = [one["id"] for one in BOATS]
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty documents are many, and are not compacted whenever their index comes to rest."""
     monkeypatch.setattr(engine, "SMALL", 0)
-    for module in (opened, portions):
+    for module in (open_indexes, opened, portions):
         monkeypatch.setattr(module, "COMPACT_MAX", 40)
     monkeypatch.setattr(portions, "PORTION_MAX", 30)
 
@@ -56,7 +56,7 @@ def budgets(small: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def cell(small: None, place: Place, monkeypatch: pytest.MonkeyPatch) -> TestCell:
-    monkeypatch.setattr(opened, "QUIET_S", SOON_S)
+    monkeypatch.setattr(opened, "LOOK_S", SOON_S)
     monkeypatch.setattr(opened, "COMPACT_REST", 1e9)
     monkeypatch.setattr(open_indexes, "TEND_S", SOON_S)
     return TestCell(search, place=place)
@@ -297,20 +297,70 @@ def is_renewed(held: Any, before: Index) -> Any:
 async def test_an_index_that_is_made_anew_in_as_many_segments_is_not_made_again(
     cell: TestCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where documents are so large that a portion is several."""
+    """As where documents are so large that a portion is several. That is known after a restart,
+    too."""
     monkeypatch.setattr(engine, "WORN_SEGMENTS", 0)
     site = await cell.site()
     await ids(site, change=await filled(site))
-    held = await cell.runtime.resources[Indexes].find(site.id, "fleet")
+    indexes = cell.runtime.resources[Indexes]
+    held = await indexes.find(site.id, "fleet")
     first = held.index
+    (first.folder.parent / "whole").write_text("0")
 
     async def is_settled() -> bool:
         held.compact_after = 0.0
+        if held.index is first:
+            held.is_settled = False  # it may have been looked at before that
         return bool(held.is_settled)
 
     await cell.until(is_settled)
-    assert held.index is not first
-    assert held.index.segments == first.segments == 1
+    second = held.index
+    assert second is not first
+    assert second.segments == first.segments == 1
+    await indexes._close(held)
+    held = await indexes.find(site.id, "fleet")
+    await cell.until(is_settled)
+    assert held.index.folder == second.folder
+
+
+async def test_an_index_is_not_made_anew_where_the_disk_has_no_room_for_two(
+    cell: TestCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await cell.site()
+    await ids(site, change=await filled(site))
+    held = await cell.runtime.resources[Indexes].find(site.id, "fleet")
+    first, asked = held.index, list[Path]()
+
+    def is_full(folder: Path) -> bool:
+        asked.append(folder)
+        return False
+
+    with monkeypatch.context() as full:
+        full.setattr(opened, "has_room_twice", is_full)
+        await wear(site)
+
+        async def was_asked() -> bool:
+            held.compact_after = 0.0
+            return len(asked) > 2
+
+        await cell.until(was_asked)
+        assert held.index is first
+        assert set(asked) == {first.folder.parent}
+    held.compact_after = 0.0
+    await cell.until(is_renewed(held, first))
+
+
+async def test_documents_are_counted_for_portions_and_not_their_changes(
+    cell: TestCell, budgets: list[int]
+) -> None:
+    site = await cell.site()
+    await site.call(api.put_collection, name="fleet", body=api.CollectionForm(SCHEMA))
+    changes = [
+        (await site.call(api.put_documents, name="fleet", raw=ndjson(*BOATS[:10]))).change
+        for _ in range(5)
+    ]
+    assert len(await ids(site, "cog", change=changes[-1], per_page=100)) == 10
+    assert budgets == [WRITER_BYTES]
 
 
 async def test_one_worn_index_is_made_anew_at_a_time(

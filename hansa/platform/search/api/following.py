@@ -8,6 +8,8 @@ happen here: rows read as of one moment, and what is said of them as of another.
 
 from typing import Final
 
+from sqlalchemy import func
+
 from hansa.kernel import log
 from hansa.kernel.compiler import param, select
 from hansa.kernel.context import Context
@@ -58,6 +60,11 @@ _after = (
     .order_by(_d.change)
     .limit(CHANGES_MAX)
 )
+_how_many = (
+    select(func.count())
+    .select_from(tables.documents)
+    .where(_d.collection_id == param("collection"), _d.change > param("after"))
+)
 _active = select(_c.id).where(_c.state == "active")
 
 
@@ -73,6 +80,13 @@ async def read_changes(ctx: Context, collection: ID, after: int, seq: int) -> Ch
     newest, event, then = await log.tail(ctx.session, ctx.site, aggregate, seq)
     point = Point(newest, event, said.forgotten_change, ctx.runtime.clock.now_us())
     return Changes(tuple(changes), said.revision, said.last_change, point, then)
+
+
+@service.query(needs=INTERNAL)
+async def count_changes(ctx: Context, collection: ID, after: int) -> int:
+    """Return how many documents of a collection changed after the change with a number; one that
+    changed several times is one."""
+    return await ctx.db.value(_how_many, int, collection=collection, after=after) or 0
 
 
 @service.query(needs=INTERNAL)

@@ -27,7 +27,7 @@ _SIGNS: Final = re.compile("[\x00\x02\x03]")
 _WORD: Final = re.compile(r"[^\W_]+")
 _TWO_FOR_ONE: Final = re.compile("ss|ae|oe|th|ij|ts|dz|ff|fi|fl")
 """What a single letter, such as ß or æ, may become where accents are taken off."""
-_TWICE: Final = re.compile("aa|ee|oo|uu")
+_TWICE: Final = re.compile(r"([aeou])\1")
 
 Span = tuple[int, int, str]
 """Where a word begins and ends in a text, and which one of the search it is."""
@@ -108,22 +108,23 @@ def _piece(text: str, spans: list[Span]) -> str:
 
 
 def begins_of(word: str, language: str) -> set[str]:
-    """Return what every form of a word begins with, one of these: stems differ from words in their
-    ends (happi, happy), in English from the second letter on (die, dying), in German in what was
-    written for an umlaut (ol, oel), and in Dutch in a vowel that is twice there (jaar, jarig), in
-    what it begins with (maak, gemaakt) and in one of its endings (loceer, locatie)."""
+    """Return what every form of a word begins with, one of these, without accents: stems differ
+    from words in their ends (happi, happy), short ones from the second letter on (die, dying), in
+    German in what was written for an umlaut (ol, oel), and in Dutch in a vowel that is twice there
+    (jaar, jarig), in what it begins with (maak, gemaakt) and in one of its endings (loceer,
+    locatie)."""
     if not word.isalpha():
-        return {word}
-    most = 1 if word.endswith("ie") and len(word) <= 3 else min(4, max(2, len(word) - 1))
+        return {_folded(word)}
+    # English shortens words of three letters in one way only; to look for one letter takes long.
+    is_stable = language == "en" and not word.endswith("ie")
+    most = (2 if is_stable else 1) if len(word) <= 3 else min(4, len(word) - 1)
     if double := _TWO_FOR_ONE.search(word, 0, most + 1):
         most = min(most, max(1, double.start()))
     if language == "nl":
-        if word.endswith("eer"):
-            most = min(most, max(1, len(word) - 3))
-        if twice := _TWICE.search(word, 0, most):
-            most = twice.start() + 1
-        return {word[:most], f"ge{word[:most]}"}
-    begin = word[:most]
+        most = max(1, len(word) - 3) if word.endswith("eer") and len(word) <= 6 else most
+        once = _TWICE.sub(r"\1", word)
+        return {f"{ge}{one[:most]}" for one in (word, once) for ge in ("", "ge")}
+    begin = _folded(word[:most])
     if language != "de":
         return {begin}
     written = product(*((one, f"{one}e") if one in "aou" else (one,) for one in begin))
@@ -140,21 +141,30 @@ def _joined(texts: Sequence[str]) -> str:
 
 
 def _small(text: str) -> str:
-    """Return a text in small letters, as long as it is."""
-    small = text.lower()
-    if len(small) == len(text):
-        return small
-    return "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
+    """Return a text in small letters, as long as it is: of İ alone two would be made."""
+    return text.replace("İ", "I").lower()
 
 
 def _bare(letter: str) -> str:
     """A letter as terms begin that have it: without its accents, of æ the a."""
     bare = fold(unicodedata.normalize("NFKC", letter)).lower()[:1]
-    return bare if bare.isascii() and bare.isalnum() else letter
+    if bare.isascii() and bare.isalnum():
+        return bare
+    return unicodedata.normalize("NFD", letter)[0] if _is_greek(letter) else letter
 
 
-_LATIN: Final = (*range(0xAA, 0x250), *range(0x1E00, 0x1F00), *range(0xFF10, 0xFF5B))
-_BARE: Final = {chr(one): bare for one in _LATIN if (bare := _bare(chr(one))) != chr(one)}
+def _is_greek(letter: str) -> bool:
+    return "\u0370" <= letter < "\u0400" and letter.isalpha()
+
+
+_LETTERS: Final = (
+    *range(0xAA, 0x250), *range(0x370, 0x400), *range(0x1E00, 0x1F00), *range(0xFF10, 0xFF5B)
+)  # fmt: skip
+_BARE: Final = {
+    **{chr(one): bare for one in _LETTERS if (bare := _bare(chr(one))) != chr(one)},
+    "ё": "е",
+    "ς": "σ",
+}
 _ACCENTED: Final = re.compile(f"[{''.join(_BARE)}]")
 
 

@@ -48,6 +48,22 @@ def test_forms_of_words_are_marked(
     assert marked(text, *words, locale=locale) == html
 
 
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        ("da", "bøger ærlighed øl å"), ("de", "öle über aeg oecd strasse füße ss"),
+        ("el", "νέα μήλο άνθρωπος λέξεις"), ("en", "ties skies dying us a tv happy"),
+        ("es", "oír él niños"), ("fi", "yö öljy työt"), ("fr", "été œuf aïeux"),
+        ("hu", "őz üzletek"), ("it", "è città"), ("nb", "øye ærlig"), ("nl", "uur uren eend"),
+        ("pt", "pão pães é"), ("ro", "și ție"), ("ru", "мёд лёд чёрный ёж"), ("sv", "ö öl äpplen"),
+        ("tr", "ağı ibi istanbul İstanbul"),
+    ],
+)  # fmt: skip
+def test_each_word_is_marked_where_it_is_looked_for(locale: str, words: str) -> None:
+    for word in words.split():
+        assert marked(f"({word})", word, locale=locale) == f"(<mark>{word}</mark>)"
+
+
 def test_of_a_long_text_the_piece_with_the_most_words_is_shown() -> None:
     text = "A mug. " + "word " * 100 + "A red mug & a mug. " + "word " * 100 + "mug mug mug"
     found = marked(text, "red", "mug")
