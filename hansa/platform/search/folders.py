@@ -26,6 +26,7 @@ from hansa.platform.search.schema import Schema
 PROCESSES_MAX: Final = 64
 GONE_S: Final = 86_400
 """How long the folders of a process that ended are kept for the next one that has its number."""
+BEGIN_TRIES: Final = 10
 _SCHEMA: Final = "schema.json"
 _WHOLE: Final = "whole"
 _POINT: Final = "point.json"
@@ -143,7 +144,10 @@ def erase_indexes(root: Path, site: ID) -> None:
 def begin(folder: Path, schema: Schema) -> None:
     """Make the folder of a new index, with the schema that it is made by."""
     remove(folder)
-    folder.mkdir(mode=0o700, parents=True)
+    for _ in range(BEGIN_TRIES):
+        with suppress(FileNotFoundError):  # its site's, which was empty, went with a sweep just now
+            folder.mkdir(mode=0o700, parents=True)
+            break
     (folder / _SCHEMA).write_bytes(codec.encode(schema))
 
 
