@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import meter
+from benchmarks.hansa_app import UNLIMITED, limit
 from benchmarks.search.traffic import Ask, Outcome, Put
 from benchmarks.target import free_port
 from hansa.assembly import OPERATOR, SERVICES, Cell, Place
@@ -46,6 +47,7 @@ async def prepared(
     for number in range(sites):
         form = NewSite(f"site {number}")
         site = (await cell.runtime.do(create_site, OPERATOR, {"body": form})).id
+        await limit(cell, site, UNLIMITED)
         new = {"site": site, "body": NewKey("bench", ("search.*",))}
         key = (await cell.runtime.do(create_key, OPERATOR, new)).key
         owner = Caller(site, SYSTEM)
