@@ -258,7 +258,7 @@ def _fill(file: Path, spans: int) -> Callable[[], str]:
         segment = Segment(
             chance.choices(KINDS, (6, 1, 2, 1))[0], f"{service}.op{chance.randrange(NAMES)}",
             service, f"site_{chance.randrange(SITES):04}", tracer.trace(""), began, began + took_s,
-            status=200, failed=chance.random() < 0.01, reason="sample", spans=inside,
+            status=200, failed=chance.random() < 0.01, reason="sample", spans=[*inside],
             arguments={"id": "prod_01m7ykpezdfqhr4zb8b8gngpdd", "limit": 50},
         )  # fmt: skip
         traces.append(segment.trace.id)

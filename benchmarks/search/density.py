@@ -110,7 +110,7 @@ def run(say: Callable[[str], None], folder: Path, collection: Collection, count:
     template = folder / "template"
     begin(template, PRODUCTS)
     build(engine_of(template), PRODUCTS, documents).close()
-    mark_whole(template)
+    mark_whole(template, 1)
     collections = asyncio.run(_collections(folder / "cell", sites))
     for site, (id, point) in zip(sites, collections, strict=True):
         home = folder / "cell" / "search" / "0" / f"{slot_of(site):04d}" / site

@@ -65,7 +65,7 @@ class PostgresText:
         )
         rows = []
         for number, one in enumerate(collection.documents):
-            facets = (None, None, None)
+            facets: tuple[Any, ...] = (None, None, None)
             if collection.has_facets:
                 colour = one["attributes"].get("product_colour")
                 price = sum(one["price"] >= bound for bound in BOUNDS)
@@ -117,7 +117,8 @@ class PostgresText:
         words = [f"'{word}'" for word in self._words(q)]
         if not words:
             return Answer([])
-        return self._run(self._search(words, limit, full=full))
+        found: Answer = self._run(self._search(words, limit, full=full))
+        return found
 
     async def _search(self, words: list[str], limit: int, *, full: bool) -> Answer:
         found = await self._tier(" & ".join(words), limit, full=full)
@@ -157,7 +158,8 @@ class PostgresText:
 
     def megabytes(self) -> float:
         """Return the size of the table with its indexes."""
-        return self._run(self._db.fetchval("SELECT pg_total_relation_size('docs')")) / 1e6
+        size: int = self._run(self._db.fetchval("SELECT pg_total_relation_size('docs')"))
+        return size / 1e6
 
     def close(self) -> None:
         """End the connection."""
