@@ -89,7 +89,9 @@ def _schema_faults(schema: Schema) -> Iterator[Fault]:
     elif title is not None and title.type != "text":
         yield Fault("/title", f"{title.name} is a {title.type} field; the title is a text field")
     if re.fullmatch("[a-z]{2,3}", schema.locale) is None:
-        yield Fault("/locale", "the language is the first part of a locale, as en")
+        language = re.match("[A-Za-z]{2,3}(?=[-_]|$)", schema.locale)
+        meant = language[0].lower() if language else "en"
+        yield Fault("/locale", f"a language alone, in two or three small letters, as {meant}")
 
 
 # ---- documents

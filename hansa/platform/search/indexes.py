@@ -22,8 +22,9 @@ from hansa.kernel.log import LogEvent
 from hansa.kernel.site import slot_of
 from hansa.platform.search.api.collections import unknown
 from hansa.platform.search.api.events import CollectionChanged, DocumentsChanged
+from hansa.platform.search.engine.asking import InvalidSearch
 from hansa.platform.search.engine.index import COMPACT_MAX, IndexUnusable, NotWritten
-from hansa.platform.search.filters import Filter
+from hansa.platform.search.filters import Filter, InvalidFilter
 from hansa.platform.search.folders import Folders, mark_whole
 from hansa.platform.search.making import newest, renew
 from hansa.platform.search.opened import Opened, not_ready
@@ -167,6 +168,10 @@ class Indexes:
             return await self._searchers.run(
                 opened.whole.id, index.documents, work, large=is_large(request, always)
             )
+        except (InvalidSearch, InvalidFilter):
+            if opened.is_valid_soon(request):
+                raise not_ready() from None
+            raise
         except (IndexUnusable, OSError) as damage:
             if index is opened.index and not opened.is_spoilt:
                 if not self._may_be_spoilt(opened):

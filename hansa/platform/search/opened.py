@@ -14,16 +14,18 @@ from msgspec.structs import replace
 from hansa.kernel import machine
 from hansa.kernel.ids import ID
 from hansa.kernel.problems import Denied, Overloaded, Unprocessable
-from hansa.platform.search import rules
+from hansa.platform.search import filters, rules
 from hansa.platform.search.analysis import analyzer
 from hansa.platform.search.api.collections import Whole
 from hansa.platform.search.api.following import CHANGES_MAX, Changes
 from hansa.platform.search.curation import Curation, Rule
+from hansa.platform.search.engine.asking import kind_of
 from hansa.platform.search.engine.index import COMPACT_MAX, Index
 from hansa.platform.search.filters import Filter, is_same
 from hansa.platform.search.folders import has_room_twice, segments_when_made
 from hansa.platform.search.following import InThread, Read, Removed, follow
 from hansa.platform.search.portions import COMMIT_MAX, Portions
+from hansa.platform.search.request import SearchRequest
 from hansa.platform.search.schema import Schema
 from hansa.platform.search.visitors import Visitors, fits
 
@@ -136,6 +138,18 @@ class Opened:
         if len(self._fitting) >= FITTING_MAX:
             self._fitting.clear()
         self._fitting[id(always)] = always
+
+    def is_valid_soon(self, request: SearchRequest) -> bool:
+        """Tell whether a request that the index's schema does not allow is allowed by the schema
+        that another index is being made of."""
+        if self.generation == self.whole.generation:
+            return False
+        try:
+            kind_of(request, self.whole.schema)
+            filters.check(filters.parse(request.filter), self.whole.schema)
+        except Unprocessable:
+            return False
+        return True
 
     @property
     def behind(self) -> int:

@@ -58,6 +58,10 @@ class Terms(Protocol):
         """Return in how many documents a word is."""
         ...
 
+    def forms(self, word: str) -> int:
+        """Return in how many documents a word is, in whichever of its forms."""
+        ...
+
     def naming(self, word: str) -> int:
         """Return in how many titles a word is, in whichever of its forms."""
         ...
@@ -195,8 +199,8 @@ class Vocabulary:
         return sum(log1p((documents - count + 0.5) / (count + 0.5)) for count in counts)
 
     def known(self, word: str) -> bool:
-        """Tell whether documents have a word, or titles a form of it."""
-        return self._terms.frequency(word) > 0 or self._terms.naming(word) > 0
+        """Tell whether documents have a word, or a form of it."""
+        return self._terms.forms(word) > 0
 
     def _compared(self) -> Lexicon:
         """The lexicon of now. What was answered from another one is forgotten."""

@@ -227,7 +227,11 @@ def test_a_schema_that_makes_sense() -> None:
             "there is no field nmae; did you mean name?",
         ),
         (Schema((Field("a", "keyword"),), title="a"), "/title", "a is a keyword field; the title"),
-        (Schema((Field("a", "text"),), locale="en-US"), "/locale", "the language is the first"),
+        (
+            Schema((Field("a", "text"),), locale="De-AT"),
+            "/locale",
+            "a language alone, in two or three small letters, as de",
+        ),
     ],
 )
 def test_a_schema_that_makes_none(schema: Schema, pointer: str, detail: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from hansa.kernel.problems import Problem
 from hansa.kernel.service import Service
-from hansa.platform.search import api, search
+from hansa.platform.search import api, indexes, making, search
 from hansa.platform.search.indexes import Indexes
 from hansa.testing import TestCell, TestSite
 from hansa.testing.cell import TestCaller
@@ -126,6 +126,39 @@ async def test_an_open_filter_of_a_new_field_shuts_nobody_out(cell: TestCell) ->
     visitors.stop()
     await going
     assert visitors.failed == []
+
+
+async def test_who_searches_by_a_field_to_come_is_told_to_come_again(
+    cell: TestCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await cell.site()
+    first = api.SearchRequest(change=await filled(site, "fleet"))
+    await site.call(api.search_collection, name="fleet", body=first)
+    free, begun = asyncio.Event(), asyncio.Event()
+
+    async def held_up(*args: Any) -> None:
+        begun.set()
+        await free.wait()
+        await making.renew(*args)
+
+    monkeypatch.setattr(indexes, "renew", held_up)
+    form = api.CollectionForm(WIDER)
+    await site.call(api.put_collection, name="fleet", body=form)
+    async with asyncio.timeout(20):
+        await begun.wait()
+    for wrong, slug in (
+        ({"filter": "year > 1400"}, "index-not-ready"),
+        ({"filter": "yaer > 1400"}, "invalid-filter"),
+        ({"filter": "year > 1400", "sort": ("title",)}, "invalid-search"),
+    ):
+        with pytest.raises(Problem) as refused:
+            body = api.SearchRequest(**wrong)  # type: ignore[arg-type]
+            await site.call(api.search_collection, name="fleet", body=body)
+        assert refused.value.slug == slug
+    free.set()
+    await rebuilt(cell, site)
+    body = api.SearchRequest(filter="year > 1400")
+    assert (await site.call(api.search_collection, name="fleet", body=body)).found == 0
 
 
 async def test_a_rule_of_a_field_that_is_gone_or_to_come_does_nothing(cell: TestCell) -> None:

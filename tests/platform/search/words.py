@@ -22,6 +22,9 @@ class Known:
     def frequency(self, word: str) -> int:
         return self.words.get(word, 0)
 
+    def forms(self, word: str) -> int:
+        return max(self.words.get(word, 0), self.titles.get(word, 0))
+
     def naming(self, word: str) -> int:
         return self.titles.get(word, 0)
 

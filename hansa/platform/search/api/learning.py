@@ -57,7 +57,7 @@ class Use(Struct):
     type: Literal["click", "convert"]
     id: Annotated[str, Meta(min_length=1, max_length=120)]
     place: Annotated[int, Meta(ge=1, le=1_000)]
-    visitor: Annotated[str, Meta(min_length=1, max_length=64)]
+    visitor: Annotated[str, Meta(max_length=64)] = ""
 
 
 class QueryCount(Struct):

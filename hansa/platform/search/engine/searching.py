@@ -105,7 +105,7 @@ def _answer(
         request.page,
         search.shown(page, explain=request.explain),
         _counted(snapshot, request, always, curated, lambda: search.counts(asked)),
-        corrected=sought.plan.corrected,
+        corrected=sought.plan.corrected if page.found else {},
     )
 
 

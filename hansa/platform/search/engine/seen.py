@@ -51,6 +51,10 @@ class Seen:
         """Return in how many of these documents a word is, as it is written."""
         return self._count(VOCAB, word)
 
+    def forms(self, word: str) -> int:
+        """Return in how many of these documents a word is, in whichever of its forms."""
+        return self._count(WORDS, self._analyzer.term(word))
+
     def naming(self, word: str) -> int:
         """Return in how many of their titles a word is, in whichever of its forms."""
         return self._count(TITLE, self._analyzer.term(word))

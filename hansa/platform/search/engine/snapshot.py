@@ -89,6 +89,10 @@ class Spoken:
         """Return in how many documents a word is, as it is written."""
         return self._searcher.doc_freq(VOCAB, word)
 
+    def forms(self, word: str) -> int:
+        """Return in how many documents a word is, in whichever of its forms."""
+        return self._searcher.doc_freq(WORDS, self._analyzer.term(word))
+
     def naming(self, word: str) -> int:
         """Return in how many titles a word is, in whichever of its forms."""
         return self._searcher.doc_freq(TITLE, self._analyzer.term(word))

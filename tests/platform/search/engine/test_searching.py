@@ -328,6 +328,22 @@ def test_any_words_can_be_searched_for(shelf: Index, q: str, prefix: bool) -> No
             assert "<" not in marked.replace("<mark>", "").replace("</mark>", "")
 
 
+def test_a_word_is_known_by_any_form_of_it_in_any_field(tmp_path: Path) -> None:
+    index = filled(
+        tmp_path, MUGS,
+        [change(1, "a", title="x", text="houses"), change(2, "b", title="horse")],
+    )  # fmt: skip
+    found = search(index, "house")
+    assert (ids(found), found.corrected) == (["a"], {})
+    assert search(index, "hpuses").corrected == {"hpuses": ("houses",)}
+    index.close()
+
+
+def test_where_nothing_is_found_no_word_stands_for_another(shelf: Index) -> None:
+    assert search(shelf, '"stonewear mug"').corrected == {}
+    assert search(shelf, "stonewear mug").corrected == {"stonewear": ("stoneware",)}
+
+
 # ---- many at once
 
 
