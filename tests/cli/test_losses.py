@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hansa.cli.main import main
-from tests.cli.server import READY, ROOT, Server
+from tests.cli.server import READY, ROOT, Server, free_port
 
 SMTP = '{"host": "smtp.example", "sender": "a@a.example", "password": "open sesame"}'
 
@@ -80,7 +80,7 @@ def test_split_cells_without_their_master_key_are_not_opened(
 ) -> None:
     (folder / "split" / "commerce").mkdir(parents=True)
     (folder / "split" / "commerce" / "hansa.db").touch()
-    assert "split/master.key is not there" in refused(capsys, "up --split")
+    assert "split/master.key is not there" in refused(capsys, f"up --split --port {free_port()}")
     assert not (folder / "split" / "master.key").exists()
 
 
