@@ -111,7 +111,8 @@ async def test_a_new_schema_is_searched_without_a_gap(cell: TestCell) -> None:
                 assert await ids(site, "", filter="year > 1400") == []
                 break
             except Problem as problem:
-                assert problem.slug == "invalid-filter"
+                # Refused until this process has heard of the schema, then told to come again.
+                assert problem.slug in ("invalid-filter", "index-not-ready")
     put = await site.call(
         api.put_document, name="fleet", id="kraweel", body={"title": "Carvel", "year": 1462}
     )
