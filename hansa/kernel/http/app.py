@@ -94,7 +94,6 @@ class HttpApp:
                 self._unmade.setdefault(operation.service, []).append(operation)
         for operations in self._unmade.values():
             self._add(operations, Router())  # what cannot be served is refused now
-        codec.decoder.cache_clear()  # of what nobody has asked for yet
         self.first_parts = frozenset(
             [*(page.split("/")[1] for page in (*PAGES, INNER)), *self._unmade]
         )

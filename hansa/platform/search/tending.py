@@ -60,7 +60,7 @@ async def worn_one(several: Collection[Opened], in_thread: InThread) -> Opened |
         await opened.look_at(in_thread)
     except Exception as error:  # the others have their turn
         opened.compact_after = machine.monotonic() + AGAIN_S
-        logger.warning("nobody knows if the index of %s is worn: %r", opened.whole.id, error)
+        logger.warning("the index of %s is left as it is: %r", opened.whole.id, error)
     return opened if opened.is_worn else None
 
 

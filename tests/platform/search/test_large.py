@@ -18,6 +18,7 @@ from hansa.platform.search.engine.index import COMPACT_MAX, LARGE_BYTES, WRITER_
 from hansa.platform.search.folders import Folders
 from hansa.platform.search.indexes import Indexes
 from hansa.platform.search.making import renew
+from hansa.platform.search.opened import Opened
 from hansa.platform.search.portions import MERGED, PORTION_MAX, Portions
 from hansa.platform.search.writers import Writers
 from hansa.testing import TestCell, TestSite
@@ -67,6 +68,13 @@ async def filled(site: TestSite, name: str = "fleet") -> int:
     await site.call(api.put_collection, name=name, body=api.CollectionForm(SCHEMA))
     taken: api.Taken = await site.call(api.put_documents, name=name, raw=ndjson(*BOATS))
     return taken.change
+
+
+async def made(cell: TestCell, name: str = "fleet") -> tuple[TestSite, Opened]:
+    """Return a new site with many documents, and its index, which has all of them."""
+    site = await cell.site()
+    await ids(site, name=name, change=await filled(site, name))
+    return site, await cell.runtime.resources[Indexes].find(site.id, name)
 
 
 async def wear(site: TestSite, name: str = "fleet") -> None:
@@ -228,9 +236,7 @@ def test_an_index_is_worn_in_many_segments_or_with_much_deleted(
 async def test_a_worn_large_index_is_made_anew_while_it_is_searched_and_written(
     cell: TestCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = await cell.site()
-    await ids(site, change=await filled(site))
-    held = await cell.runtime.resources[Indexes].find(site.id, "fleet")
+    site, held = await made(cell)
     first = held.index
     meanwhile: list[dict[str, Any] | str] = [
         {"id": "new", "title": "Cog that comes"},
@@ -300,11 +306,8 @@ async def test_an_index_that_is_made_anew_in_as_many_segments_is_not_made_again(
     """As where documents are so large that a portion is several. That is known after a restart,
     too."""
     monkeypatch.setattr(engine, "WORN_SEGMENTS", 0)
-    site = await cell.site()
-    await ids(site, change=await filled(site))
-    indexes = cell.runtime.resources[Indexes]
-    held = await indexes.find(site.id, "fleet")
-    first = held.index
+    site, held = await made(cell)
+    indexes, first = cell.runtime.resources[Indexes], held.index
     (first.folder.parent / "whole").write_text("0")
 
     async def is_settled() -> bool:
@@ -326,9 +329,7 @@ async def test_an_index_that_is_made_anew_in_as_many_segments_is_not_made_again(
 async def test_an_index_is_not_made_anew_where_the_disk_has_no_room_for_two(
     cell: TestCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = await cell.site()
-    await ids(site, change=await filled(site))
-    held = await cell.runtime.resources[Indexes].find(site.id, "fleet")
+    site, held = await made(cell)
     first, asked = held.index, list[Path]()
 
     def is_full(folder: Path) -> bool:
@@ -407,9 +408,7 @@ async def test_one_worn_index_is_made_anew_at_a_time(
 async def test_a_worn_index_that_could_not_be_made_anew_is_left_for_long(
     cell: TestCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = await cell.site()
-    await ids(site, change=await filled(site))
-    held = await cell.runtime.resources[Indexes].find(site.id, "fleet")
+    site, held = await made(cell)
     tried: list[bool] = []
 
     async def refused(*args: Any) -> None:
